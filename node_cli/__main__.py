@@ -1,0 +1,7 @@
+"""``python -m node_cli`` is the same door as ``node-train``."""
+
+import sys
+
+from node_cli.cli import main
+
+sys.exit(main())

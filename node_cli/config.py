@@ -1,0 +1,180 @@
+"""The schema of a configuration. Below the command line there is no other form of it.
+
+Defaults stand in the YAML files alone; a None here means that the chosen method has no such option.
+"""
+
+from collections.abc import Collection
+from typing import Annotated, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+
+from node_cli.ode.solver import METHODS, SCIPY_METHODS, Solver
+
+Precision = Literal["float32", "tf32", "float64", "bf16"]
+Core = Literal["ode", "residual", "plain", "none"]
+
+
+def _one_of(choices: Collection[str]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"choose from {', '.join(choices)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _device(value: str) -> str:
+    kind, _, index = value.partition(":")
+    if value not in ("auto", "cpu", "cuda", "mps") and not (kind == "cuda" and index.isdecimal()):
+        raise ValueError("choose from auto, cpu, cuda, cuda:N, mps")
+    return value
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ModelConfig(Section):
+    name: str
+    stem: str
+    field: str | None
+    head: str
+    core: Core
+    blocks: PositiveInt | None = None
+    init: Literal["torch", "glorot"]
+
+
+class DataConfig(Section):
+    name: Literal["digits", "mnist", "fashion_mnist", "kmnist", "cifar10"]
+    root: str | None = None
+    download: bool | None = None
+    limit: PositiveInt | None = None
+    holdout: Annotated[float, Field(ge=0, lt=1)]
+    holdout_from: Literal["stratified", "last"]
+    normalize: bool
+    augment: bool
+    drop_last: bool
+
+
+class SolverConfig(Section):
+    name: Annotated[str, _one_of(METHODS)]
+    tol: PositiveFloat | None = None
+    rtol: PositiveFloat | None = None
+    atol: PositiveFloat | None = None
+    step_size: PositiveFloat | None = None
+    n_steps: PositiveInt | None = None
+    first_step: PositiveFloat | None = None
+    max_steps: PositiveInt | None = None
+    max_order: Annotated[int, Field(ge=4, le=12)] | None = None
+    scipy_method: Annotated[str, _one_of(SCIPY_METHODS)] | None = None
+
+
+class SensitivityConfig(Section):
+    name: Literal["discrete", "backsolve"]
+    norm: Literal["full", "seminorm"] | None = None
+    solver: Annotated[str, _one_of(METHODS)] | None = None
+    rtol: PositiveFloat | None = None
+    atol: PositiveFloat | None = None
+
+
+class OptimizerConfig(Section):
+    name: Literal["adam", "adamw", "sgd"]
+    lr: PositiveFloat
+    weight_decay: NonNegativeFloat
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    grad_clip: PositiveFloat | None = None
+
+
+class ScheduleConfig(Section):
+    name: Literal["constant", "step", "cosine"]
+    milestones: list[PositiveInt] | None = None
+    gamma: PositiveFloat | None = None
+
+
+class TrainConfig(Section):
+    checkpoint_every: PositiveInt | None = None
+
+
+class EvalConfig(Section):
+    batch_size: PositiveInt
+    every_steps: PositiveInt | None = None
+    initial: bool
+    train: Literal["none", "all"] | PositiveInt
+
+
+class Config(Section):
+    """A checked configuration. ``solver`` and ``sensitivity`` are None for a core without an ODE."""
+
+    task: Literal["train", "eval"]
+    checkpoint: str | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    device: Annotated[str, AfterValidator(_device)]
+    precision: Precision
+    deterministic: bool
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    model: ModelConfig
+    data: DataConfig
+    solver: SolverConfig | None
+    sensitivity: SensitivityConfig | None
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    train: TrainConfig
+    eval: EvalConfig
+
+    def forward_solver(self) -> Solver:
+        """The solver of the forward pass, ``tol`` resolved into rtol and atol."""
+        assert self.solver is not None
+        options = self.solver.model_dump(exclude={"tol", "rtol", "atol"})
+        return Solver(
+            **options,
+            rtol=self.solver.rtol or self.solver.tol,
+            atol=self.solver.atol or self.solver.tol,
+        )
+
+    def backward_solver(self) -> Solver:
+        """The solver of the backward pass: the forward one but for what ``sensitivity`` sets.
+
+        ``first_step`` is not handed on: the adjoint has a scale of its own.
+        """
+        assert self.sensitivity is not None
+        forward = self.forward_solver()
+        name = self.sensitivity.solver or forward.name
+        options = {
+            "rtol": self.sensitivity.rtol or forward.rtol,
+            "atol": self.sensitivity.atol or forward.atol,
+            "step_size": forward.step_size,
+            "n_steps": forward.n_steps,
+            "max_steps": forward.max_steps,
+            "max_order": forward.max_order,
+            "scipy_method": forward.scipy_method or "RK45",
+        }
+        used = METHODS[name].options
+        return Solver(name, **{k: v for k, v in options.items() if k in used})  # type: ignore[arg-type]
+
+
+def section_type(name: str) -> type[Section] | None:
+    """The schema of one section of ``Config``; None where ``name`` is a plain key."""
+    annotation = Config.model_fields[name].annotation
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, Section):
+            return candidate
+    return None
+
+
+def keys() -> list[str]:
+    """Every key of the schema, sections dotted: ``epochs``, ``solver.tol``."""
+    dotted = []
+    for name in Config.model_fields:
+        section = section_type(name)
+        dotted += [f"{name}.{key}" for key in section.model_fields] if section else [name]
+    return dotted

@@ -1,0 +1,67 @@
+"""From uint8 images to batches: the whole set lies on the device, and so does all of the work."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from node_cli.data.images import ImageSet
+
+CROP_PADDING = 4
+
+
+class Preprocess:
+    """uint8 [N, C, H, W] to floating point: scaled to [0, 1], normalised, and augmented on request.
+
+    ``mean``, ``std``: per channel, None for no normalisation. ``flips``: augmentation also mirrors.
+    """
+
+    def __init__(
+        self,
+        dtype: torch.dtype,
+        device: torch.device,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+        flips: bool,
+    ) -> None:
+        self.dtype = dtype
+        self.flips = flips
+        mean_ = torch.tensor(mean or [0.0], dtype=torch.float64)
+        std_ = torch.tensor(std or [1.0], dtype=torch.float64)
+        self.scale = (1 / (255 * std_)).to(dtype).to(device).view(-1, 1, 1)
+        self.shift = (-mean_ / std_).to(dtype).to(device).view(-1, 1, 1)
+
+    def __call__(self, pixels: Tensor, augment: torch.Generator | None = None) -> Tensor:
+        if augment is not None:
+            pixels = _random_crop(pixels, augment)
+            if self.flips:
+                pixels = _random_flip(pixels, augment)
+        return pixels.to(self.dtype).mul_(self.scale).add_(self.shift)
+
+
+def _random_crop(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """A crop of the original size from each image padded with zeros by ``CROP_PADDING``."""
+    n, _, height, width = pixels.shape
+    padded = torch.nn.functional.pad(pixels, [CROP_PADDING] * 4)
+    corner = torch.randint(2 * CROP_PADDING + 1, (2, n, 1), generator=generator)
+    rows, columns = corner.to(pixels.device)
+    rows = rows + torch.arange(height, device=pixels.device)
+    columns = columns + torch.arange(width, device=pixels.device)
+    image = torch.arange(n, device=pixels.device).view(n, 1, 1)
+    # Indices around the channel slice put the channels last.
+    return padded[image, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
+
+
+def _random_flip(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image mirrored left to right with probability one half."""
+    mirrored = torch.randint(2, (len(pixels), 1, 1, 1), generator=generator).bool()
+    return torch.where(mirrored.to(pixels.device), pixels.flip(3), pixels)
+
+
+def in_batches(images: ImageSet, size: int, order: Tensor | None = None) -> Iterator[ImageSet]:
+    """Batches of ``size`` images in ``order`` (file order if None); the last one may be smaller."""
+    if order is not None:
+        order = order.to(images.labels.device)
+    for start in range(0, len(images) if order is None else len(order), size):
+        part = slice(start, start + size)
+        yield images[part if order is None else order[part]]

@@ -1,0 +1,15 @@
+"""Random numbers as a function of (seed, purpose), so that none depends on what was drawn before.
+
+A resumed run draws what the uninterrupted one would have drawn, and an evaluation takes nothing
+away from training.
+"""
+
+import hashlib
+
+import torch
+
+
+def stream(seed: int, *purpose: str | int) -> torch.Generator:
+    """A CPU generator for one purpose: ``stream(seed, "order", epoch)``, say."""
+    digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))

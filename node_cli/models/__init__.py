@@ -1,0 +1,1 @@
+"""Classifiers: stem, core, head."""

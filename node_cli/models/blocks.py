@@ -1,0 +1,71 @@
+"""Cores: what stands between stem and head, all built from the same fields."""
+
+import torch
+from torch import Tensor, nn
+
+from node_cli.ode.sensitivity.interface import Sensitivity
+from node_cli.ode.solver import Solver
+from node_cli.ode.work import Work
+
+
+class ODEBlock(nn.Module):
+    """y(t1) of dy/dt = field(t, y) with y(t0) the input; [N, *state] to [N, *state].
+
+    The state is at least float32: under autocast only f runs in the lower precision. Raises
+    ``SolveFailed``. The step sizes of an adaptive solver depend on the whole batch, and with them,
+    within the tolerance, the result for each sample.
+    """
+
+    def __init__(
+        self, field: nn.Module, t0: float, t1: float, solver: Solver, sensitivity: Sensitivity
+    ) -> None:
+        super().__init__()
+        self.field = field
+        self.t0 = t0
+        self.t1 = t1
+        self.solver = solver
+        self.sensitivity = sensitivity
+        self._work = Work()
+
+    def forward(self, y: Tensor) -> Tensor:
+        if y.dtype in (torch.bfloat16, torch.float16):
+            y = y.float()
+        time_dtype = torch.float32 if y.device.type == "mps" else torch.float64
+        t = torch.tensor([self.t0, self.t1], dtype=time_dtype, device=y.device)
+        return self.sensitivity(self.field, y, t, self.solver, self._work)[-1]
+
+    def take_work(self) -> Work:
+        """What has been counted since the last call; counting starts again from zero."""
+        work, self._work = self._work, Work()
+        return work
+
+
+class ResidualStack(nn.Module):
+    """y + f(t0, y), once per field in turn: the discrete counterpart of an ``ODEBlock``.
+
+    One Euler step of size 1 of an ODE block equals one of these blocks with the same weights.
+    """
+
+    def __init__(self, fields: list[nn.Module], t0: float) -> None:
+        super().__init__()
+        self.fields = nn.ModuleList(fields)
+        self.t0 = t0
+
+    def forward(self, y: Tensor) -> Tensor:
+        t = torch.tensor(self.t0, dtype=y.dtype, device=y.device)
+        for field in self.fields:
+            y = y + field(t, y)
+        return y
+
+
+class PlainField(nn.Module):
+    """f(t0, y): the same field applied once, the tutorials' variant without the ODE."""
+
+    def __init__(self, field: nn.Module, t0: float) -> None:
+        super().__init__()
+        self.field = field
+        self.t0 = t0
+
+    def forward(self, y: Tensor) -> Tensor:
+        dy: Tensor = self.field(torch.tensor(self.t0, dtype=y.dtype, device=y.device), y)
+        return dy

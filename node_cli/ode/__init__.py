@@ -1,0 +1,1 @@
+"""The mathematics: solvers, gradients, accounting. Knows no configuration, no images, no files."""

@@ -1,0 +1,243 @@
+"""Every solver of torchdiffeq, made to land on the requested times. The only file that imports it.
+
+torchdiffeq overshoots a requested time and interpolates back, differentiates its initial step
+size, and reports failures as bare asserts. Here every solver lands, the initial step size is a
+constant, and failures are ``SolveFailed``. Its solver classes are private, hence the exact pin of
+its version in pyproject.toml.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchdiffeq._impl.misc import _check_inputs, _select_initial_step
+from torchdiffeq._impl.odeint import SOLVERS
+from torchdiffeq._impl.rk_common import (
+    RKAdaptiveStepsizeODESolver,
+    _ButcherTableau,
+    _RungeKuttaState,
+)
+
+from node_cli.ode.failures import SolveFailed
+from node_cli.ode.solver import Solver
+from node_cli.ode.tableaus import TSIT5, Tableau
+from node_cli.ode.work import Field, Steps
+
+Norm = Callable[[Tensor], Tensor]
+"""Maps a tensor of the state's shape to the 0-dim size that the step control compares with 1."""
+
+# A step may exceed step_size by this relative amount, so that rounding in (t1 - t0) / step_size
+# never costs a whole extra step.
+GRID_SLACK = 1e-6
+
+# torchdiffeq passes min_step to every scipy method; all but LSODA warn that they have none.
+warnings.filterwarnings("ignore", message="The following arguments have no effect.*min_step")
+
+
+def rms_norm(y: Tensor) -> Tensor:
+    """Root mean square over all elements, the whole batch included."""
+    return y.pow(2).mean().sqrt()
+
+
+def integrate(
+    field: Field, y0: Tensor, t: Tensor, solver: Solver, norm: Norm = rms_norm
+) -> tuple[Tensor, Steps]:
+    """Solve dy/dt = f(t, y) from y0 at t[0]; return y at every requested time, and the steps.
+
+    ``y0``: any shape. ``t``: (T,), strictly increasing or decreasing, T >= 2; every one of these
+    times is landed on. ``norm`` is read by adaptive Runge-Kutta methods only. Returns
+    ``(T, *y0.shape)``, differentiable by autograd with every step size a constant; a ``scipy``
+    solution carries no gradient.
+
+    Raises ``SolveFailed`` where a step size underflows, the state or f stops being finite, or
+    ``solver.max_steps`` is reached; ValueError where t is not monotonic.
+    """
+    lengths = t[1:] - t[:-1]
+    if len(t) < 2 or not ((lengths > 0).all() or (lengths < 0).all()):
+        raise ValueError("t needs two or more strictly increasing or decreasing times")
+    steps = Steps()
+    ys = [y0]
+    for segment in _segments(t, solver):
+        ys.extend(_solve(field, ys[-1], segment, solver, norm, steps).unbind()[1:])
+    return torch.stack(ys), steps
+
+
+def _segments(t: Tensor, solver: Solver) -> list[Tensor]:
+    """The pieces of t that torchdiffeq solves in one go without leaving a requested time out.
+
+    Adams methods start afresh in each interval, since their coefficients need equal steps; scipy
+    would interpolate to the times within.
+    """
+    if solver.method.kind in ("adaptive", "fixed"):
+        return [t]
+    return [t[i : i + 2] for i in range(len(t) - 1)]
+
+
+def _solve(
+    field: Field, y0: Tensor, t: Tensor, solver: Solver, norm: Norm, steps: Steps
+) -> Tensor:
+    options: dict[str, Any]
+    match solver.method.kind:
+        case "adaptive":
+            options = {"norm": norm, "first_step": solver.first_step}
+            options |= {"settings": solver, "steps": steps, "forwards": bool(t[0] < t[1])}
+            if y0.device.type == "mps":  # has no float64
+                options["dtype"] = torch.float32
+        case "scipy":
+            options = {"solver": solver.scipy_method}
+            steps.accepted = steps.rejected = None
+        case _:
+            options = {"grid_constructor": lambda _f, _y0, times: _grid(times, solver, steps)}
+            if solver.max_order is not None:
+                options["max_order"] = solver.max_order
+
+    name = "scipy_solver" if solver.name == "scipy" else solver.name
+    rtol, atol = solver.rtol or 0.0, solver.atol or 0.0
+    # Makes time increase, and wraps f accordingly.
+    _, func, y0, times, rtol, atol, _, options, _, _ = _check_inputs(
+        field, y0, t, rtol, atol, name, options, None, _CLASSES
+    )
+    solution: Tensor = _CLASSES[name](
+        func=func, y0=y0, rtol=rtol, atol=atol, **options
+    ).integrate(times)
+    if len(solution) < len(t):  # only scipy gives up without a word
+        raise SolveFailed(
+            f"scipy's {solver.scipy_method} stopped before the end of the interval",
+            solver=solver,
+            t=float(t[0]),
+            advice="Loosen the tolerances, or take another scipy_method.",
+        )
+    return solution
+
+
+def _grid(t: Tensor, solver: Solver, steps: Steps) -> Tensor:
+    """Times of a fixed-step solve: each interval of t cut into equal steps, its ends exact."""
+    pieces = []
+    for start, end in zip(t[:-1], t[1:], strict=True):
+        if solver.n_steps is not None:
+            n = solver.n_steps
+        else:
+            assert solver.step_size is not None
+            n = math.ceil(float(end - start) / solver.step_size * (1 - GRID_SLACK))
+        fractions = torch.arange(n, dtype=t.dtype, device=t.device) / n
+        pieces.append(start + (end - start) * fractions)
+    pieces.append(t[-1:])
+    grid = torch.cat(pieces)
+    assert steps.accepted is not None
+    steps.accepted += len(grid) - 1
+    return grid
+
+
+class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
+    """An adaptive method that lands on each requested time and explains its failures."""
+
+    def __init__(self, *, settings: Solver, steps: Steps, forwards: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self.settings = settings
+        self.steps = steps
+        self.sign = 1.0 if forwards else -1.0
+
+    def _before_integrate(self, t: Tensor) -> None:
+        f0 = self.func(t[0], self.y0)
+        first_step = self.first_step
+        if first_step is None:
+            with torch.no_grad():
+                first_step = _select_initial_step(
+                    self.func, t[0], self.y0, self.order - 1, self.rtol, self.atol, self.norm, f0=f0
+                )
+        self.rk_state = _RungeKuttaState(self.y0, f0, t[0], t[0], first_step, None)
+        self.jump_t = t[:0]
+
+    def integrate(self, t: Tensor) -> Tensor:
+        t = t.to(self.dtype)
+        self._before_integrate(t)
+        ys = [self.y0]
+        for end in t[1:]:
+            # One landing time at a time: torchdiffeq's own list of them stops working after a
+            # step that hits one of them exactly.
+            self.step_t = end[None]
+            self.next_step_index = 0
+            while self.rk_state.t1 < end:
+                self.rk_state = self._adaptive_step(self.rk_state)
+            ys.append(self.rk_state.y1)
+        return torch.stack(ys)
+
+    def _adaptive_step(self, state: Any) -> Any:
+        assert self.steps.accepted is not None and self.steps.rejected is not None
+        if self.steps.accepted + self.steps.rejected == self.settings.max_steps:
+            raise self._failure(
+                state,
+                f"{self.settings.max_steps} steps were not enough",
+                "Loosen the tolerances, or raise max_steps.",
+            )
+        try:
+            after = super()._adaptive_step(state)
+        except AssertionError as error:
+            raise self._explained(state) from error
+        if after.t1 > state.t1:
+            self.steps.accepted += 1
+        else:
+            self.steps.rejected += 1
+        return after
+
+    def _interp_fit(self, *_: Any) -> None:
+        """Nothing interpolates here."""
+
+    def _explained(self, state: Any) -> SolveFailed:
+        if not state.y1.isfinite().all():
+            reason = "the state is not finite"
+            advice = "Lower the learning rate, or clip the gradient."
+        elif not state.dt.isfinite():
+            reason = "f returned values that are not finite"
+            advice = "Lower the learning rate, or clip the gradient."
+        else:
+            reason = "the step size underflows"
+            advice = "Loosen the tolerances, or compute in a higher precision."
+        return self._failure(state, reason, advice)
+
+    def _failure(self, state: Any, reason: str, advice: str) -> SolveFailed:
+        return SolveFailed(
+            reason,
+            solver=self.settings,
+            advice=advice,
+            t=self.sign * float(state.t1),
+            dt=self.sign * float(state.dt),
+            y_norm=float(rms_norm(state.y1.detach())),
+            f_norm=float(rms_norm(state.f1.detach())),
+            accepted=self.steps.accepted,
+            rejected=self.steps.rejected,
+        )
+
+
+def _tableau_solver(tableau: Tableau) -> type[RKAdaptiveStepsizeODESolver]:
+    """A torchdiffeq solver class from one of our own tableaux."""
+
+    def row(values: tuple[float, ...]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64)
+
+    attributes = {
+        "order": tableau.order,
+        "tableau": _ButcherTableau(
+            alpha=row(tableau.c[1:]),
+            beta=[row(a) for a in tableau.a[1:]],
+            c_sol=row(tableau.b),
+            c_error=row(tableau.b_error),
+        ),
+        "mid": row(()),  # read by the interpolation alone
+    }
+    return type("_TableauSolver", (RKAdaptiveStepsizeODESolver,), attributes)
+
+
+def _landing(base: Any) -> Any:
+    if not issubclass(base, RKAdaptiveStepsizeODESolver):
+        return base
+    return type(f"Landing{base.__name__}", (_Landing, base), {})
+
+
+_CLASSES = {
+    name: _landing(base)
+    for name, base in (SOLVERS | {"tsit5": _tableau_solver(TSIT5)}).items()
+}

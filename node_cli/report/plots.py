@@ -1,0 +1,101 @@
+"""Plots of one run, and of the runs of a sweep beside each other."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from node_cli.run.records import RunFolder, read_csv, replacing
+
+SMOOTHING = 0.05  # weight of the newest step in the smoothed loss
+MOST_JOBS = 20  # more curves would hide each other
+
+Rows = Sequence[Mapping[str, str]]
+
+
+def plot_run(folder: RunFolder) -> None:
+    """loss.png, accuracy.png and, with an ODE, nfe.png, from what the run has recorded so far."""
+    steps, epochs = read_csv(folder.steps), read_csv(folder.epochs)
+    if not steps:
+        return
+
+    def loss(axes: Axes) -> None:
+        step, value = _points(steps, "step", "loss")
+        axes.plot(step, value, color="C0", alpha=0.3, linewidth=1, label="training, each step")
+        axes.plot(step, _smoothed(value), color="C0", label="training, smoothed")
+        for color, split in (("C1", "holdout"), ("C2", "test")):
+            _curve(axes, epochs, "step", f"{split}_loss", split, color)
+        axes.set(xlabel="step", ylabel="cross-entropy", yscale="log")
+
+    def accuracy(axes: Axes) -> None:
+        _curve(axes, epochs, "epoch", "train_accuracy", "training, running", "C0")
+        _curve(axes, epochs, "epoch", "train_eval_accuracy", "training", "C3")
+        _curve(axes, epochs, "epoch", "holdout_accuracy", "holdout", "C1")
+        _curve(axes, epochs, "epoch", "test_accuracy", "test", "C2")
+        axes.set(xlabel="epoch", ylabel="accuracy")
+
+    def nfe(axes: Axes) -> None:
+        for color, name in enumerate(("nfe_forward", "nfe_backward", "vjps_backward")):
+            _curve(axes, steps, "step", name, name, f"C{color}", marker="")
+        axes.set(xlabel="step", ylabel="per batch", ylim=(0, None))
+
+    _save(folder.plots / "loss.png", loss)
+    if epochs:
+        _save(folder.plots / "accuracy.png", accuracy)
+    if steps[0]["nfe_forward"]:
+        _save(folder.plots / "nfe.png", nfe)
+
+
+def plot_sweep(folder: Path, jobs: Mapping[str, RunFolder]) -> None:
+    """accuracy.png and nfe.png, each job's over its epochs. ``jobs``: label to run folder; of more
+    than 20, the first 20."""
+    epochs = {label: read_csv(job.epochs) for label, job in list(jobs.items())[:MOST_JOBS]}
+    for name, column, words in (
+        ("accuracy", "test_accuracy", "test accuracy"),
+        ("nfe", "nfe_forward_mean", "evaluations of f per batch, forward"),
+    ):
+
+        def curves(axes: Axes, column: str = column, words: str = words) -> None:
+            for i, (label, rows) in enumerate(epochs.items()):
+                _curve(axes, rows, "epoch", column, label, f"C{i % 10}")
+            axes.set(xlabel="epoch", ylabel=words)
+
+        if any(row[column] for rows in epochs.values() for row in rows):
+            _save(folder / "plots" / f"{name}.png", curves)
+
+
+def _curve(
+    axes: Axes, rows: Rows, x: str, y: str, label: str, color: str, marker: str = "."
+) -> None:
+    """One column against another; nothing where the column is empty."""
+    xs, ys = _points(rows, x, y)
+    if xs:
+        axes.plot(xs, ys, marker=marker, color=color, label=label)
+
+
+def _points(rows: Rows, x: str, y: str) -> tuple[list[float], list[float]]:
+    filled = [row for row in rows if row[y]]
+    return [float(row[x]) for row in filled], [float(row[y]) for row in filled]
+
+
+def _smoothed(values: Sequence[float]) -> list[float]:
+    """Exponentially weighted mean of the values so far, unbiased at the start."""
+    total = weight = 0.0
+    smoothed = []
+    for value in values:
+        total += SMOOTHING * (value - total)
+        weight += SMOOTHING * (1 - weight)
+        smoothed.append(total / weight)
+    return smoothed
+
+
+def _save(path: Path, draw: Callable[[Axes], None]) -> None:
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    draw(axes)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

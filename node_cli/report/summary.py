@@ -1,0 +1,129 @@
+"""The summary of a sweep: one row per job, from its records."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from node_cli.report.plots import plot_sweep
+from node_cli.run.records import RunFolder, read_csv, write_text
+
+METRICS = (
+    "train_accuracy",
+    "holdout_accuracy",
+    "test_accuracy",
+    "nfe_forward_mean",
+    "nfe_backward_mean",
+    "nfe_eval_mean",
+)
+
+Row = dict[str, Any]
+
+
+def summarise(sweep: Path) -> list[Row]:
+    """Write summary.csv, summary.md and plots into a sweep's folder; return the rows.
+
+    A row holds ``job``, one column per key that was typed, the metrics (None where the job has
+    none), ``seconds`` and ``status``. Jobs that have not started have no row.
+    """
+    folders = sorted(
+        (RunFolder(path.parent) for path in sweep.glob("*/status.json")),
+        key=lambda folder: (len(folder.path.name), folder.path.name),
+    )
+    jobs = [_row(folder) for folder in folders]
+    typed = list(dict.fromkeys(key for overrides, _ in jobs for key in overrides))
+    rows = [
+        {"job": folder.path.name, **{key: overrides.get(key) for key in typed}, **measured}
+        for folder, (overrides, measured) in zip(folders, jobs, strict=True)
+    ]
+    write_text(sweep / "summary.csv", _csv(rows))
+    write_text(sweep / "summary.md", f"# Sweep {sweep.name}\n\n{as_text(rows)}")
+    labels = [_label(row, _varied(rows, typed)) for row in rows]
+    plot_sweep(sweep, dict(zip(labels, folders, strict=True)))
+    return rows
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """The table of jobs, and where seeds were swept one of mean and standard deviation over them."""
+    typed = [key for key in rows[0] if key not in ("job", *METRICS, "seconds", "status")]
+    keys = _varied(rows, typed) or typed
+    metrics = [name for name in (*METRICS, "seconds") if any(row[name] is not None for row in rows)]
+    text = _table(
+        ["job", *keys, *metrics, "status"],
+        [
+            [row["job"], *(row[key] for key in keys), *(_cell(m, row[m]) for m in metrics), row["status"]]
+            for row in rows
+        ],
+    )
+    if "seed" not in keys:
+        return text
+    others = [key for key in keys if key != "seed"]
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row["status"] == "done":
+            groups[tuple(row[key] for key in others)].append(row)
+    spread = [
+        [*values, str(len(group)), *(_spread(m, [row[m] for row in group]) for m in metrics)]
+        for values, group in groups.items()
+    ]
+    return f"{text}\nMean and standard deviation over seeds:\n\n" + _table(
+        [*others, "seeds", *metrics], spread
+    )
+
+
+def _row(folder: RunFolder) -> tuple[dict[str, str], Row]:
+    """What was typed for a job, and what was measured."""
+    status, result = folder.read_status(), folder.read_result()
+    overrides = dict(o.lstrip("+").partition("=")[::2] for o in status["overrides"])
+    epochs = read_csv(folder.epochs)
+    metrics: Mapping[str, Any] = result.get("metrics") or {
+        name: float(cell) for name, cell in (epochs[-1] if epochs else {}).items() if cell
+    }
+    seconds = result.get("seconds")
+    measured: Row = {name: metrics.get(name) for name in METRICS}
+    return overrides, {**measured, "seconds": seconds, "status": status["status"]}
+
+
+def _varied(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
+    return [key for key in keys if len({row[key] for row in rows}) > 1]
+
+
+def _label(row: Row, keys: Sequence[str]) -> str:
+    return " ".join(f"{key}={row[key]}" for key in keys if row[key] is not None) or row["job"]
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.1f}"
+
+
+def _spread(name: str, values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return _cell(name, known[0] if known else None)
+    return f"{_cell(name, mean(known))} ± {_cell(name, stdev(known))}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table with aligned columns."""
+    cells = [[str(name) for name in header]]
+    cells += [["" if value is None else str(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
+        for row in cells
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines) + "\n"
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

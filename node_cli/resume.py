@@ -1,0 +1,44 @@
+"""Going on with a run in its own folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from node_cli.checks import checked
+from node_cli.config import Config
+from node_cli.errors import UserError
+from node_cli.run.records import RunFolder, read_csv
+
+# A resumed run goes on as it began, but for these.
+RESUME_KEYS = ("epochs", "device", "data.root")
+
+
+def resumed(location: str, typed: Mapping[str, Any]) -> tuple[RunFolder, Config, list[str]] | None:
+    """The folder, configuration and notes to go on with; None where the run is finished.
+
+    ``typed``: the other overrides, key to value. Raises ``UserError`` where one of them would change
+    what the run is, or where there is no training run in the folder.
+    """
+    folder = RunFolder(Path(location).expanduser())
+    tree = folder.read_config()
+    problems = [
+        f"{key}: not with resume=, which goes on as the run began; choose from "
+        f"{', '.join(RESUME_KEYS)}"
+        for key in typed
+        if key not in RESUME_KEYS
+    ]
+    if tree.get("task") != "train":
+        problems.append(f"resume={location}: not a training run; run the evaluation again")
+    if problems:
+        raise UserError(*problems)
+    for key, value in typed.items():
+        section, _, name = key.rpartition(".")
+        (tree[section] if section else tree)[name] = value
+    config, notes = checked(tree, typed)
+    rows = read_csv(folder.epochs)
+    done = int(rows[-1]["epoch"]) if rows else 0
+    if config.epochs < done:
+        raise UserError(f"epochs={config.epochs}: the run has already completed {done}")
+    if folder.read_status().get("status") == "done" and config.epochs == done:
+        return None
+    return folder, config, notes

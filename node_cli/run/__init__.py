@@ -1,0 +1,1 @@
+"""What a run does and leaves behind: the only place with side effects."""

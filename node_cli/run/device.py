@@ -1,0 +1,78 @@
+"""Where and how precisely a run computes."""
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from node_cli.config import Config, Precision
+from node_cli.errors import UserError
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A device and a precision. ``dtype`` is that of parameters, images and the ODE's state."""
+
+    device: torch.device
+    precision: Precision
+    dtype: torch.dtype
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """bf16 for convolutions and matrix products where ``precision=bf16``, else nothing."""
+        enabled = self.precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def __str__(self) -> str:
+        match self.device.type:
+            case "cuda":
+                name = torch.cuda.get_device_name(self.device)
+            case "cpu":
+                threads = torch.get_num_threads()
+                name = f"{threads} thread{'s' if threads != 1 else ''}"
+            case other:
+                name = other
+        return f"{self.device} ({name}), {self.precision}"
+
+
+def choose(config: Config) -> Backend:
+    """The backend that the configuration asks for.
+
+    Raises ``UserError`` where this machine has no such device or it cannot give the precision.
+    """
+    name = config.device
+    if name == "auto":
+        name = next((n for n, has in _available().items() if has), "cpu")
+    device = torch.device(name)
+    present = [n for n, has in _available().items() if has]
+    if device.type not in present:
+        raise UserError(f"device={config.device}: not on this machine, which has {', '.join(present)}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise UserError(f"device={config.device}: not on this machine, which has cuda:0 to cuda:{last}")
+    if config.precision == "tf32" and device.type != "cuda":
+        raise UserError(f"precision=tf32: {device.type} has none; choose from float32, float64, bf16")
+    if config.precision == "float64" and device.type == "mps":
+        raise UserError("precision=float64: mps has none; choose from float32, bf16")
+    dtype = torch.float64 if config.precision == "float64" else torch.float32
+    return Backend(device, config.precision, dtype)
+
+
+def _available() -> dict[str, bool]:
+    """The device types, in the order in which ``auto`` prefers them."""
+    return {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+
+
+def activate(backend: Backend, *, deterministic: bool) -> None:
+    """Set torch's global switches; all of them every time, since jobs of a sweep share a process."""
+    precision = "tf32" if backend.precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)

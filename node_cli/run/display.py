@@ -1,0 +1,115 @@
+"""What a run shows: a header, progress while it trains, a line for each epoch, errors."""
+
+import os
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress as Bar,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from node_cli.run.progress import Progress
+
+PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
+
+
+class Display:
+    """Prints to standard output; a live progress bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False, markup=False, soft_wrap=True)
+        self.live = self.console.is_terminal and not os.environ.get("CI")
+
+    def line(self, text: str = "") -> None:
+        self.console.print(text)
+
+    def facts(self, facts: Mapping[str, str]) -> None:
+        """Aligned ``name  value`` lines."""
+        width = max(map(len, facts))
+        for name, value in facts.items():
+            self.line(f"{name:<{width}}  {value}")
+
+
+class TrainingDisplay:
+    """Progress within epochs, and a line at the end of each, in the shape of the tutorials."""
+
+    def __init__(self, display: Display, epochs: int, batches_per_epoch: int, done: int) -> None:
+        self.display = display
+        self.epochs = epochs
+        self.batches_per_epoch = batches_per_epoch
+        self.last_line = time.monotonic()
+        self.bar: Bar | None = None
+        self.task = TaskID(0)
+        if display.live:
+            self.bar = Bar(
+                TextColumn("epoch {task.fields[epoch]}/" + str(epochs)),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[numbers]}"),
+                TimeRemainingColumn(),
+                console=display.console,
+                transient=True,
+            )
+            self.task = self.bar.add_task(
+                "train", total=epochs * batches_per_epoch, completed=done, epoch=1, numbers=""
+            )
+
+    def __enter__(self) -> "TrainingDisplay":
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def step(self, progress: Progress, row: Mapping[str, Any]) -> None:
+        sums = progress.sums
+        numbers = (
+            f"loss {row['loss']:.4f}  accuracy {sums.correct / sums.images:.2%}"
+            f"{_nfe(row['nfe_forward'], row['nfe_backward'])}"
+            f"  {sums.images / sums.seconds:,.0f} images/s"
+        )
+        if self.bar:
+            self.bar.update(
+                self.task, completed=progress.step, epoch=progress.epoch + 1, numbers=numbers
+            )
+        elif time.monotonic() - self.last_line > PLAIN_INTERVAL:
+            self._line(
+                f"  epoch {progress.epoch + 1}, step {sums.batches}/{self.batches_per_epoch}  "
+                f"{numbers}"
+            )
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        accuracies = {
+            "Training": row["train_accuracy"],
+            "Holdout": row["holdout_accuracy"],
+            "Test": row["test_accuracy"],
+        }
+        parts = [f"[{row['epoch']}/{self.epochs}]", f"Time {row['seconds']:.2f}s"]
+        parts += [
+            f"{name} Accuracy: {value:.2%}"
+            for name, value in accuracies.items()
+            if value is not None
+        ]
+        self._line("  ".join(parts) + _nfe(row["nfe_forward_mean"], row["nfe_backward_mean"]))
+
+    def _line(self, text: str) -> None:
+        self.last_line = time.monotonic()
+        self.display.line(text)
+
+
+def _nfe(forward: float | None, backward: float | None) -> str:
+    """Evaluations of f per batch, forward + backward; nothing for a core without an ODE."""
+    return "" if forward is None else f"  NFE {forward:g} + {backward:g}"

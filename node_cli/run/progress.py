@@ -1,0 +1,63 @@
+"""How far a training has come: plain values, part of every checkpoint."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from node_cli.ode.work import Work
+
+
+@dataclass
+class EpochSums:
+    """Running sums over the steps of the epoch in progress.
+
+    ``rejected``: forward and backward; None where the solver does not report its steps.
+    """
+
+    batches: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    eval_seconds: float = 0.0
+    loss: float = 0.0
+    correct: int = 0
+    nfe_forward: int = 0
+    nfe_forward_max: int = 0
+    nfe_backward: int = 0
+    nfe_backward_max: int = 0
+    vjps_backward: int = 0
+    rejected: int | None = 0
+
+    def add(self, images: int, loss: float, correct: int, work: Work | None) -> None:
+        """Count one step; ``loss`` is the mean over its images."""
+        self.batches += 1
+        self.images += images
+        self.loss += loss * images
+        self.correct += correct
+        if work is None:
+            return
+        self.nfe_forward += work.nfe_forward
+        self.nfe_forward_max = max(self.nfe_forward_max, work.nfe_forward)
+        self.nfe_backward += work.nfe_backward
+        self.nfe_backward_max = max(self.nfe_backward_max, work.nfe_backward)
+        self.vjps_backward += work.vjps_backward
+        rejected = (self.rejected, work.forward.rejected, work.backward.rejected)
+        self.rejected = None if None in rejected else sum(r for r in rejected if r is not None)
+
+
+@dataclass
+class Progress:
+    """``step``: updates made. ``epoch``: epochs completed. ``sums.batches``: how many batches of
+    the epoch in progress are done. ``best_score``: best holdout accuracy at the end of an epoch.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    best_score: float | None = None
+    best_epoch: int | None = None
+    sums: EpochSums = field(default_factory=EpochSums)
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> "Progress":
+        return cls(**{**state, "sums": EpochSums(**state["sums"])})

@@ -1,0 +1,106 @@
+"""What every task needs: data, model and device as configured, and a header that shows them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import node_cli
+from node_cli.config import Config
+from node_cli.data.batches import Preprocess
+from node_cli.data.sources import SOURCES, load
+from node_cli.errors import UserError
+from node_cli.models.classifier import build
+from node_cli.models.describe import describe, parameter_count
+from node_cli.run import device
+from node_cli.run.display import Display
+from node_cli.run.environment import environment
+from node_cli.run.records import RunFolder
+
+ENGINE = "torchdiffeq"
+
+
+class Setup:
+    """Loads the data and builds the model; raises ``UserError`` where either cannot be had."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.backend = device.choose(config)
+        device.activate(self.backend, deterministic=config.deterministic)
+        source = SOURCES[config.data.name]
+        self.splits = {
+            name: images.to(self.backend.device)
+            for name, images in load(config.data, config.seed).items()
+        }
+        self.preprocess = Preprocess(
+            self.backend.dtype,
+            self.backend.device,
+            source.mean if config.data.normalize else None,
+            source.std if config.data.normalize else None,
+            source.flips,
+        )
+        self.image = tuple(self.splits["train"].pixels.shape[1:])
+        self.classes = source.classes
+        torch.manual_seed(config.seed)
+        self.model = build(config, self.image, source.classes).to(
+            self.backend.device, self.backend.dtype
+        )
+
+    def load_weights(self, state: Mapping[str, Tensor], checkpoint: str) -> None:
+        """Raises ``UserError`` where the weights are those of another model."""
+        try:
+            self.model.load_state_dict(state)
+        except RuntimeError as error:
+            lines = [" ".join(line.split()) for line in str(error).splitlines()[1:]]
+            raise UserError(
+                f"model={self.config.model.name}: does not fit checkpoint={checkpoint}: {lines[0]}"
+            ) from error
+
+    def facts(self) -> dict[str, Any]:
+        """What result.json says about the setting."""
+        config = self.config
+        solver = config.forward_solver() if config.solver else None
+        return {
+            "seed": config.seed,
+            "precision": config.precision,
+            "model": config.model.name,
+            "parameters": parameter_count(self.model),
+            "images": {name: len(images) for name, images in self.splits.items()},
+            "solver": str(solver) if solver else None,
+            "engine": ENGINE if solver else None,
+            "sensitivity": config.sensitivity.name if config.sensitivity else None,
+            "environment": environment(self.backend),
+        }
+
+    def show_header(self, display: Display, folder: RunFolder) -> None:
+        config = self.config
+        parts = list(describe(self.model, self.image))
+        width = max(len(words) for _, words, _ in parts)
+        count = parameter_count(self.model)
+        splits = " / ".join(f"{len(images):,} {name}" for name, images in self.splits.items())
+        display.facts(
+            {
+                "node-train": f"{node_cli.__version__}, task {config.task}",
+                "model": f"{config.model.name}, {count:,} parameters, init {config.model.init}",
+                **{f"  {name}": f"{words:<{width}}  {[*shape]}" for name, words, shape in parts},
+                "data": f"{config.data.name}, {[*self.image]}, {splits}",
+                **self._solver_facts(),
+                "device": str(self.backend),
+                "seed": str(config.seed),
+                "folder": str(folder.path),
+            }
+        )
+        display.line()
+
+    def _solver_facts(self) -> dict[str, str]:
+        config = self.config
+        if config.solver is None or config.sensitivity is None:
+            return {"solver": "none", "sensitivity": "none"}
+        solver = config.forward_solver()
+        order = f", order {solver.method.order}" if solver.method.order else ""
+        sensitivity = config.sensitivity.name
+        if sensitivity == "backsolve":
+            norm = f"{config.sensitivity.norm} norm, " if config.sensitivity.norm else ""
+            sensitivity += f", {norm}backwards {config.backward_solver()}"
+        return {"solver": f"{solver}{order}, engine {ENGINE}", "sensitivity": sensitivity}

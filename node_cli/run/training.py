@@ -1,0 +1,260 @@
+"""The training loop."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
+
+from node_cli.config import Config
+from node_cli.data.batches import Preprocess, in_batches
+from node_cli.data.images import ImageSet
+from node_cli.data.streams import stream
+from node_cli.errors import UserError
+from node_cli.models.classifier import Classifier
+from node_cli.ode.work import Work
+from node_cli.run import checkpoints, memory
+from node_cli.run.device import Backend
+from node_cli.run.evaluation import Metrics, evaluate_splits, evaluation_rows, nfe_mean
+from node_cli.run.optimizers import learning_rate, optimizer
+from node_cli.run.progress import EpochSums, Progress
+from node_cli.run.records import (
+    EPOCH_COLUMNS,
+    EVALUATION_COLUMNS,
+    STEP_COLUMNS,
+    CsvLog,
+    RunFolder,
+)
+from node_cli.run.stopping import Interrupted, StopRequest
+
+
+class Diverged(RuntimeError):
+    """The loss or its gradient is no longer finite."""
+
+
+class Display(Protocol):
+    """Shows how a training goes, from the rows of its records."""
+
+    def step(self, progress: Progress, row: Mapping[str, Any]) -> None: ...
+
+    def epoch(self, row: Mapping[str, Any]) -> None: ...
+
+
+class Trainer:
+    """Trains a model; writes its records and checkpoints into a run folder.
+
+    Every random number is a function of the seed and of its purpose, so that a checkpoint
+    determines all that comes after it.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: Classifier,
+        splits: Mapping[str, ImageSet],
+        preprocess: Preprocess,
+        backend: Backend,
+        folder: RunFolder,
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.splits = splits
+        self.preprocess = preprocess
+        self.backend = backend
+        self.folder = folder
+        self.optimizer = optimizer(config.optimizer, model.parameters())
+        self.progress = Progress()
+        images, size = len(splits["train"]), config.batch_size
+        self.batches_per_epoch = images // size if config.data.drop_last else -(-images // size)
+        if self.batches_per_epoch == 0:
+            raise UserError(
+                f"batch_size={size}: data.drop_last=true leaves no batch of {images} training images"
+            )
+
+    def run(self, display: Display, stop: StopRequest) -> None:
+        """Train until ``epochs`` are completed. Raises ``Interrupted`` once ``stop`` is requested,
+        ``Diverged`` and ``SolveFailed``; the last checkpoint stays what it was."""
+        step = self.progress.step or -1  # a start from the beginning keeps no rows
+        self.steps = CsvLog(self.folder.steps, STEP_COLUMNS, step)
+        self.epochs = CsvLog(self.folder.epochs, EPOCH_COLUMNS, step)
+        self.evaluations = CsvLog(self.folder.evaluations, EVALUATION_COLUMNS, step)
+        try:
+            if self.progress.step == 0 and self.config.eval.initial:
+                self._evaluate()
+            while self.progress.epoch < self.config.epochs:
+                self._epoch(display, stop)
+        finally:
+            for log in (self.steps, self.epochs, self.evaluations):
+                log.close()
+
+    def _epoch(self, display: Display, stop: StopRequest) -> None:
+        """The rest of the epoch in progress."""
+        progress, config = self.progress, self.config
+        lr = learning_rate(config.optimizer.lr, config.schedule, progress.epoch, config.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        memory.reset_peak(self.backend.device)
+        train = self.splits["train"]
+        order = torch.randperm(
+            len(train), generator=stream(config.seed, "order", progress.epoch)
+        )[: self.batches_per_epoch * config.batch_size]
+
+        self.model.train()
+        for batch in in_batches(train, config.batch_size, order[progress.sums.images :]):
+            row = self._step(batch)
+            self.steps.append(row)
+            display.step(progress, row)
+
+            last_of_epoch = progress.sums.batches == self.batches_per_epoch
+            if last_of_epoch:
+                epoch_row = self._epoch_row(self._evaluate())
+                self.epochs.append(epoch_row)
+                display.epoch(epoch_row)
+                progress.epoch += 1
+                progress.sums = EpochSums()
+            elif _divides(config.eval.every_steps, progress.step):
+                self._evaluate()
+
+            due = _divides(config.train.checkpoint_every, progress.step)
+            if last_of_epoch or due or stop.requested:
+                self._checkpoint(epoch_row if last_of_epoch else None)
+            if stop.requested:
+                raise Interrupted
+
+    def _step(self, batch: ImageSet) -> dict[str, Any]:
+        """One update; returns its row of steps.csv."""
+        start = time.perf_counter()
+        config, progress = self.config, self.progress
+        augment = stream(config.seed, "augment", progress.step) if config.data.augment else None
+        images = self.preprocess(batch.pixels, augment)
+        with self.backend.autocast():
+            logits = self.model(images)
+        loss = cross_entropy(logits.to(self.backend.dtype), batch.labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        max_norm = config.optimizer.grad_clip or math.inf
+        grad_norm = float(clip_grad_norm_(self.model.parameters(), max_norm))
+        work = self.model.take_work()
+        if not math.isfinite(float(loss)) or not math.isfinite(grad_norm):
+            raise Diverged(
+                f"step {progress.step + 1}: loss {float(loss):g}, gradient norm {grad_norm:g}; "
+                "lower optimizer.lr, or set optimizer.grad_clip"
+            )
+        self.optimizer.step()
+        correct = int((logits.argmax(1) == batch.labels).sum())
+        seconds = time.perf_counter() - start
+
+        progress.step += 1
+        progress.sums.add(len(batch), float(loss), correct, work)
+        progress.sums.seconds += seconds
+        return {
+            "step": progress.step,
+            "epoch": progress.epoch + 1,
+            "loss": float(loss),
+            "accuracy": correct / len(batch),
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "grad_norm": grad_norm,
+            **_work_cells(work),
+            "seconds": seconds,
+        }
+
+    def _evaluate(self) -> dict[str, Metrics]:
+        """Evaluate and record every split at once."""
+        start = time.perf_counter()
+        step, epoch = self.progress.step, self.progress.epoch
+        metrics = evaluate_splits(
+            self.config, self.model, self.splits, self.preprocess, self.backend, step
+        )
+        for row in evaluation_rows(metrics, step, epoch + (step > 0)):
+            self.evaluations.append(row)
+        self.progress.sums.eval_seconds += time.perf_counter() - start
+        return metrics
+
+    def _epoch_row(self, metrics: Mapping[str, Metrics]) -> dict[str, Any]:
+        sums = self.progress.sums
+        row: dict[str, Any] = dict.fromkeys(EPOCH_COLUMNS)
+        row |= {
+            "epoch": self.progress.epoch + 1,
+            "step": self.progress.step,
+            "seconds": sums.seconds,
+            "eval_seconds": sums.eval_seconds,
+            "images_per_s": sums.images / sums.seconds,
+            "train_loss": sums.loss / sums.images,
+            "train_accuracy": sums.correct / sums.images,
+            "peak_memory_mib": memory.peak_mib(self.backend.device),
+        }
+        if self.config.model.core == "ode":
+            row |= {
+                "nfe_forward_mean": sums.nfe_forward / sums.batches,
+                "nfe_forward_max": sums.nfe_forward_max,
+                "nfe_backward_mean": sums.nfe_backward / sums.batches,
+                "nfe_backward_max": sums.nfe_backward_max,
+                "vjps_backward_mean": sums.vjps_backward / sums.batches,
+                "nfe_eval_mean": nfe_mean(metrics),
+            }
+            if sums.rejected is not None:
+                row["rejected_mean"] = sums.rejected / sums.batches
+        for name, m in metrics.items():
+            if name == "train":
+                row["train_eval_accuracy"] = m.accuracy
+            else:
+                row |= {f"{name}_loss": m.loss, f"{name}_accuracy": m.accuracy}
+        return row
+
+    def _checkpoint(self, epoch_row: Mapping[str, Any] | None) -> None:
+        """Write last.pt, and best.pt where this is the best epoch or there is no holdout."""
+        progress = self.progress
+        is_best = "holdout" not in self.splits
+        if epoch_row is not None and not is_best:
+            score = epoch_row["holdout_accuracy"]
+            is_best = progress.best_score is None or score > progress.best_score
+            if is_best:
+                progress.best_score, progress.best_epoch = score, progress.epoch
+        for log in (self.steps, self.epochs, self.evaluations):
+            log.sync()
+        checkpoint = self.state_dict()
+        # best.pt first: a kill between the two leaves a last.pt from which it is written again.
+        if is_best:
+            checkpoints.save(self.folder.best, checkpoint)
+        checkpoints.save(self.folder.last, checkpoint)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors that determine the rest of the training."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "progress": self.progress.state_dict(),
+            "rng": {
+                "cpu": torch.get_rng_state(),
+                "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            },
+            "config": self.config.model_dump(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress.from_state_dict(state["progress"])
+        torch.set_rng_state(state["rng"]["cpu"])
+        if self.backend.device.type == "cuda" and state["rng"]["cuda"]:
+            torch.cuda.set_rng_state_all(state["rng"]["cuda"][: torch.cuda.device_count()])
+
+
+def _divides(interval: int | None, step: int) -> bool:
+    return interval is not None and step % interval == 0
+
+
+def _work_cells(work: Work | None) -> dict[str, int | None]:
+    """The columns of steps.csv that count work; empty for a core without an ODE."""
+    return {
+        "nfe_forward": work and work.nfe_forward,
+        "nfe_backward": work and work.nfe_backward,
+        "vjps_backward": work and work.vjps_backward,
+        "accepted_forward": work and work.forward.accepted,
+        "rejected_forward": work and work.forward.rejected,
+        "accepted_backward": work and work.backward.accepted,
+        "rejected_backward": work and work.backward.rejected,
+    }
