@@ -1,12 +1,12 @@
 """From a composed tree of plain values to a checked ``Config``, or all of its problems at once."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import Any
 
 from pydantic import ValidationError
 
-from node_cli.config import Config, Precision, keys, section_type
+from node_cli.config import Config, Precision, section_type
 from node_cli.errors import UserError
 from node_cli.messages import choose, plain, unknown_key
 from node_cli.ode.solver import METHODS, SCIPY_METHODS, STEPS, TOLERANCES
@@ -20,6 +20,9 @@ ALTERNATIVES = {
     "solver.n_steps": ("solver.step_size",),
 }
 
+# Stands for a value that is wrong in itself: it is given, but equals no choice.
+WRONG = object()
+
 # About the relative rounding error of f; below it the error estimate of a step is noise.
 FINEST_TOLERANCE: dict[Precision, float] = {
     "float32": 1e-6,
@@ -30,7 +33,7 @@ FINEST_TOLERANCE: dict[Precision, float] = {
 
 
 def checked(
-    tree: Mapping[str, Any], typed: Iterable[str] = (), *, in_sweep: bool = False
+    tree: Tree, typed: Iterable[str] = (), *, in_sweep: bool = False
 ) -> tuple[Config, list[str]]:
     """Check a composed tree; return the configuration and notes for the user, one line each.
 
@@ -38,7 +41,7 @@ def checked(
     that has none is dropped. ``in_sweep``: over models, say, where solver keys do not concern every
     job: there they only give a note. Raises ``UserError`` with every problem found.
     """
-    tree, typed = deepcopy(dict(tree)), set(typed)
+    tree, typed = deepcopy(tree), set(typed)
     problems: list[str] = []
     notes: list[str] = []
     _silence_alternatives(tree, typed)
@@ -51,9 +54,8 @@ def checked(
         tree["solver"] = tree["sensitivity"] = None
 
     config, wrong = _validated(tree)
-    # A key that is wrong in itself takes no part in the checks of keys against each other.
     for key in wrong:
-        _set(tree, key, None)
+        _set(tree, key, WRONG)
     problems += wrong.values()
     problems += _unused(tree) + _missing(tree) + _impossible(tree) + _not_read_by_task(tree, typed)
     if problems or config is None:
@@ -116,7 +118,7 @@ def _unused(tree: Tree) -> list[str]:
         lines += [
             f"{_show(tree, f'{section}.{key}')}: not used by {choice}; {takes}"
             for key in _fields(section)
-            if key in unread and _get(tree, f"{section}.{key}") is not None
+            if key in unread and _get(tree, f"{section}.{key}") not in (None, WRONG)
         ]
     return lines
 
@@ -132,14 +134,14 @@ def _unread_options(tree: Tree) -> Iterator[tuple[str, str, set[str]]]:
     if (schedule := _get(tree, "schedule.name")) in ("constant", "cosine"):
         yield "schedule", f"schedule={schedule}", {"milestones", "gamma"}
     if method := METHODS.get(solver := _get(tree, "solver.name")):
-        tol = {"tol"} if TOLERANCES <= method.options else set()
+        tol = {"tol"} if method.options >= TOLERANCES else set()
         yield "solver", f"solver={solver}", {*_fields("solver")} - method.options - tol - {"name"}
     if _get(tree, "sensitivity.name") == "discrete":
         unread = {"norm", "solver", "rtol", "atol"}
         yield "sensitivity", "sensitivity=discrete", unread
     elif backward := METHODS.get(name := _backward_name(tree)):
         norm = set() if backward.kind == "adaptive" else {"norm"}
-        tolerances = set() if TOLERANCES <= backward.options else {"rtol", "atol"}
+        tolerances = set() if backward.options >= TOLERANCES else {"rtol", "atol"}
         yield "sensitivity", f"the backward solver {name}", norm | tolerances
 
 
@@ -147,11 +149,13 @@ def _missing(tree: Tree) -> list[str]:
     """What the choices need and was not given."""
     lines = []
     core = _get(tree, "model.core")
-    if core not in (None, "none") and _get(tree, "model.field") is None:
+    if core in ("ode", "residual", "plain") and _get(tree, "model.field") is None:
         name = _get(tree, "model.name")
         lines.append(f"model.core={core}: model={name} has no field f; choose from none")
     if core == "residual" and _get(tree, "model.blocks") is None:
-        lines.append("model.blocks: model.core=residual needs a number of blocks, model.blocks=6, say")
+        lines.append(
+            "model.blocks: model.core=residual needs a number of blocks, model.blocks=6, say"
+        )
     if core == "ode":
         lines += [
             f"model.core=ode: needs a {group}; choose one with {group}=..."
@@ -213,8 +217,8 @@ def _impossible(tree: Tree) -> list[str]:
             "solver=scipy sensitivity=discrete: scipy's solution carries no gradient; "
             "take sensitivity=backsolve, or another solver"
         )
-    milestones = _get(tree, "schedule.milestones") or []
-    if milestones != sorted(set(milestones)):
+    milestones = _get(tree, "schedule.milestones")
+    if isinstance(milestones, list) and milestones != sorted(set(milestones)):
         lines.append(f"{_show(tree, 'schedule.milestones')}: must increase")
     return lines
 

@@ -87,7 +87,7 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.cfg or args.info:
         _hydra(args)
         return 0
-    _check_devices(command)
+    _preflight(command)
     _claim(command.folder)
     key = "hydra.sweep.dir" if args.multirun else "hydra.run.dir"
     quoted = str(command.folder).replace("\\", "\\\\").replace("'", "\\'")
@@ -95,14 +95,14 @@ def _dispatch(args: argparse.Namespace) -> int:
     return _sweep_result(command) if args.multirun else _exit_code(command.folder)
 
 
-def _check_devices(command: "Command") -> None:
-    """Before the first job starts, every job's device and precision have to be there."""
-    from node_cli.run import device
+def _preflight(command: "Command") -> None:
+    """What can only be checked with torch, for every job before the first one starts."""
+    from node_cli.run.setup import preflight
 
-    problems = []
+    problems: list[str] = []
     for job in command.jobs:
         try:
-            device.choose(job.config)
+            preflight(job.config)
         except UserError as error:
             problems += error.problems
     if problems:
@@ -120,7 +120,9 @@ def _claim(folder: Path) -> None:
     except OSError as error:
         raise UserError(f"folder {folder}: not writable ({error.strerror})") from error
     if held:
-        raise UserError(f"folder {folder}: not empty; choose another, or go on with resume={folder}")
+        raise UserError(
+            f"folder {folder}: not empty; choose another, or go on with resume={folder}"
+        )
 
 
 def _hydra(args: argparse.Namespace, *extra: str) -> None:

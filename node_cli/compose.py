@@ -4,7 +4,7 @@ Hydra stops at the first mistake, accepts ``+epocs=3``, and meets some errors wi
 each override is looked at first, and Hydra composes those that are sound.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,9 @@ CONF = next(
 # What a user may set of Hydra's own: folders, and the plugins that launch sweeps.
 HYDRA_KEYS = ("hydra.run.dir", "hydra.sweep", "hydra.launcher", "hydra.sweeper", "hydra.searchpath")
 
+# Where the code lies that launchers and sweepers may name.
+PLUGINS = ("hydra.", "hydra_plugins.", "optuna.")
+
 # An evaluation takes these from the command, all else from the checkpoint.
 EVALUATION_KEYS = ("task", "checkpoint", "device", "deterministic")
 
@@ -60,9 +63,7 @@ class Command:
     folder: Path
 
 
-def configure(
-    tree: Tree, overrides: Sequence[str], *, in_sweep: bool
-) -> tuple[Config, list[str]]:
+def configure(tree: Tree, overrides: Sequence[str], *, in_sweep: bool) -> tuple[Config, list[str]]:
     """The checked configuration, and notes, of a composed tree and the overrides typed for it.
 
     Raises ``UserError`` with every problem.
@@ -251,7 +252,7 @@ def _named_code(cfg: DictConfig) -> list[str]:
     """Where Hydra's own part of the configuration names code other than Hydra's to run."""
     hydra = OmegaConf.to_container(cfg.hydra, resolve=False)
     assert isinstance(hydra, dict)
-    named = [f"hydra.{section}._target_" for section, value in hydra.items() if _is_foreign(value)]
+    named = [key for key, target in _targets(hydra, "hydra") if not target.startswith(PLUGINS)]
     named += ["hydra.callbacks"] if hydra["callbacks"] else []
     for name in ("job_logging", "hydra_logging"):
         extra = set(hydra[name]) - {"version", "root", "disable_existing_loggers"}
@@ -259,6 +260,10 @@ def _named_code(cfg: DictConfig) -> list[str]:
     return [f"{key}: a configuration may not name code to run" for key in named]
 
 
-def _is_foreign(section: Any) -> bool:
-    target = section.get("_target_", "hydra.") if isinstance(section, dict) else "hydra."
-    return not str(target).startswith(("hydra.", "hydra_plugins."))
+def _targets(node: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every ``_target_`` below a node: its key and what it names."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "_target_":
+                yield f"{path}.{key}", str(value)
+            yield from _targets(value, f"{path}.{key}")

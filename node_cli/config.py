@@ -12,7 +12,6 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
 )
@@ -112,7 +111,7 @@ class EvalConfig(Section):
 
 
 class Config(Section):
-    """A checked configuration. ``solver`` and ``sensitivity`` are None for a core without an ODE."""
+    """A checked configuration; ``solver`` and ``sensitivity`` are None without an ODE."""
 
     task: Literal["train", "eval"]
     checkpoint: str | None = None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 class UserError(ValueError):
-    """Bad input. ``problems`` holds one line each, naming the key, the value and the valid choices."""
+    """Bad input. Each of ``problems`` is a line with the key, the value and the valid choices."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))

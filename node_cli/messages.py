@@ -17,16 +17,16 @@ def unknown_key(key: str, value: Any) -> str:
     neighbours = [k for k in known if k.rpartition(".")[0] == section] or [
         k for k in known if "." not in k
     ]
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"{key}={plain(value)}: no such key; {hint}There are {', '.join(neighbours)}"
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"{key}={plain(value)}: no such key{hint}; there are {', '.join(neighbours)}"
 
 
 def choose(key: str, value: Any, choices: Iterable[str]) -> str:
     """The line for a value that is not among the choices."""
     choices = list(choices)
     close = get_close_matches(str(value), choices, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"{key}={plain(value)}: {hint}Choose from {', '.join(choices)}"
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"{key}={plain(value)}: choose from {', '.join(choices)}{hint}"
 
 
 def plain(value: Any) -> str:

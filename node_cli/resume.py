@@ -16,8 +16,8 @@ RESUME_KEYS = ("epochs", "device", "data.root")
 def resumed(location: str, typed: Mapping[str, Any]) -> tuple[RunFolder, Config, list[str]] | None:
     """The folder, configuration and notes to go on with; None where the run is finished.
 
-    ``typed``: the other overrides, key to value. Raises ``UserError`` where one of them would change
-    what the run is, or where there is no training run in the folder.
+    ``typed``: the other overrides, key to value. Raises ``UserError`` where one would change what
+    the run is, or where there is no training run in the folder.
     """
     folder = RunFolder(Path(location).expanduser())
     tree = folder.read_config()

@@ -20,13 +20,15 @@ TEST_FRACTION_OF_DIGITS = 0.2
 class Source:
     """What is known of a data set beside its images.
 
-    ``mean``, ``std``: of the training pixels in [0, 1], per channel. ``flips``: whether a mirrored
-    image still shows the same class. ``torchvision``: the name of its class there, None for digits.
+    ``mean``, ``std``: of the training pixels in [0, 1], per channel. ``torchvision``: the name of
+    its class there, None for digits. ``shape``: [C, H, W]. ``flips``: whether a mirrored image
+    still shows the same class.
     """
 
     mean: Sequence[float]
     std: Sequence[float]
     torchvision: str | None
+    shape: tuple[int, int, int] = (1, 28, 28)
     flips: bool = False
     classes: int = 10
 
@@ -40,6 +42,7 @@ SOURCES = {
         mean=[0.4914, 0.4822, 0.4465],
         std=[0.2470, 0.2435, 0.2616],
         torchvision="CIFAR10",
+        shape=(3, 32, 32),
         flips=True,
     ),
 }
@@ -56,11 +59,12 @@ def load(config: DataConfig, seed: int) -> dict[str, ImageSet]:
         train, test = _digits(seed)
     else:
         train, test = _torchvision(source.torchvision, config)
-    splits = {"train": train[: config.limit], "test": test}
+    splits = {"train": train[: config.limit]}
     if config.holdout:
         splits["train"], splits["holdout"] = cut(
             splits["train"], config.holdout, config.holdout_from, stream(seed, "holdout")
         )
+    splits["test"] = test
     for name, images in splits.items():
         if len(images) == 0:
             raise UserError(

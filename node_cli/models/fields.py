@@ -3,6 +3,8 @@
 Every field is called with t 0-dim and y [N, *state], and returns a tensor shaped like y.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +24,7 @@ class Dense(nn.Module):
         self.net = nn.Sequential(
             *(
                 layer
-                for n_in, n_out in zip(sizes, sizes[1:], strict=False)
+                for n_in, n_out in pairwise(sizes)
                 for layer in (nn.Linear(n_in, n_out), nn.Tanh())
             )
         )

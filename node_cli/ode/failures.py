@@ -40,5 +40,7 @@ class SolveFailed(RuntimeError):
             "accepted": accepted,
             "rejected": rejected,
         }
-        where = ", ".join(f"{name}={value:.6g}" for name, value in facts.items() if value is not None)
+        where = ", ".join(
+            f"{name}={value:.6g}" for name, value in facts.items() if value is not None
+        )
         super().__init__(f"{reason} at {where} ({solver}). {advice}")

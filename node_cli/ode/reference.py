@@ -9,6 +9,7 @@ its version in pyproject.toml.
 import math
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -76,9 +77,7 @@ def _segments(t: Tensor, solver: Solver) -> list[Tensor]:
     return [t[i : i + 2] for i in range(len(t) - 1)]
 
 
-def _solve(
-    field: Field, y0: Tensor, t: Tensor, solver: Solver, norm: Norm, steps: Steps
-) -> Tensor:
+def _solve(field: Field, y0: Tensor, t: Tensor, solver: Solver, norm: Norm, steps: Steps) -> Tensor:
     options: dict[str, Any]
     match solver.method.kind:
         case "adaptive":
@@ -100,9 +99,9 @@ def _solve(
     _, func, y0, times, rtol, atol, _, options, _, _ = _check_inputs(
         field, y0, t, rtol, atol, name, options, None, _CLASSES
     )
-    solution: Tensor = _CLASSES[name](
-        func=func, y0=y0, rtol=rtol, atol=atol, **options
-    ).integrate(times)
+    solution: Tensor = _CLASSES[name](func=func, y0=y0, rtol=rtol, atol=atol, **options).integrate(
+        times
+    )
     if len(solution) < len(t):  # only scipy gives up without a word
         raise SolveFailed(
             f"scipy's {solver.scipy_method} stopped before the end of the interval",
@@ -116,7 +115,7 @@ def _solve(
 def _grid(t: Tensor, solver: Solver, steps: Steps) -> Tensor:
     """Times of a fixed-step solve: each interval of t cut into equal steps, its ends exact."""
     pieces = []
-    for start, end in zip(t[:-1], t[1:], strict=True):
+    for start, end in pairwise(t):
         if solver.n_steps is not None:
             n = solver.n_steps
         else:
@@ -238,6 +237,5 @@ def _landing(base: Any) -> Any:
 
 
 _CLASSES = {
-    name: _landing(base)
-    for name, base in (SOLVERS | {"tsit5": _tableau_solver(TSIT5)}).items()
+    name: _landing(base) for name, base in (SOLVERS | {"tsit5": _tableau_solver(TSIT5)}).items()
 }

@@ -1,6 +1,6 @@
-"""What a solver is: its name, the options that its method reads, and their values. Free of torch."""
+"""What a solver is: a method, and the options that it reads. Free of torch."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 Kind = Literal["adaptive", "fixed", "explicit_adams", "implicit_adams", "scipy"]
@@ -78,6 +78,9 @@ class Solver:
         return METHODS[self.name]
 
     def __str__(self) -> str:
-        options = {key: getattr(self, key) for key in sorted(self.method.options)}
-        return f"{self.name} " + " ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
-                                          for k, v in options.items() if v is not None)
+        options = [
+            f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in asdict(self).items()
+            if key != "name" and value is not None
+        ]
+        return " ".join([self.name, *options])

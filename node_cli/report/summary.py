@@ -47,14 +47,19 @@ def summarise(sweep: Path) -> list[Row]:
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """The table of jobs, and where seeds were swept one of mean and standard deviation over them."""
+    """The table of jobs; where seeds were swept, also one of mean and standard deviation."""
     typed = [key for key in rows[0] if key not in ("job", *METRICS, "seconds", "status")]
     keys = _varied(rows, typed) or typed
     metrics = [name for name in (*METRICS, "seconds") if any(row[name] is not None for row in rows)]
     text = _table(
         ["job", *keys, *metrics, "status"],
         [
-            [row["job"], *(row[key] for key in keys), *(_cell(m, row[m]) for m in metrics), row["status"]]
+            [
+                row["job"],
+                *(row[key] for key in keys),
+                *(_cell(m, row[m]) for m in metrics),
+                row["status"],
+            ]
             for row in rows
         ],
     )

@@ -46,12 +46,18 @@ def choose(config: Config) -> Backend:
     device = torch.device(name)
     present = [n for n, has in _available().items() if has]
     if device.type not in present:
-        raise UserError(f"device={config.device}: not on this machine, which has {', '.join(present)}")
+        raise UserError(
+            f"device={config.device}: not on this machine, which has {', '.join(present)}"
+        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         last = torch.cuda.device_count() - 1
-        raise UserError(f"device={config.device}: not on this machine, which has cuda:0 to cuda:{last}")
+        raise UserError(
+            f"device={config.device}: not on this machine, which has cuda:0 to cuda:{last}"
+        )
     if config.precision == "tf32" and device.type != "cuda":
-        raise UserError(f"precision=tf32: {device.type} has none; choose from float32, float64, bf16")
+        raise UserError(
+            f"precision=tf32: {device.type} has none; choose from float32, float64, bf16"
+        )
     if config.precision == "float64" and device.type == "mps":
         raise UserError("precision=float64: mps has none; choose from float32, bf16")
     dtype = torch.float64 if config.precision == "float64" else torch.float32
@@ -68,11 +74,12 @@ def _available() -> dict[str, bool]:
 
 
 def activate(backend: Backend, *, deterministic: bool) -> None:
-    """Set torch's global switches; all of them every time, since jobs of a sweep share a process."""
+    """Set all of torch's global switches, since the jobs of a sweep share a process."""
     precision = "tf32" if backend.precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic)
+    if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call takes a second
+        torch.use_deterministic_algorithms(deterministic)

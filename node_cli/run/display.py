@@ -6,14 +6,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress as Bar,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from node_cli.run.progress import Progress
 
@@ -45,14 +39,14 @@ class TrainingDisplay:
         self.epochs = epochs
         self.batches_per_epoch = batches_per_epoch
         self.last_line = time.monotonic()
-        self.bar: Bar | None = None
-        self.task = TaskID(0)
+        self.bar: bars.Progress | None = None
+        self.task = bars.TaskID(0)
         if display.live:
-            self.bar = Bar(
-                TextColumn("epoch {task.fields[epoch]}/" + str(epochs)),
-                BarColumn(bar_width=24),
-                TextColumn("{task.fields[numbers]}"),
-                TimeRemainingColumn(),
+            self.bar = bars.Progress(
+                bars.TextColumn("epoch {task.fields[epoch]}/" + str(epochs)),
+                bars.BarColumn(bar_width=24),
+                bars.TextColumn("{task.fields[numbers]}"),
+                bars.TimeRemainingColumn(),
                 console=display.console,
                 transient=True,
             )

@@ -10,9 +10,7 @@ from torch import nn
 from node_cli.config import OptimizerConfig, ScheduleConfig
 
 
-def optimizer(
-    config: OptimizerConfig, parameters: Iterable[nn.Parameter]
-) -> torch.optim.Optimizer:
+def optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Adam (decay added to the gradient), AdamW (decoupled) or SGD, with torch's default betas."""
     lr, weight_decay = config.lr, config.weight_decay
     match config.name:

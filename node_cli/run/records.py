@@ -97,7 +97,10 @@ class CsvLog:
         """Open for appending; rows after step ``keep_to_step``, or torn, are cut first."""
         self.columns = columns
         rows = [row for row in read_csv(path) if int(row["step"]) <= keep_to_step]
-        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)

@@ -21,6 +21,15 @@ from node_cli.run.records import RunFolder
 ENGINE = "torchdiffeq"
 
 
+def preflight(config: Config) -> None:
+    """Raise ``UserError`` where the device is not there or the parts of the model do not fit,
+    without data and in a moment, so that no job of a sweep starts in vain."""
+    device.choose(config)
+    source = SOURCES[config.data.name]
+    with torch.device("meta"):
+        build(config, source.shape, source.classes)
+
+
 class Setup:
     """Loads the data and builds the model; raises ``UserError`` where either cannot be had."""
 
@@ -40,10 +49,9 @@ class Setup:
             source.std if config.data.normalize else None,
             source.flips,
         )
-        self.image = tuple(self.splits["train"].pixels.shape[1:])
-        self.classes = source.classes
+        self.image = source.shape
         torch.manual_seed(config.seed)
-        self.model = build(config, self.image, source.classes).to(
+        self.model = build(config, source.shape, source.classes).to(
             self.backend.device, self.backend.dtype
         )
 
@@ -76,14 +84,14 @@ class Setup:
     def show_header(self, display: Display, folder: RunFolder) -> None:
         config = self.config
         parts = list(describe(self.model, self.image))
-        width = max(len(words) for _, words, _ in parts)
+        width = max(len(str([*shape])) for _, _, shape in parts)
         count = parameter_count(self.model)
         splits = " / ".join(f"{len(images):,} {name}" for name, images in self.splits.items())
         display.facts(
             {
                 "node-train": f"{node_cli.__version__}, task {config.task}",
                 "model": f"{config.model.name}, {count:,} parameters, init {config.model.init}",
-                **{f"  {name}": f"{words:<{width}}  {[*shape]}" for name, words, shape in parts},
+                **{f"  {name}": f"{[*shape]!s:<{width}}  {words}" for name, words, shape in parts},
                 "data": f"{config.data.name}, {[*self.image]}, {splits}",
                 **self._solver_facts(),
                 "device": str(self.backend),
@@ -99,7 +107,7 @@ class Setup:
             return {"solver": "none", "sensitivity": "none"}
         solver = config.forward_solver()
         order = f", order {solver.method.order}" if solver.method.order else ""
-        sensitivity = config.sensitivity.name
+        sensitivity: str = config.sensitivity.name
         if sensitivity == "backsolve":
             norm = f"{config.sensitivity.norm} norm, " if config.sensitivity.norm else ""
             sensitivity += f", {norm}backwards {config.backward_solver()}"

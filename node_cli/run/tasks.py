@@ -71,7 +71,7 @@ def evaluate(config: Config, folder: RunFolder, display: Display) -> float | Non
         display.line(
             f"{name:<7}  {m.images:,} images  Accuracy: {m.accuracy:.2%}  Loss: {m.loss:.4f}{nfe}"
         )
-    result = {
+    result: dict[str, float | None] = {
         f"{name}_{key}": value
         for name, m in metrics.items()
         for key, value in (("loss", m.loss), ("accuracy", m.accuracy))

@@ -71,7 +71,7 @@ class Trainer:
         self.batches_per_epoch = images // size if config.data.drop_last else -(-images // size)
         if self.batches_per_epoch == 0:
             raise UserError(
-                f"batch_size={size}: data.drop_last=true leaves no batch of {images} training images"
+                f"batch_size={size}: data.drop_last=true leaves nothing of {images} training images"
             )
 
     def run(self, display: Display, stop: StopRequest) -> None:
@@ -98,9 +98,9 @@ class Trainer:
             group["lr"] = lr
         memory.reset_peak(self.backend.device)
         train = self.splits["train"]
-        order = torch.randperm(
-            len(train), generator=stream(config.seed, "order", progress.epoch)
-        )[: self.batches_per_epoch * config.batch_size]
+        order = torch.randperm(len(train), generator=stream(config.seed, "order", progress.epoch))[
+            : self.batches_per_epoch * config.batch_size
+        ]
 
         self.model.train()
         for batch in in_batches(train, config.batch_size, order[progress.sums.images :]):
@@ -136,11 +136,12 @@ class Trainer:
         self.optimizer.zero_grad()
         loss.backward()
         max_norm = config.optimizer.grad_clip or math.inf
-        grad_norm = float(clip_grad_norm_(self.model.parameters(), max_norm))
+        grad_norm = clip_grad_norm_(self.model.parameters(), max_norm).item()
         work = self.model.take_work()
-        if not math.isfinite(float(loss)) or not math.isfinite(grad_norm):
+        loss_value = loss.item()
+        if not math.isfinite(loss_value) or not math.isfinite(grad_norm):
             raise Diverged(
-                f"step {progress.step + 1}: loss {float(loss):g}, gradient norm {grad_norm:g}; "
+                f"step {progress.step + 1}: loss {loss_value:g}, gradient norm {grad_norm:g}; "
                 "lower optimizer.lr, or set optimizer.grad_clip"
             )
         self.optimizer.step()
@@ -148,18 +149,19 @@ class Trainer:
         seconds = time.perf_counter() - start
 
         progress.step += 1
-        progress.sums.add(len(batch), float(loss), correct, work)
+        progress.sums.add(len(batch), loss_value, correct, work)
         progress.sums.seconds += seconds
-        return {
+        row: dict[str, Any] = dict.fromkeys(STEP_COLUMNS)
+        row |= {
             "step": progress.step,
             "epoch": progress.epoch + 1,
-            "loss": float(loss),
+            "loss": loss_value,
             "accuracy": correct / len(batch),
             "lr": self.optimizer.param_groups[0]["lr"],
             "grad_norm": grad_norm,
-            **_work_cells(work),
             "seconds": seconds,
         }
+        return row | _work_cells(work) if work else row
 
     def _evaluate(self) -> dict[str, Metrics]:
         """Evaluate and record every split at once."""
@@ -247,14 +249,14 @@ def _divides(interval: int | None, step: int) -> bool:
     return interval is not None and step % interval == 0
 
 
-def _work_cells(work: Work | None) -> dict[str, int | None]:
-    """The columns of steps.csv that count work; empty for a core without an ODE."""
+def _work_cells(work: Work) -> dict[str, int | None]:
+    """The columns of steps.csv that count work."""
     return {
-        "nfe_forward": work and work.nfe_forward,
-        "nfe_backward": work and work.nfe_backward,
-        "vjps_backward": work and work.vjps_backward,
-        "accepted_forward": work and work.forward.accepted,
-        "rejected_forward": work and work.forward.rejected,
-        "accepted_backward": work and work.backward.accepted,
-        "rejected_backward": work and work.backward.rejected,
+        "nfe_forward": work.nfe_forward,
+        "nfe_backward": work.nfe_backward,
+        "vjps_backward": work.vjps_backward,
+        "accepted_forward": work.forward.accepted,
+        "rejected_forward": work.forward.rejected,
+        "accepted_backward": work.backward.accepted,
+        "rejected_backward": work.backward.rejected,
     }

@@ -78,7 +78,9 @@ class _Backsolve(torch.autograd.Function):
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         t, y, *parameters = ctx.saved_tensors
         work: Work = ctx.work
-        vjp = _FieldVJP(ctx.field, dict(zip(ctx.names, parameters, strict=True)), ctx.autocast, work)
+        vjp = _FieldVJP(
+            ctx.field, dict(zip(ctx.names, parameters, strict=True)), ctx.autocast, work
+        )
         layout = _Layout([y[0], y[0], *parameters])
         norm = _adjoint_norm(layout, ctx.method.norm)
         grad_t = torch.zeros_like(t) if ctx.needs_input_grad[5] else None
