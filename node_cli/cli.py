@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # imported where needed: --help answers without any of them, 
     from omegaconf import DictConfig
 
     from node_cli.compose import Command
-    from node_cli.config import Config
+    from node_cli.config.schema import Config
     from node_cli.run.records import RunFolder
 
 

@@ -24,10 +24,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from node_cli.checks import Tree, checked
-from node_cli.config import Config, keys, section_type
+from node_cli.config.checks import Tree, checked
+from node_cli.config.messages import choose, unknown_key
+from node_cli.config.schema import Config, keys, section_type
 from node_cli.errors import UserError
-from node_cli.messages import choose, unknown_key
 
 # In a wheel the configuration lies inside the package, in a checkout beside it.
 CONF = next(

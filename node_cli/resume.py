@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from node_cli.checks import checked
-from node_cli.config import Config
+from node_cli.config.checks import checked
+from node_cli.config.schema import Config
 from node_cli.errors import UserError
 from node_cli.run.records import RunFolder, read_csv
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn.functional import interpolate
 
-from node_cli.config import DataConfig
+from node_cli.config.schema import DataConfig
 from node_cli.data.images import ImageSet, cut
 from node_cli.data.streams import stream
 from node_cli.errors import UserError
@@ -107,7 +107,7 @@ def _torchvision(name: str, config: DataConfig) -> tuple[ImageSet, ImageSet]:
 
 
 def _read(name: str, root: Path, *, download: bool) -> tuple[ImageSet, ImageSet]:
-    """Training and test images. Raises FileNotFoundError where they are missing."""
+    """Training and test images; FileNotFoundError where they are missing and not to be fetched."""
     # Imported here, since it takes seconds: a run on digits does without.
     from torchvision import datasets
 
@@ -116,7 +116,7 @@ def _read(name: str, root: Path, *, download: bool) -> tuple[ImageSet, ImageSet]
             getattr(datasets, name)(root, train=part, download=download) for part in (True, False)
         )
     except RuntimeError as error:
-        if "not found" in str(error):
+        if not download and "not found" in str(error):
             raise FileNotFoundError from error
         raise
     return _image_set(train), _image_set(test)

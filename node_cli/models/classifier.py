@@ -5,9 +5,9 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from node_cli.config import Config, ModelConfig
+from node_cli.config.messages import choose
+from node_cli.config.schema import Config, ModelConfig
 from node_cli.errors import UserError
-from node_cli.messages import choose
 from node_cli.models.blocks import ODEBlock, PlainField, ResidualStack
 from node_cli.models.fields import FIELDS
 from node_cli.models.heads import HEADS

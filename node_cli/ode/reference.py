@@ -21,6 +21,7 @@ from torchdiffeq._impl.rk_common import (
     _ButcherTableau,
     _RungeKuttaState,
 )
+from torchdiffeq._impl.scipy_wrapper import ScipyWrapperODESolver
 
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.solver import Solver
@@ -33,9 +34,6 @@ Norm = Callable[[Tensor], Tensor]
 # A step may exceed step_size by this relative amount, so that rounding in (t1 - t0) / step_size
 # never costs a whole extra step.
 GRID_SLACK = 1e-6
-
-# torchdiffeq passes min_step to every scipy method; all but LSODA warn that they have none.
-warnings.filterwarnings("ignore", message="The following arguments have no effect.*min_step")
 
 
 def rms_norm(y: Tensor) -> Tensor:
@@ -86,29 +84,18 @@ def _solve(field: Field, y0: Tensor, t: Tensor, solver: Solver, norm: Norm, step
             if y0.device.type == "mps":  # has no float64
                 options["dtype"] = torch.float32
         case "scipy":
-            options = {"solver": solver.scipy_method}
+            options = {"settings": solver, "start": float(t[0]), "solver": solver.scipy_method}
             steps.accepted = steps.rejected = None
         case _:
             options = {"grid_constructor": lambda _f, _y0, times: _grid(times, solver, steps)}
             if solver.max_order is not None:
                 options["max_order"] = solver.max_order
-
-    name = "scipy_solver" if solver.name == "scipy" else solver.name
-    rtol, atol = solver.rtol or 0.0, solver.atol or 0.0
     # Makes time increase, and wraps f accordingly.
     _, func, y0, times, rtol, atol, _, options, _, _ = _check_inputs(
-        field, y0, t, rtol, atol, name, options, None, _CLASSES
+        field, y0, t, solver.rtol or 0.0, solver.atol or 0.0, solver.name, options, None, _CLASSES
     )
-    solution: Tensor = _CLASSES[name](func=func, y0=y0, rtol=rtol, atol=atol, **options).integrate(
-        times
-    )
-    if len(solution) < len(t):  # only scipy gives up without a word
-        raise SolveFailed(
-            f"scipy's {solver.scipy_method} stopped before the end of the interval",
-            solver=solver,
-            t=float(t[0]),
-            advice="Loosen the tolerances, or take another scipy_method.",
-        )
+    instance = _CLASSES[solver.name](func=func, y0=y0, rtol=rtol, atol=atol, **options)
+    solution: Tensor = instance.integrate(times)
     return solution
 
 
@@ -120,7 +107,7 @@ def _grid(t: Tensor, solver: Solver, steps: Steps) -> Tensor:
             n = solver.n_steps
         else:
             assert solver.step_size is not None
-            n = math.ceil(float(end - start) / solver.step_size * (1 - GRID_SLACK))
+            n = math.ceil(abs(float(end - start)) / solver.step_size * (1 - GRID_SLACK))
         fractions = torch.arange(n, dtype=t.dtype, device=t.device) / n
         pieces.append(start + (end - start) * fractions)
     pieces.append(t[-1:])
@@ -230,12 +217,38 @@ def _tableau_solver(tableau: Tableau) -> type[RKAdaptiveStepsizeODESolver]:
     return type("_TableauSolver", (RKAdaptiveStepsizeODESolver,), attributes)
 
 
-def _landing(base: Any) -> Any:
-    if not issubclass(base, RKAdaptiveStepsizeODESolver):
-        return base
+class _Scipy(ScipyWrapperODESolver):  # type: ignore[misc]
+    """scipy's solvers, which give up without a word."""
+
+    def __init__(self, *, settings: Solver, start: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.settings = settings
+        self.start = start
+
+    def integrate(self, t: Tensor) -> Tensor:
+        with warnings.catch_warnings():
+            # torchdiffeq passes min_step to every method; all but LSODA warn.
+            warnings.filterwarnings("ignore", message=".*min_step")
+            solution: Tensor = super().integrate(t)
+        if len(solution) < len(t):
+            raise SolveFailed(
+                f"scipy's {self.settings.scipy_method} stopped before the end of the interval",
+                solver=self.settings,
+                t=self.start,
+                advice="Loosen the tolerances, or take another scipy_method.",
+            )
+        return solution
+
+
+def _landing(base: type[RKAdaptiveStepsizeODESolver]) -> type[RKAdaptiveStepsizeODESolver]:
     return type(f"Landing{base.__name__}", (_Landing, base), {})
 
 
-_CLASSES = {
-    name: _landing(base) for name, base in (SOLVERS | {"tsit5": _tableau_solver(TSIT5)}).items()
+_CLASSES: dict[str, Any] = {
+    "tsit5": _landing(_tableau_solver(TSIT5)),
+    "scipy": _Scipy,
+    **{
+        name: _landing(base) if issubclass(base, RKAdaptiveStepsizeODESolver) else base
+        for name, base in SOLVERS.items()
+    },
 }

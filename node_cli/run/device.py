@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from node_cli.config import Config, Precision
+from node_cli.config.schema import Config, Precision
 from node_cli.errors import UserError
 
 

@@ -106,4 +106,4 @@ class TrainingDisplay:
 
 def _nfe(forward: float | None, backward: float | None) -> str:
     """Evaluations of f per batch, forward + backward; nothing for a core without an ODE."""
-    return "" if forward is None else f"  NFE {forward:g} + {backward:g}"
+    return "" if forward is None else f"  NFE {forward:.4g} + {backward:.4g}"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from node_cli.config import Config
+from node_cli.config.schema import Config
 from node_cli.data.batches import Preprocess, in_batches
 from node_cli.data.images import ImageSet
 from node_cli.data.streams import stream

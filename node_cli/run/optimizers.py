@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from node_cli.config import OptimizerConfig, ScheduleConfig
+from node_cli.config.schema import OptimizerConfig, ScheduleConfig
 
 
 def optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

@@ -4,7 +4,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from node_cli.config import Config
+from node_cli.config.schema import Config
 from node_cli.errors import UserError
 from node_cli.ode.failures import SolveFailed
 from node_cli.run.display import Display

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import node_cli
-from node_cli.config import Config
+from node_cli.config.schema import Config
 from node_cli.data.batches import Preprocess
 from node_cli.data.sources import SOURCES, load
 from node_cli.errors import UserError

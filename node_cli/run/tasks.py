@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from node_cli.config import Config
+from node_cli.config.schema import Config
 from node_cli.run import checkpoints
 from node_cli.run.display import Display, TrainingDisplay
 from node_cli.run.evaluation import evaluate_splits, evaluation_rows, nfe_mean

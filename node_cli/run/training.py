@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
-from node_cli.config import Config
+from node_cli.config.schema import Config
 from node_cli.data.batches import Preprocess, in_batches
 from node_cli.data.images import ImageSet
 from node_cli.data.streams import stream

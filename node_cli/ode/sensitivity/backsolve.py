@@ -7,8 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.func import functional_call
 
+from node_cli.ode.functional import FunctionalField
 from node_cli.ode.reference import Norm, integrate, rms_norm
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Autocast, CountedField, Work
@@ -44,9 +44,9 @@ class Backsolve:
     def __call__(
         self, field: nn.Module, y0: Tensor, t: Tensor, solver: Solver, work: Work
     ) -> Tensor:
-        parameters = {name: p for name, p in field.named_parameters() if p.requires_grad}
+        functional = FunctionalField(field)
         y: Tensor = _Backsolve.apply(
-            self, field, solver, work, tuple(parameters), t, y0, *parameters.values()
+            self, field, functional, solver, work, t, y0, *functional.parameters
         )
         return y
 
@@ -57,9 +57,9 @@ class _Backsolve(torch.autograd.Function):
         ctx: Any,
         method: Backsolve,
         field: nn.Module,
+        functional: FunctionalField,
         solver: Solver,
         work: Work,
-        names: tuple[str, ...],
         t: Tensor,
         y0: Tensor,
         *parameters: Tensor,
@@ -68,7 +68,7 @@ class _Backsolve(torch.autograd.Function):
         with torch.no_grad():
             y, steps = integrate(CountedField(field, work, ctx.autocast), y0, t, solver)
         work.forward.add(steps)
-        ctx.method, ctx.field, ctx.names, ctx.work = method, field, names, work
+        ctx.method, ctx.functional, ctx.work = method, functional, work
         ctx.solver = method.solver or solver
         ctx.save_for_backward(t, y, *parameters)
         return y
@@ -77,66 +77,62 @@ class _Backsolve(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         t, y, *parameters = ctx.saved_tensors
-        work: Work = ctx.work
-        vjp = _FieldVJP(
-            ctx.field, dict(zip(ctx.names, parameters, strict=True)), ctx.autocast, work
-        )
+        system = _BackwardSystem(ctx.functional, parameters, ctx.autocast, ctx.work)
         layout = _Layout([y[0], y[0], *parameters])
         norm = _adjoint_norm(layout, ctx.method.norm)
-        grad_t = torch.zeros_like(t) if ctx.needs_input_grad[5] else None
 
+        def augmented(s: Tensor, state: Tensor) -> Tensor:
+            y, adjoint, *_ = layout.split(state)
+            return layout.join(system(s, y, adjoint))
+
+        grad_t = torch.zeros_like(t) if ctx.needs_input_grad[5] else None
         adjoint = grad_y[-1]
         grads = [torch.zeros_like(p) for p in parameters]
         for i in range(len(t) - 1, 0, -1):
             if grad_t is not None:
-                grad_t[i] = (grad_y[i] * vjp.field(t[i], y[i])).sum()
+                grad_t[i] = (grad_y[i] * system.field(t[i], y[i])).sum()
             end = layout.join([y[i], adjoint, *grads])
-            start, steps = integrate(
-                lambda s, state: layout.join(vjp(s, *layout.split(state)[:2])),
-                end,
-                t[[i, i - 1]],
-                ctx.solver,
-                norm,
-            )
-            work.backward.add(steps)
+            start, steps = integrate(augmented, end, t[[i, i - 1]], ctx.solver, norm)
+            ctx.work.backward.add(steps)
             _, adjoint, *grads = layout.split(start[-1])
-            if i == 1 and grad_t is not None:
-                grad_t[0] = -(adjoint * vjp.field(t[0], y[0])).sum()
+            if grad_t is not None and i == 1:
+                grad_t[0] = -(adjoint * system.field(t[0], y[0])).sum()
             adjoint = adjoint + grad_y[i - 1]
         return None, None, None, None, None, grad_t, adjoint, *grads
 
 
-class _FieldVJP:
-    """Right-hand side of the backward system, f evaluated without touching its module's buffers."""
+class _BackwardSystem:
+    """The right-hand side of the backward system; the module's buffers are left alone."""
 
     def __init__(
-        self, field: nn.Module, parameters: dict[str, Tensor], autocast: Autocast, work: Work
+        self,
+        functional: FunctionalField,
+        parameters: Sequence[Tensor],
+        autocast: Autocast,
+        work: Work,
     ) -> None:
-        self.module = field
-        self.parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
-        # Copies: what BatchNorm writes into them is dropped.
-        self.buffers = {name: b.clone() for name, b in field.named_buffers()}
+        self.functional = functional
+        self.parameters = [p.detach().requires_grad_() for p in parameters]
         self.autocast = autocast
         self.work = work
 
     def field(self, t: Tensor, y: Tensor) -> Tensor:
         self.work.nfe_backward += 1
         with self.autocast():
-            dy: Tensor = functional_call(self.module, self.parameters | self.buffers, (t, y))
-        return dy.to(y.dtype)
+            return self.functional(self.parameters, t, y).to(y.dtype)
 
     def __call__(self, t: Tensor, y: Tensor, adjoint: Tensor) -> list[Tensor]:
         """(f, -adjoint^T df/dy, -adjoint^T df/dtheta for each parameter)."""
         with torch.enable_grad():
             y = y.detach().requires_grad_()
             dy = self.field(t, y)
-            inputs = [y, *self.parameters.values()]
-            if not dy.requires_grad:  # f depends on neither y nor a trained parameter
-                return [dy, *(torch.zeros_like(x) for x in inputs)]
-            self.work.vjps_backward += 1
-            products = torch.autograd.grad(
-                dy, inputs, -adjoint, allow_unused=True, materialize_grads=True
-            )
+        inputs = [y, *self.parameters]
+        if not dy.requires_grad:  # f depends on neither y nor a trained parameter
+            return [dy, *(torch.zeros_like(x) for x in inputs)]
+        self.work.vjps_backward += 1
+        products = torch.autograd.grad(
+            dy, inputs, -adjoint, allow_unused=True, materialize_grads=True
+        )
         return [dy.detach(), *products]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-from node_cli.config import keys
+from node_cli.config.schema import keys
 
 
 def unknown_key(key: str, value: Any) -> str:

@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from node_cli.config import Config, Precision, section_type
+from node_cli.config.messages import choose, plain, unknown_key
+from node_cli.config.schema import Config, Precision, section_type
 from node_cli.errors import UserError
-from node_cli.messages import choose, plain, unknown_key
-from node_cli.ode.solver import METHODS, SCIPY_METHODS, STEPS, TOLERANCES
+from node_cli.ode.solver import METHODS, SCIPY_METHODS, STEPS, TOLERANCES, Method
 
 Tree = dict[str, Any]
 
@@ -72,7 +72,7 @@ def _silence_alternatives(tree: Tree, typed: set[str]) -> None:
 def _drop_unused_defaults(tree: Tree, typed: set[str]) -> None:
     if _get(tree, "model.core") != "residual" and "model.blocks" not in typed:
         _set(tree, "model.blocks", None)
-    backward = METHODS.get(_get(tree, "sensitivity.solver") or _get(tree, "solver.name"))
+    backward = _method(_backward_name(tree))
     if backward and backward.kind != "adaptive" and "sensitivity.norm" not in typed:
         _set(tree, "sensitivity.norm", None)
 
@@ -133,13 +133,13 @@ def _unread_options(tree: Tree) -> Iterator[tuple[str, str, set[str]]]:
         yield "optimizer", f"optimizer={optimizer}", {"momentum"}
     if (schedule := _get(tree, "schedule.name")) in ("constant", "cosine"):
         yield "schedule", f"schedule={schedule}", {"milestones", "gamma"}
-    if method := METHODS.get(solver := _get(tree, "solver.name")):
+    if method := _method(solver := _get(tree, "solver.name")):
         tol = {"tol"} if method.options >= TOLERANCES else set()
         yield "solver", f"solver={solver}", {*_fields("solver")} - method.options - tol - {"name"}
     if _get(tree, "sensitivity.name") == "discrete":
         unread = {"norm", "solver", "rtol", "atol"}
         yield "sensitivity", "sensitivity=discrete", unread
-    elif backward := METHODS.get(name := _backward_name(tree)):
+    elif backward := _method(name := _backward_name(tree)):
         norm = set() if backward.kind == "adaptive" else {"norm"}
         tolerances = set() if backward.options >= TOLERANCES else {"rtol", "atol"}
         yield "sensitivity", f"the backward solver {name}", norm | tolerances
@@ -184,7 +184,7 @@ def _missing(tree: Tree) -> list[str]:
 def _missing_solver_options(tree: Tree) -> list[str]:
     lines = []
     name, backward_name = _get(tree, "solver.name"), _backward_name(tree)
-    forward, backward = METHODS.get(name), METHODS.get(backward_name)
+    forward, backward = _method(name), _method(backward_name)
     steps = [key for key in sorted(STEPS) if _get(tree, f"solver.{key}") is not None]
     tolerances = {key for key in TOLERANCES if _get(tree, f"solver.{key}") is not None}
     if _get(tree, "solver.tol") is not None:
@@ -251,6 +251,10 @@ def _imprecise(config: Config) -> list[str]:
     return [
         f"rtol {smallest:g} is below what precision={config.precision} can give, about {finest:g}"
     ]
+
+
+def _method(name: Any) -> Method | None:
+    return METHODS.get(name) if isinstance(name, str) else None
 
 
 def _backward_name(tree: Tree) -> Any:

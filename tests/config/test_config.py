@@ -1,0 +1,256 @@
+"""The configuration: every choice composes, every mistake is one line, nothing else is raised."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from node_cli.compose import CONF, Composer, plain_tree
+from node_cli.config.checks import checked
+from node_cli.config.schema import Config, keys, section_type
+from node_cli.errors import UserError
+from node_cli.ode.solver import METHODS
+
+Configure = Callable[..., Config]
+GROUPS = {
+    folder.name: [f.stem for f in folder.glob("*.yaml") if not f.stem.startswith("_")]
+    for folder in CONF.iterdir()
+    if folder.is_dir()
+}
+
+
+def problems(*overrides: str, multirun: bool = False) -> list[str]:
+    with Composer() as composer, pytest.raises(UserError) as caught:
+        composer.command(overrides, multirun=multirun)
+    assert all("\n" not in problem for problem in caught.value.problems)
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("group", "choice"), [(group, choice) for group in GROUPS for choice in GROUPS[group]]
+)
+def test_every_choice_of_every_group_composes(
+    configure: Configure, group: str, choice: str
+) -> None:
+    backsolve = ["sensitivity=backsolve"] if choice == "scipy" else []
+    config = configure(f"{group}={choice}", *backsolve)
+    section = getattr(config, group)
+    assert section is None or section.name == choice
+
+
+def test_every_solver_has_a_file_and_every_file_a_solver() -> None:
+    assert set(GROUPS["solver"]) == set(METHODS)
+
+
+def test_yaml_files_hold_only_keys_of_the_schema_and_say_what_each_is_for() -> None:
+    for path in CONF.rglob("*.yaml"):
+        tree = OmegaConf.to_container(OmegaConf.load(path))
+        assert isinstance(tree, dict)
+        group = path.parent.name
+        names = set(tree) - {"defaults", "hydra", "resume"}
+        if path.parent == CONF:
+            assert names <= set(Config.model_fields)
+        else:
+            schema = section_type(group)
+            assert schema is not None
+            assert names <= set(schema.model_fields), path
+
+
+def test_forward_and_backward_solver(configure: Configure) -> None:
+    config = configure("sensitivity=backsolve", "solver.rtol=1e-4", "sensitivity.atol=1e-7")
+    forward, backward = config.forward_solver(), config.backward_solver()
+    assert (forward.rtol, forward.atol) == (1e-4, 1e-3)
+    assert (backward.name, backward.rtol, backward.atol) == ("dopri5", 1e-4, 1e-7)
+    config = configure(
+        "solver=rk4",
+        "sensitivity=backsolve",
+        "sensitivity.solver=tsit5",
+        "sensitivity.rtol=1e-5",
+        "sensitivity.atol=1e-6",
+    )
+    backward = config.backward_solver()
+    assert (backward.name, backward.rtol, backward.step_size) == ("tsit5", 1e-5, None)
+
+
+def test_a_typed_key_silences_what_says_the_same_in_another_way(configure: Configure) -> None:
+    solver = configure("solver=rk4", "solver.n_steps=5").forward_solver()
+    assert (solver.n_steps, solver.step_size) == (5, None)
+    solver = configure("solver=rk4", "solver.step_size=0.3").forward_solver()
+    assert (solver.n_steps, solver.step_size) == (None, 0.3)
+
+
+def test_a_core_without_an_ode_has_neither_solver_nor_sensitivity(configure: Configure) -> None:
+    config = configure("model=resnet")
+    assert config.solver is config.sensitivity is None
+
+
+MISTAKES = [
+    (["model=convv"], "model=convv: choose from conv, .* (did you mean conv?)"),
+    (["model=_base"], "model=_base: choose from"),
+    (["epocs=3"], "epocs=3: no such key (did you mean epochs?); there are task"),
+    (["+epocs=3"], "epocs=3: no such key (did you mean epochs?)"),
+    (["++solver.tolx=1"], "solver.tolx=1: no such key (did you mean solver.tol?)"),
+    (["model._target_=os.system"], "model._target_=os.system: no such key"),
+    (["+_target_=os.system"], "_target_=os.system: no such key"),
+    (["+hydra.callbacks.x._target_=os.system"], "Hydra key=hydra.callbacks.x._target_: choose"),
+    (["epochs=abc"], "epochs=abc: must be a valid integer"),
+    (["epochs=0"], "epochs=0: must be greater than 0"),
+    (["epochs=true"], "epochs=true: must be a valid integer"),
+    (["data.holdout=1.5"], "data.holdout=1.5: must be less than 1"),
+    (["optimizer.lr=nan"], "optimizer.lr=nan: must be a finite number"),
+    (["optimizer.lr=inf"], "optimizer.lr=inf: must be a finite number"),
+    (["solver.tol=-1e-3"], "solver.tol=-0.001: must be greater than 0"),
+    (["seed=-1"], "seed=-1: must be greater than or equal to 0"),
+    (["device=gpu"], "device=gpu: choose from auto, cpu, cuda, cuda:N, mps"),
+    (["precision=half"], "precision=half: choose from float32, tf32, float64, bf16"),
+    (["eval.train=most"], "eval.train=most: choose from none, all; or must be a valid integer"),
+    (["solver=rk4", "solver.tol=1e-3"], "solver.tol=0.001: not used by solver=rk4; it takes step"),
+    (["solver.step_size=0.1"], "solver.step_size=0.1: not used by solver=dopri5; it takes tol"),
+    (["solver=rk4", "solver.step_size=1", "solver.n_steps=3"], "give either solver.step_size or"),
+    (["solver=rk4", "solver.step_size=null"], "solver=rk4: give either solver.step_size or"),
+    (["solver.tol=null"], "solver=dopri5: needs solver.tol, or both"),
+    (["solver=explicit_adams", "solver.rtol=1"], "solver.rtol=1: not used by"),
+    (["solver=scipy"], "solver=scipy sensitivity=discrete: scipy's solution carries no gradient"),
+    (["sensitivity.norm=full"], "sensitivity.norm=full: not used by sensitivity=discrete"),
+    (
+        ["solver=rk4", "sensitivity=backsolve", "sensitivity.norm=seminorm"],
+        "sensitivity.norm=seminorm: not used by the backward solver rk4",
+    ),
+    (
+        ["sensitivity=backsolve", "sensitivity.solver=rk4"],
+        "sensitivity.solver=rk4: needs the step_size or n_steps",
+    ),
+    (
+        ["solver=rk4", "sensitivity=backsolve", "sensitivity.solver=dopri5"],
+        "sensitivity.solver=dopri5: needs sensitivity.rtol and sensitivity.atol",
+    ),
+    (["optimizer.momentum=0.9"], "optimizer.momentum=0.9: not used by optimizer=adam; it takes lr"),
+    (["schedule.gamma=0.1"], "schedule.gamma=0.1: not used by schedule=constant"),
+    (["schedule=step", "schedule.milestones=[3,2]"], "schedule.milestones=[3,2]: must increase"),
+    (["data.root=x"], "data.root=x: not used by data=digits; it takes limit"),
+    (["model=resnet", "solver=rk4"], "solver=rk4: not used, model.core=residual has no ODE"),
+    (["model=mlp", "sensitivity=backsolve"], "sensitivity=backsolve: not used, model.core=none"),
+    (["model=mlp", "model.core=ode"], "model.core=ode: model=mlp has no field f; choose from none"),
+    (["model.core=residual"], "model.blocks: model.core=residual needs a number"),
+    (["model.blocks=3"], "model.blocks=3: not used by model.core=ode"),
+    (["checkpoint=x"], "checkpoint=x: not used by task=train"),
+    (["task=eval"], "task=eval: needs checkpoint="),
+    (["solver.tol=1e-2,1e-3"], "solver.tol=1e-2,1e-3: several values need -m"),
+    (["epochs"], "epochs: not of the form key=value"),
+    (["train=5"], "train=5: a section; set one of its keys: train.checkpoint_every"),
+    (["epochs=${nothing}"], "nothing"),
+    (["~model"], "model: missing"),
+    (["solver=null"], "solver=null: choose from"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), MISTAKES)
+def test_a_mistake_is_one_line_with_key_value_and_choices(
+    overrides: list[str], message: str
+) -> None:
+    (problem,) = problems(*overrides)
+    for part in message.split(".*"):
+        assert part in problem
+
+
+def test_all_mistakes_of_a_command_are_shown_at_once() -> None:
+    found = problems(
+        "model=convv", "epocs=3", "solver.tol=-1", "epochs=0", "+a.b=2", "optimizer.lr"
+    )
+    assert [problem.split(":")[0].split("=")[0] for problem in found] == [
+        "optimizer.lr",
+        "model",
+        "epocs",
+        "a.b",
+        "epochs",
+        "solver.tol",
+    ]
+
+
+def test_every_job_of_a_sweep_is_checked() -> None:
+    assert problems("solver.tol=1e-2,-1", "seed=0,1", multirun=True) == [
+        "solver.tol=-1: must be greater than 0"
+    ]
+
+
+def test_in_a_sweep_over_models_solver_keys_are_ignored_where_there_is_no_ode() -> None:
+    with Composer() as composer:
+        jobs = composer.command(["model=conv,resnet", "solver=rk4"], multirun=True).jobs
+    conv, resnet = jobs
+    assert conv.config.solver is not None
+    assert conv.config.solver.name == "rk4"
+    assert resnet.config.solver is None
+    assert resnet.notes == ["solver=rk4: not used, model.core=residual has no ODE"]
+    assert problems("model=mlp,resnet", "solver=rk4", multirun=True)
+
+
+def test_configuration_files_of_the_users_own(tmp_path: Path) -> None:
+    """--config-dir adds choices; one that names code to run, or an unknown key, is refused."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "model" / "wide.yaml").write_text(
+        "name: wide\nstem: conv\nfield: conv\nhead: pool\ncore: ode\ninit: glorot\n"
+    )
+    delta = "# @package _global_\ndefaults:\n  - override /solver: tsit5\nepochs: 2\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(delta)
+    evil = "# @package _global_\nhydra:\n  callbacks:\n    x:\n      _target_: os.system\n"
+    (tmp_path / "experiment" / "evil.yaml").write_text(evil)
+    (tmp_path / "experiment" / "typo.yaml").write_text("# @package _global_\nepocs: 2\n")
+    with Composer(config_dir=str(tmp_path)) as composer:
+        (job,) = composer.command(["model=wide", "+experiment=mine"], multirun=False).jobs
+        assert job.config.solver is not None
+        assert (job.config.model.init, job.config.solver.name) == ("glorot", "tsit5")
+        assert job.config.epochs == 2
+        with pytest.raises(UserError, match="may not name code"):
+            composer.command(["+experiment=evil"], multirun=False)
+        with pytest.raises(UserError, match=r"epocs=2: no such key \(did you mean epochs\?\)"):
+            composer.command(["+experiment=typo"], multirun=False)
+        with pytest.raises(UserError, match=r"model=widee: choose from .*did you mean wide"):
+            composer.command(["model=widee"], multirun=False)
+
+
+def test_the_resolved_configuration_is_itself_a_valid_one(configure: Configure) -> None:
+    """What a run writes into config.yaml is what it can be resumed from."""
+    for overrides in (["solver=rk4"], ["model=resnet"], ["sensitivity=backsolve"]):
+        config = configure(*overrides)
+        assert checked(config.model_dump()) == (config, [])
+
+
+def default_tree() -> dict[str, object]:
+    with Composer() as composer:
+        return plain_tree(composer.hydra.compose_config("config", [], run_mode=None))
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(changes=st.dictionaries(st.sampled_from(keys()), junk, max_size=4), data=st.data())
+def test_no_value_raises_anything_but_a_user_error(
+    changes: dict[str, object], data: st.DataObject
+) -> None:
+    """Any values under any keys: a checked configuration, or lines for the user."""
+    tree = TREE | {name: dict(v) for name, v in TREE.items() if isinstance(v, dict)}
+    for key, value in changes.items():
+        section, _, name = key.rpartition(".")
+        target = tree[section] if section else tree
+        assert isinstance(target, dict)
+        target[name] = value
+    typed = data.draw(st.sets(st.sampled_from(sorted(changes) or ["epochs"])))
+    try:
+        config, _ = checked(tree, typed)
+    except UserError as error:
+        assert error.problems
+        assert all(problem and "\n" not in problem for problem in error.problems)
+    else:
+        assert isinstance(config, Config)
+
+
+TREE = default_tree()

@@ -1,0 +1,43 @@
+"""What several tests share."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from node_cli.compose import Composer
+from node_cli.config.schema import Config
+
+FULL_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> Iterator[None]:
+    """Results do not depend on the machine's number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def configure() -> Callable[..., Config]:
+    """The checked configuration of a command line."""
+
+    def configure(*overrides: str) -> Config:
+        with Composer() as composer:
+            (job,) = composer.command(overrides, multirun=False).jobs
+        return job.config
+
+    return configure
+
+
+@pytest.fixture
+def full_data() -> Path:
+    """The folder with the full MNIST and Fashion-MNIST; skips where it is not there."""
+    folder = Path(os.environ.get("NODE_TRAIN_DATA", FULL_DATA))
+    if not (folder / "MNIST" / "raw" / "train-images-idx3-ubyte").exists():
+        pytest.skip(f"needs the full MNIST in {folder} (or in the folder NODE_TRAIN_DATA names)")
+    return folder

@@ -1,0 +1,142 @@
+"""The shipped models: exact sizes, the cores' relations, initialisation, precision."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from node_cli.config.schema import Config
+from node_cli.errors import UserError
+from node_cli.models.blocks import ODEBlock, ResidualStack
+from node_cli.models.classifier import Classifier, build
+from node_cli.models.describe import describe, parameter_count
+from node_cli.models.fields import FIELDS
+from node_cli.ode.sensitivity.discrete import Discrete
+from node_cli.ode.solver import Solver
+
+Configure = Callable[..., Config]
+MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
+
+
+def model(configure: Configure, *overrides: str, image: tuple[int, ...] = MNIST) -> Classifier:
+    torch.manual_seed(0)
+    return build(configure(*overrides), image, 10)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parameters"),
+    [
+        (["model=dense"], 16_450),
+        (["model=conv"], 206_730),
+        (["model=odenet"], 208_266),
+        (["model=resnet"], 576_778),
+        (["model=mlp"], 238_510),
+        (["model=dense", "model.core=none"], 16_450 - 540),
+        (["model=dense", "model.core=plain"], 16_450),
+        (["model=conv", "model.core=none"], 206_730 - 73_856),
+        (["model=conv", "model.core=plain"], 206_730),
+        (["model=conv", "model.core=residual", "model.blocks=2"], 206_730 + 73_856),
+    ],
+)
+def test_exact_number_of_parameters(
+    configure: Configure, overrides: list[str], parameters: int
+) -> None:
+    assert parameter_count(model(configure, *overrides)) == parameters
+
+
+@pytest.mark.parametrize("name", ["dense", "conv", "odenet", "resnet", "mlp"])
+@pytest.mark.parametrize("image", [MNIST, CIFAR])
+def test_every_model_maps_images_to_logits(
+    configure: Configure, name: str, image: tuple[int, ...]
+) -> None:
+    classifier = model(configure, f"model={name}", image=image)
+    logits = classifier(torch.randn(3, *image))
+    assert logits.shape == (3, 10)
+    logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in classifier.parameters())
+    (*_, (_, _, shape)) = describe(classifier, image)
+    assert shape == (10,)
+
+
+def test_the_conv_stem_gives_64_6_6(configure: Configure) -> None:
+    stem, core, _ = describe(model(configure, "model=conv"), MNIST)
+    assert stem[2] == core[2] == (64, 6, 6)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_one_euler_step_of_size_one_is_a_residual_block(field: str) -> None:
+    state = (20,) if field == "dense" else (8, 6, 6)
+    torch.manual_seed(0)
+    f = FIELDS[field](state).double()
+    y = torch.randn(4, *state, dtype=torch.float64)
+    ode = ODEBlock(f, 0.0, 1.0, Solver("euler", n_steps=1), Discrete())
+    torch.testing.assert_close(ode(y), ResidualStack([f], 0.0)(y), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_fields_keep_shape_and_depend_on_time_if_they_say_so(field: str) -> None:
+    state = (20,) if field == "dense" else (8, 6, 6)
+    f, y = FIELDS[field](state), torch.randn(4, *state)
+    early, late = f(torch.tensor(0.0), y), f(torch.tensor(1.0), y)
+    assert early.shape == y.shape
+    assert torch.equal(early, late) == (field != "conv_time")
+
+
+def test_plain_and_none_share_the_other_parts(configure: Configure) -> None:
+    """model.core=plain applies f once; none leaves it out."""
+    images = torch.randn(2, *MNIST)
+    plain = model(configure, "model=dense", "model.core=plain")
+    state = plain.stem(images)
+    field = plain.core.field
+    torch.testing.assert_close(plain(images), plain.head(field(torch.tensor(0.0), state)))
+    none = model(configure, "model=dense", "model.core=none")
+    torch.testing.assert_close(none(images), none.head(none.stem(images)))
+
+
+def test_glorot_initialisation(configure: Configure) -> None:
+    classifier = model(configure, "model=conv", "model.init=glorot")
+    for layer in classifier.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            receptive = layer.weight[0, 0].numel() if isinstance(layer, nn.Conv2d) else 1
+            fan_sum = (layer.weight.shape[0] + layer.weight.shape[1]) * receptive
+            bound = (6 / fan_sum) ** 0.5
+            assert layer.weight.abs().max() <= bound
+            assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.15)
+            assert not layer.bias.any()
+
+
+def test_the_state_is_float32_under_autocast(configure: Configure) -> None:
+    classifier = model(configure, "model=conv")
+    dtypes = set()
+    classifier.core.register_forward_hook(lambda *a: dtypes.add(a[2].dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        classifier(torch.randn(2, *MNIST)).sum().backward()
+    assert dtypes == {torch.float32}
+
+
+def test_work_is_counted_per_batch_and_taken_once(configure: Configure) -> None:
+    classifier = model(configure, "solver=rk4", "solver.n_steps=3")
+    classifier(torch.randn(2, *MNIST)).sum().backward()
+    work = classifier.take_work()
+    assert work is not None
+    assert (work.nfe_forward, work.vjps_backward) == (12, 12)
+    again = classifier.take_work()
+    assert again is not None
+    assert again.nfe_forward == 0
+    assert model(configure, "model=mlp").take_work() is None
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.field=conv", r"model\.field=conv: needs an image .* gives \[20\]"),
+        ("model.head=pool", r"model\.head=pool: needs an image"),
+        ("model.stem=convv", r"model\.stem=convv: choose from .* \(did you mean conv\?\)"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(
+    configure: Configure, override: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        model(configure, "model=dense", override)

@@ -1,0 +1,127 @@
+"""The accounting: evaluations of f, VJPs and steps, counted by hand."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from node_cli.ode.sensitivity.backsolve import Backsolve
+from node_cli.ode.sensitivity.discrete import Discrete
+from node_cli.ode.sensitivity.interface import Sensitivity
+from node_cli.ode.solver import Solver
+from node_cli.ode.work import Steps, Work
+
+
+class Probe(nn.Module):
+    """A field that counts its own forward and backward calls, independently of ``Work``."""
+
+    def __init__(self, stiffness: float = 1.0) -> None:
+        super().__init__()
+        self.rate = nn.Parameter(torch.tensor(stiffness, dtype=torch.float64))
+        self.calls = 0
+        self.vjps = 0
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        self.calls += 1
+        # The product's own gradient is computed once per VJP of f.
+        product = self.rate * (torch.cos(5 * t) - y)
+        if product.requires_grad:
+            product.register_hook(self._count)
+        return product
+
+    def _count(self, _: Tensor) -> None:
+        self.vjps += 1
+
+
+def solve(
+    field: Probe, solver: Solver, sensitivity: Sensitivity, times: tuple[float, ...] = (0.0, 1.0)
+) -> tuple[Work, int, int, int]:
+    """Work, and the calls that the field itself saw: forward, backward, VJPs."""
+    work = Work()
+    y0 = torch.tensor([0.5, -1.0], dtype=torch.float64, requires_grad=True)
+    y = sensitivity(field, y0, torch.tensor(times, dtype=torch.float64), solver, work)
+    forward = field.calls
+    y[-1].square().sum().backward()
+    return work, forward, field.calls - forward, field.vjps
+
+
+def total(steps: Steps) -> int:
+    assert steps.accepted is not None
+    assert steps.rejected is not None
+    return steps.accepted + steps.rejected
+
+
+EULER = Solver("euler", n_steps=7)
+RK4 = Solver("rk4", step_size=0.25)
+DOPRI5 = Solver("dopri5", rtol=1e-6, atol=1e-6)
+SMOOTH = Solver("dopri5", rtol=1e-2, atol=1e-2)
+REJECTING = Solver("dopri5", rtol=1e-6, atol=1e-6, first_step=1.0)
+
+
+def test_euler_and_rk4() -> None:
+    work, forward, backward, vjps = solve(Probe(), EULER, Discrete())
+    assert (work.nfe_forward, forward) == (7, 7)
+    assert (work.forward.accepted, work.forward.rejected) == (7, 0)
+    work, forward, backward, vjps = solve(Probe(), RK4, Discrete())
+    assert (work.nfe_forward, forward) == (16, 16)
+    assert work.forward.accepted == 4
+    assert work.nfe_backward == backward == 0
+    assert work.vjps_backward == vjps == 16
+
+
+def test_dopri5_without_rejected_steps() -> None:
+    """f(t0), the heuristic, then 6 a step: FSAL saves the seventh."""
+    work, forward, backward, vjps = solve(Probe(), SMOOTH, Discrete())
+    assert work.forward.rejected == 0
+    assert work.forward.accepted is not None
+    assert work.nfe_forward == forward == 2 + 6 * work.forward.accepted
+    # The last stage of the last step and the heuristic's f do not reach the result.
+    assert work.vjps_backward == vjps == 6 * work.forward.accepted
+    assert work.nfe_backward == backward == 0
+    assert (work.backward.accepted, work.backward.rejected) == (0, 0)
+
+
+def test_dopri5_with_rejected_steps() -> None:
+    work, forward, _, vjps = solve(Probe(30.0), REJECTING, Discrete())
+    assert work.forward.rejected
+    # first_step replaces the heuristic and its evaluation of f.
+    assert work.nfe_forward == forward == 1 + 6 * total(work.forward)
+    assert work.vjps_backward == vjps == 6 * (total(work.forward) - work.forward.rejected)
+
+
+@pytest.mark.parametrize("norm", ["full", "seminorm"])
+def test_backsolve_with_dopri5(norm: str) -> None:
+    work, forward, backward, vjps = solve(Probe(), DOPRI5, Backsolve(norm))
+    assert work.nfe_forward == forward == 2 + 6 * total(work.forward)
+    assert work.nfe_backward == backward == 2 + 6 * total(work.backward)
+    assert work.vjps_backward == vjps == work.nfe_backward
+
+
+def test_backsolve_over_several_intervals() -> None:
+    """The backward solve starts anew at each requested time."""
+    work, forward, backward, vjps = solve(Probe(), EULER, Backsolve(), (0.0, 0.3, 1.0))
+    assert work.nfe_forward == forward == 14
+    assert work.nfe_backward == backward == work.vjps_backward == vjps == 14
+    assert work.backward.accepted == 14
+
+
+def test_backsolve_with_another_backward_solver() -> None:
+    work, _, backward, _ = solve(Probe(), EULER, Backsolve(solver=RK4))
+    assert work.nfe_forward == 7
+    assert work.nfe_backward == backward == 16
+
+
+def test_scipy_reports_no_steps() -> None:
+    solver = Solver("scipy", rtol=1e-3, atol=1e-3, scipy_method="RK45")
+    work, forward, backward, vjps = solve(Probe(), solver, Backsolve())
+    assert (work.nfe_forward, work.nfe_backward) == (forward, backward)
+    assert work.vjps_backward == vjps
+    assert work.forward.accepted is work.backward.rejected is None
+
+
+def test_without_gradient_only_the_forward_solve_is_counted() -> None:
+    work = Work()
+    with torch.no_grad():
+        y0 = torch.ones(2, dtype=torch.float64)
+        t = torch.tensor([0.0, 1.0], dtype=torch.float64)
+        Backsolve()(Probe(), y0, t, EULER, work)
+    assert (work.nfe_forward, work.nfe_backward, work.vjps_backward) == (7, 0, 0)
