@@ -77,7 +77,8 @@ def configure(tree: Tree, overrides: Sequence[str], *, in_sweep: bool) -> tuple[
 
 
 def _typed_keys(overrides: Sequence[str]) -> set[str]:
-    return {o.key_or_group for o in OverridesParser.create().parse_overrides([*overrides])}
+    parsed = OverridesParser.create().parse_overrides([*overrides])
+    return {o.key_or_group for o in parsed if not o.key_or_group.startswith("hydra")}
 
 
 def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:

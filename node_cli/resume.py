@@ -31,6 +31,7 @@ def resumed(location: str, typed: Mapping[str, Any]) -> tuple[RunFolder, Config,
         problems.append(f"resume={location}: not a training run; run the evaluation again")
     if problems:
         raise UserError(*problems)
+    checked(tree)
     for key, value in typed.items():
         section, _, name = key.rpartition(".")
         (tree[section] if section else tree)[name] = value

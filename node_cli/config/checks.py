@@ -20,6 +20,11 @@ ALTERNATIVES = {
     "solver.n_steps": ("solver.step_size",),
 }
 
+NOT_READ_BY_EVAL = {
+    *("epochs", "optimizer", "schedule", "sensitivity", "train"),
+    *("eval.every_steps", "eval.initial"),
+}
+
 # Stands for a value that is wrong in itself: it is given, but equals no choice.
 WRONG = object()
 
@@ -162,7 +167,7 @@ def _missing(tree: Tree) -> list[str]:
             for group in ("solver", "sensitivity")
             if tree.get(group) is None
         ]
-    if _get(tree, "data.name") not in (None, "digits"):
+    if _get(tree, "data.name") not in (None, WRONG, "digits"):
         lines += [
             f"data.{key}: data={_get(tree, 'data.name')} needs it"
             for key in ("root", "download")
@@ -225,13 +230,10 @@ def _impossible(tree: Tree) -> list[str]:
 
 def _not_read_by_task(tree: Tree, typed: set[str]) -> list[str]:
     """Typed keys that the chosen task does not read."""
-    if _get(tree, "task") == "train":
-        unread = {"checkpoint"}
-    else:
-        unread = {"epochs", "optimizer", "schedule", "sensitivity", "train"}
-        unread |= {"eval.every_steps", "eval.initial"}
+    task = _get(tree, "task")
+    unread = {"train": {"checkpoint"}, "eval": NOT_READ_BY_EVAL}.get(task, set())
     return [
-        f"{_show(tree, key)}: not used by task={_get(tree, 'task')}"
+        f"{_show(tree, key)}: not used by task={task}"
         for key in sorted(typed)
         if {key, key.split(".")[0]} & unread and _get(tree, key) is not None
     ]

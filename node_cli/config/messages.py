@@ -37,4 +37,5 @@ def plain(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, dict):
         return "{...}"
-    return "null" if value is None else str(value)
+    text = "null" if value is None else str(value)
+    return text if text.isprintable() else repr(text)

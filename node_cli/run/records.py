@@ -145,7 +145,8 @@ class RunFolder:
             raise UserError(f"{self.path}: not a run folder, it has no config.yaml") from None
         except Exception as error:
             raise UserError(f"{self.config}: not readable ({_first_line(error)})") from error
-        assert isinstance(tree, dict)
+        if not isinstance(tree, dict):
+            raise UserError(f"{self.config}: not a configuration")
         return {str(key): value for key, value in tree.items()}
 
     def write_status(

@@ -245,12 +245,12 @@ def test_no_value_raises_anything_but_a_user_error(
         target[name] = value
     typed = data.draw(st.sets(st.sampled_from(sorted(changes) or ["epochs"])))
     try:
-        config, _ = checked(tree, typed)
+        checked(tree, typed)
+        lines = ["fine"]
     except UserError as error:
-        assert error.problems
-        assert all(problem and "\n" not in problem for problem in error.problems)
-    else:
-        assert isinstance(config, Config)
+        lines = list(error.problems)
+    assert lines
+    assert all(line and "\n" not in line for line in lines)
 
 
 TREE = default_tree()

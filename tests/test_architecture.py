@@ -1,0 +1,86 @@
+"""Imports run one way: cli -> run -> models -> ode, and report -> run.records."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "node_cli"
+
+# What each part of the package may import of ours, beside itself.
+MAY_IMPORT = {
+    "errors": set(),
+    "ode": set(),
+    "config": {"errors", "ode.solver"},
+    "data": {"errors", "config"},
+    "models": {"errors", "config", "ode"},
+    "run": {"errors", "config", "ode", "data", "models"},
+    "report": {"errors", "run.records"},
+    "help": set(),
+    "compose": {"errors", "config", "run.checkpoints"},
+    "resume": {"errors", "config", "run.records"},
+    "cli": {"errors", "config", "compose", "resume", "help", "run", "report"},
+    "__main__": {"cli"},
+}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, absolute."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if part == "__init__":
+        return
+    for name in imports(path):
+        if not name.startswith("node_cli."):
+            continue
+        inside = name.removeprefix("node_cli.")
+        allowed = {part, "__version__"} | MAY_IMPORT[part]
+        assert any(f"{inside}.".startswith(f"{a}.") for a in allowed), f"{path}: {name}"
+
+
+def test_torchdiffeq_is_imported_in_one_file() -> None:
+    importers = [p.name for p in modules() if any("torchdiffeq" in name for name in imports(p))]
+    assert importers == ["reference.py"]
+
+
+@pytest.mark.parametrize("part", ["config", "report", "cli.py", "compose.py", "help.py"])
+def test_what_answers_at_once_does_not_import_torch(part: str) -> None:
+    """At the top of the file, that is: the door imports it once there is something to run."""
+    folder = PACKAGE / part
+    for path in [folder] if folder.is_file() else folder.glob("*.py"):
+        names = {
+            alias.name if isinstance(node, ast.Import) else str(node.module)
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        assert not any(name.split(".")[0] in ("torch", "torchvision") for name in names)
+
+
+def test_files_stay_short() -> None:
+    for path in modules():
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path
+        assert "utils" not in path.name
+        if path.name == "__init__.py":
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= 5
+
+
+def test_no_target_in_any_configuration_file() -> None:
+    for path in (PACKAGE.parent / "conf").rglob("*.yaml"):
+        assert "_target_" not in path.read_text(encoding="utf-8")
