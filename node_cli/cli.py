@@ -76,14 +76,17 @@ def _dispatch(args: argparse.Namespace) -> int:
     if (args.resolve or args.package) and not args.cfg:
         raise UserError("--resolve, --package: go with --cfg")
 
+    resume = None
     with Composer(args.config_name, args.config_dir) as composer:
         if any("resume=" in override for override in args.overrides):
             typed = composer.typed(args.overrides)
-            if typed.get("resume") is not None:
-                if args.multirun or args.cfg or args.info:
-                    raise UserError(f"resume={typed['resume']}: takes no flags, one run at a time")
-                return _resume(str(typed.pop("resume")), typed)
-        command = composer.command(args.overrides, multirun=args.multirun)
+            resume = typed.pop("resume", None)
+        if resume is None:
+            command = composer.command(args.overrides, multirun=args.multirun)
+    if resume is not None:
+        if args.multirun or args.cfg or args.info:
+            raise UserError(f"resume={resume}: takes no flags")
+        return _resume(str(resume), typed)
     if args.cfg or args.info:
         _hydra(args)
         return 0
@@ -91,7 +94,12 @@ def _dispatch(args: argparse.Namespace) -> int:
     _claim(command.folder)
     key = "hydra.sweep.dir" if args.multirun else "hydra.run.dir"
     quoted = str(command.folder).replace("\\", "\\\\").replace("'", "\\'")
-    _hydra(args, f"{key}='{quoted}'")
+    try:
+        _hydra(args, f"{key}='{quoted}'")
+    except KeyboardInterrupt:
+        if args.multirun:
+            print(f"go on with the sweep: node-train resume={command.folder}", file=sys.stderr)
+        raise
     return _sweep_result(command) if args.multirun else _exit_code(command.folder)
 
 
@@ -183,20 +191,52 @@ def _run(
 
 
 def _resume(location: str, typed: dict[str, object]) -> int:
+    from node_cli.report.summary import summarise
+    from node_cli.resume import is_sweep
+
+    folder = Path(location).expanduser()
+    if is_sweep(folder):
+        return _resume_sweep(folder, typed)
+    _go_on(folder, typed)
+    if is_sweep(folder.parent):
+        summarise(folder.parent)
+    return _exit_code(folder)
+
+
+def _go_on(folder: Path, typed: dict[str, object]) -> None:
+    """The rest of one run; says so where there is none."""
     from node_cli.resume import resumed
 
-    found = resumed(location, typed)
+    found = resumed(str(folder), typed)
     if found is None:
-        print(f"{location}: this run is finished; train it further with epochs=N")
-        return 0
-    folder, config, notes = found
-    overrides = folder.read_status().get("overrides", [])
-    _run(config, folder, overrides, notes)
-    if (folder.path.parent / "summary.csv").exists():  # it is one of a sweep's
-        from node_cli.report.summary import summarise
+        print(f"{folder}: this run is finished; train it further with epochs=N")
+        return
+    run, config, notes = found
+    _run(config, run, run.read_status().get("overrides", []), notes)
 
-        summarise(folder.path.parent)
-    return _exit_code(folder.path)
+
+def _resume_sweep(folder: Path, typed: dict[str, object]) -> int:
+    """The rest of every job that has started, and every job that has not."""
+    from node_cli.report.summary import summarise
+    from node_cli.resume import resumed_sweep
+    from node_cli.run.records import RunFolder
+
+    if typed:
+        raise UserError(f"{', '.join(typed)}: not with the resume= of a sweep")
+    command = resumed_sweep(folder)
+    _preflight(command)
+    for number, job in enumerate(command.jobs):
+        run = RunFolder(folder / str(number))
+        print(f"\njob {number}: {' '.join(job.overrides)}\n")
+        try:
+            if run.config.exists() and job.config.task == "train":
+                _go_on(run.path, {})
+            elif run.read_status().get("status") != "done":
+                run.path.mkdir(exist_ok=True)
+                _run(job.config, run, job.overrides, job.notes)
+        finally:
+            summarise(folder)
+    return _sweep_result(command)
 
 
 def _exit_code(folder: Path) -> int:

@@ -1,9 +1,12 @@
-"""Going on with a run in its own folder."""
+"""Going on with a run, or a sweep, in its own folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from node_cli.compose import Command, Composer
 from node_cli.config.checks import checked
 from node_cli.config.schema import Config
 from node_cli.errors import UserError
@@ -43,3 +46,26 @@ def resumed(location: str, typed: Mapping[str, Any]) -> tuple[RunFolder, Config,
     if folder.read_status().get("status") == "done" and config.epochs == done:
         return None
     return folder, config, notes
+
+
+def is_sweep(folder: Path) -> bool:
+    return _sweep_file(folder).exists()
+
+
+def resumed_sweep(folder: Path) -> Command:
+    """The jobs of the sweep that began in ``folder``, composed again from what was typed for it.
+
+    Job N lies in, or goes to, the folder N. Raises ``UserError`` where the configuration has become
+    wrong since, or ``hydra.sweep.subdir`` named the folders in another way.
+    """
+    sweep = OmegaConf.load(_sweep_file(folder)).hydra
+    if "subdir: ${hydra.job.num}" not in OmegaConf.to_yaml(sweep.sweep):
+        raise UserError(f"resume={folder}: hydra.sweep.subdir was set; resume its runs one by one")
+    config_dirs = [s.path for s in sweep.runtime.config_sources if s.provider == "command-line"]
+    with Composer(sweep.job.config_name, next(iter(config_dirs), None)) as composer:
+        jobs = composer.command([*sweep.overrides.task], multirun=True).jobs
+    return Command(jobs, folder)
+
+
+def _sweep_file(folder: Path) -> Path:
+    return folder / "multirun.yaml"  # written by Hydra

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "report": {"errors", "run.records"},
     "help": set(),
     "compose": {"errors", "config", "run.checkpoints"},
-    "resume": {"errors", "config", "run.records"},
+    "resume": {"errors", "config", "compose", "run.records"},
     "cli": {"errors", "config", "compose", "resume", "help", "run", "report"},
     "__main__": {"cli"},
 }

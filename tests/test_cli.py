@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import torch
 from node_cli.cli import main
 from node_cli.compose import CONF, Composer
 from node_cli.run.records import RunFolder
-from tests.run.folders import rows
+from tests.run.folders import assert_same_run, facts, rows
 
 REPOSITORY = Path(__file__).parents[1]
 QUICK = ["data.limit=150", "epochs=1"]
@@ -368,6 +369,39 @@ def test_a_resumed_job_is_brought_up_to_date_in_its_sweep(
     after = rows(tmp_path / "s" / "summary.csv")
     assert before[0] == after[0]
     assert before[1]["train_accuracy"] != after[1]["train_accuracy"]
+
+
+def test_an_interrupted_sweep_goes_on_where_it_was(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One job done, one in the middle, one not begun: the summary equals that of a whole sweep."""
+    sweep = ["-m", "data.limit=150", "epochs=3", "seed=0,1,2"]
+    assert node_train(*sweep, "hydra.sweep.dir=whole").code == 0
+    epochs = 0
+
+    def stop_in_the_second_job(*_: object) -> None:
+        nonlocal epochs
+        epochs += 1
+        if epochs == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("node_cli.run.display.TrainingDisplay.epoch", stop_in_the_second_job)
+        interrupted = node_train(*sweep, "hydra.sweep.dir=part")
+    assert interrupted.code == 130
+    assert "go on with the sweep: node-train resume=part" in interrupted.err
+    assert [row["status"] for row in rows(tmp_path / "part/summary.csv")] == ["done", "interrupted"]
+
+    refused = node_train("resume=part", "epochs=4")
+    assert (refused.code, refused.err) == (2, "error: epochs: not with the resume= of a sweep\n")
+    resumed = node_train("resume=part")
+    assert resumed.code == 0
+    assert "part/0: this run is finished" in resumed.out
+    for n in range(3):
+        assert_same_run(RunFolder(tmp_path / f"whole/{n}"), RunFolder(tmp_path / f"part/{n}"))
+    summaries = [facts(tmp_path / name / "summary.csv") for name in ("whole", "part")]
+    assert summaries[0] == summaries[1]
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_python_m_is_the_same_door(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class ModelConfig(Section):
 
 
 class DataConfig(Section):
-    name: Literal["digits", "mnist", "fashion_mnist", "kmnist", "cifar10"]
+    name: str
     root: str | None = None
     download: bool | None = None
     limit: PositiveInt | None = None

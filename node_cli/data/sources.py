@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn.functional import interpolate
 
+from node_cli.config.messages import choose
 from node_cli.config.schema import DataConfig
 from node_cli.data.images import ImageSet, cut
 from node_cli.data.streams import stream
@@ -48,13 +49,20 @@ SOURCES = {
 }
 
 
+def find(name: str) -> Source:
+    """Raises ``UserError`` for an unknown name."""
+    if name not in SOURCES:
+        raise UserError(choose("data.name", name, SOURCES))
+    return SOURCES[name]
+
+
 def load(config: DataConfig, seed: int) -> dict[str, ImageSet]:
     """The splits ``train``, ``holdout`` (where one is asked for) and ``test``, on the CPU.
 
     ``data.limit`` keeps the first training images in file order before the holdout is cut. Raises
     ``UserError`` where files are missing and may or can not be downloaded, or are damaged.
     """
-    source = SOURCES[config.name]
+    source = find(config.name)
     if source.torchvision is None:
         train, test = _digits(seed)
     else:

@@ -25,7 +25,7 @@ from torchdiffeq._impl.scipy_wrapper import ScipyWrapperODESolver
 
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.solver import Solver
-from node_cli.ode.tableaus import TSIT5, Tableau
+from node_cli.ode.tableaus import TABLEAUS, Tableau
 from node_cli.ode.work import Field, Steps
 
 Norm = Callable[[Tensor], Tensor]
@@ -245,7 +245,7 @@ def _landing(base: type[RKAdaptiveStepsizeODESolver]) -> type[RKAdaptiveStepsize
 
 
 _CLASSES: dict[str, Any] = {
-    "tsit5": _landing(_tableau_solver(TSIT5)),
+    **{name: _landing(_tableau_solver(tableau)) for name, tableau in TABLEAUS.items()},
     "scipy": _Scipy,
     **{
         name: _landing(base) if issubclass(base, RKAdaptiveStepsizeODESolver) else base

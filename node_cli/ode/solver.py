@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from node_cli.ode.tableaus import TABLEAUS
+
 Kind = Literal["adaptive", "fixed", "explicit_adams", "implicit_adams", "scipy"]
 
 STEPS = frozenset({"step_size", "n_steps"})
@@ -32,8 +34,8 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
+    **{name: Method(tableau.order, "adaptive") for name, tableau in TABLEAUS.items()},
     "dopri5": Method(5, "adaptive"),
-    "tsit5": Method(5, "adaptive"),
     "dopri8": Method(8, "adaptive"),
     "bosh3": Method(3, "adaptive"),
     "fehlberg2": Method(2, "adaptive"),

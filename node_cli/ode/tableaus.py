@@ -58,3 +58,6 @@ TSIT5 = Tableau(
         0.015151515151515152,
     ),
 )
+
+# By the name that ``solver=`` knows; each is an adaptive method.
+TABLEAUS = {"tsit5": TSIT5}

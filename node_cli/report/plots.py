@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from node_cli.run.records import RunFolder, read_csv, replacing
 
-SMOOTHING = 0.05  # weight of the newest step in the smoothed loss
+SMOOTHING = 1 - 0.5 ** (1 / 5)  # weight of the newest loss: half-life 5 steps
 MOST_JOBS = 20  # more curves would hide each other
 
 Rows = Sequence[Mapping[str, str]]
@@ -19,6 +19,7 @@ def plot_run(folder: RunFolder) -> None:
     steps, epochs = read_csv(folder.steps), read_csv(folder.epochs)
     if not steps:
         return
+    title = _title(folder)
 
     def loss(axes: Axes) -> None:
         step, value = _points(steps, "step", "loss")
@@ -38,13 +39,13 @@ def plot_run(folder: RunFolder) -> None:
     def nfe(axes: Axes) -> None:
         for color, name in enumerate(("nfe_forward", "nfe_backward", "vjps_backward")):
             _curve(axes, steps, "step", name, name, f"C{color}", marker="")
-        axes.set(xlabel="step", ylabel="per batch", ylim=(0, None))
+        axes.set(xlabel="step", ylabel="count per batch", ylim=(0, None))
 
-    _save(folder.plots / "loss.png", loss)
+    _save(folder.plots / "loss.png", title, loss)
     if epochs:
-        _save(folder.plots / "accuracy.png", accuracy)
+        _save(folder.plots / "accuracy.png", title, accuracy)
     if steps[0]["nfe_forward"]:
-        _save(folder.plots / "nfe.png", nfe)
+        _save(folder.plots / "nfe.png", title, nfe)
 
 
 def plot_sweep(folder: Path, jobs: Mapping[str, RunFolder]) -> None:
@@ -62,7 +63,7 @@ def plot_sweep(folder: Path, jobs: Mapping[str, RunFolder]) -> None:
             axes.set(xlabel="epoch", ylabel=words)
 
         if any(row[column] for rows in epochs.values() for row in rows):
-            _save(folder / "plots" / f"{name}.png", curves)
+            _save(folder / "plots" / f"{name}.png", f"sweep {folder.name}", curves)
 
 
 def _curve(
@@ -90,10 +91,19 @@ def _smoothed(values: Sequence[float]) -> list[float]:
     return smoothed
 
 
-def _save(path: Path, draw: Callable[[Axes], None]) -> None:
+def _title(folder: RunFolder) -> str:
+    config = folder.read_config()
+    parts = [f"{config['model']['name']} on {config['data']['name']}"]
+    for section in ("solver", "sensitivity"):
+        parts += [config[section]["name"]] if config[section] else []
+    return ", ".join([*parts, f"seed {config['seed']}"])
+
+
+def _save(path: Path, title: str, draw: Callable[[Axes], None]) -> None:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     draw(axes)
+    axes.set_title(title)
     axes.grid(alpha=0.3)
     axes.legend()
     path.parent.mkdir(exist_ok=True)

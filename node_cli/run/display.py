@@ -44,7 +44,7 @@ class TrainingDisplay:
         if display.live:
             self.bar = bars.Progress(
                 bars.TextColumn("epoch {task.fields[epoch]}/" + str(epochs)),
-                bars.BarColumn(bar_width=24),
+                bars.BarColumn(bar_width=10),
                 bars.TextColumn("{task.fields[numbers]}"),
                 bars.TimeRemainingColumn(),
                 console=display.console,
@@ -71,9 +71,9 @@ class TrainingDisplay:
     def step(self, progress: Progress, row: Mapping[str, Any]) -> None:
         sums = progress.sums
         numbers = (
-            f"loss {row['loss']:.4f}  accuracy {sums.correct / sums.images:.2%}"
+            f"loss {row['loss']:.3f}  accuracy {sums.correct / sums.images:.1%}"
             f"{_nfe(row['nfe_forward'], row['nfe_backward'])}"
-            f"  {sums.images / sums.seconds:,.0f} images/s"
+            f"  {sums.images / sums.seconds:,.0f} img/s"
         )
         if self.bar:
             self.bar.update(

@@ -9,7 +9,7 @@ from torch import Tensor
 import node_cli
 from node_cli.config.schema import Config
 from node_cli.data.batches import Preprocess
-from node_cli.data.sources import SOURCES, load
+from node_cli.data.sources import find, load
 from node_cli.errors import UserError
 from node_cli.models.classifier import build
 from node_cli.models.describe import describe, parameter_count
@@ -25,7 +25,7 @@ def preflight(config: Config) -> None:
     """Raise ``UserError`` where the device is not there or the parts of the model do not fit,
     without data and in a moment, so that no job of a sweep starts in vain."""
     device.choose(config)
-    source = SOURCES[config.data.name]
+    source = find(config.data.name)
     with torch.device("meta"):
         build(config, source.shape, source.classes)
 
@@ -37,7 +37,7 @@ class Setup:
         self.config = config
         self.backend = device.choose(config)
         device.activate(self.backend, deterministic=config.deterministic)
-        source = SOURCES[config.data.name]
+        source = find(config.data.name)
         self.splits = {
             name: images.to(self.backend.device)
             for name, images in load(config.data, config.seed).items()
