@@ -69,7 +69,7 @@ def _dispatch(args: argparse.Namespace) -> int:
         print(help_text(CONF), end="")
         return 0
     if args.shell_completion:
-        _hydra(args)
+        _hydra(args, *args.overrides)
         return 0
     if sum([args.cfg is not None, args.info is not None, args.multirun]) > 1:
         raise UserError("--cfg, --info, --multirun: give one of them")
@@ -88,14 +88,14 @@ def _dispatch(args: argparse.Namespace) -> int:
             raise UserError(f"resume={resume}: takes no flags")
         return _resume(str(resume), typed)
     if args.cfg or args.info:
-        _hydra(args)
+        _hydra(args, *command.overrides)
         return 0
     _preflight(command)
     _claim(command.folder)
     key = "hydra.sweep.dir" if args.multirun else "hydra.run.dir"
     quoted = str(command.folder).replace("\\", "\\\\").replace("'", "\\'")
     try:
-        _hydra(args, f"{key}='{quoted}'")
+        _hydra(args, *command.overrides, f"{key}='{quoted}'")
     except KeyboardInterrupt:
         if args.multirun:
             print(f"go on with the sweep: node-train resume={command.folder}", file=sys.stderr)
@@ -133,7 +133,7 @@ def _claim(folder: Path) -> None:
         )
 
 
-def _hydra(args: argparse.Namespace, *extra: str) -> None:
+def _hydra(args: argparse.Namespace, *overrides: str) -> None:
     """Hand the command over to Hydra, which shows the configuration or starts each job."""
     import hydra
 
@@ -145,7 +145,7 @@ def _hydra(args: argparse.Namespace, *extra: str) -> None:
     for name in ("cfg", "package", "info", "config_name", "config_dir"):
         if (value := getattr(args, name)) is not None:
             flags += [f"--{name.replace('_', '-')}", value]
-    sys.argv[1:] = [*flags, *args.overrides, *extra]
+    sys.argv[1:] = [*flags, *overrides]
     hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(_job)()
 
 
@@ -159,7 +159,7 @@ def _job(cfg: "DictConfig") -> float | None:
     from node_cli.run.records import RunFolder
 
     hydra = HydraConfig.get()
-    overrides = [*hydra.overrides.task]
+    overrides = [override.lstrip("+") for override in hydra.overrides.task]
     in_sweep = hydra.mode == RunMode.MULTIRUN
     folder = RunFolder(_short(Path(hydra.runtime.output_dir)))
     if in_sweep:
@@ -227,13 +227,14 @@ def _resume_sweep(folder: Path, typed: dict[str, object]) -> int:
     _preflight(command)
     for number, job in enumerate(command.jobs):
         run = RunFolder(folder / str(number))
-        print(f"\njob {number}: {' '.join(job.overrides)}\n")
+        overrides = [override.lstrip("+") for override in job.overrides]
+        print(f"\njob {number}: {' '.join(overrides)}\n")
         try:
             if run.config.exists() and job.config.task == "train":
                 _go_on(run.path, {})
             elif run.read_status().get("status") != "done":
                 run.path.mkdir(exist_ok=True)
-                _run(job.config, run, job.overrides, job.notes)
+                _run(job.config, run, overrides, job.notes)
         finally:
             summarise(folder)
     return _sweep_result(command)

@@ -5,7 +5,6 @@ each override is looked at first, and Hydra composes those that are sound.
 """
 
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -57,10 +56,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Command:
-    """The jobs of one command line, and the folder that Hydra will give it."""
+    """The jobs of one command line, the folder for it, and the overrides for Hydra to compose."""
 
     jobs: Sequence[Job]
     folder: Path
+    overrides: Sequence[str]
 
 
 def configure(tree: Tree, overrides: Sequence[str], *, in_sweep: bool) -> tuple[Config, list[str]]:
@@ -68,8 +68,7 @@ def configure(tree: Tree, overrides: Sequence[str], *, in_sweep: bool) -> tuple[
 
     Raises ``UserError`` with every problem.
     """
-    tree = deepcopy(tree)
-    tree.pop("resume", None)
+    tree = {key: value for key, value in tree.items() if key != "resume"}
     typed = _typed_keys(overrides)
     if tree.get("task") == "eval" and tree.get("checkpoint") is not None:
         tree = _over_checkpoint(tree, typed)
@@ -96,14 +95,19 @@ def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:
     merged: Tree = checkpoints.load(checkpoints.find(location))["config"]
     for key in (*EVALUATION_KEYS, *sorted(typed)):
         section, _, name = key.rpartition(".")
-        if not section or merged[section] is None:
-            merged[section or name] = tree[section or name]
-        else:
+        if section and merged.get(section) is not None:
             merged[section][name] = tree[section][name]
-    if merged["model"]["core"] == "ode":  # laid over a checkpoint without an ODE, it may lack them
+        else:
+            merged[section or name] = tree[section or name]
+    if _is_ode(merged):  # laid over a checkpoint without an ODE, it may lack them
         for section in ("solver", "sensitivity"):
-            merged[section] = merged[section] or tree[section]
+            merged[section] = merged.get(section) or tree[section]
     return merged
+
+
+def _is_ode(tree: Tree) -> bool:
+    model = tree.get("model")
+    return isinstance(model, dict) and model.get("core") == "ode"
 
 
 class Composer:
@@ -142,14 +146,18 @@ class Composer:
         parsed = self._parsed(overrides, multirun, problems)
         trees = []
         for job in self._expanded(parsed):
-            sound = [o for o in self._parsed(job, multirun, problems) if self._sound(o, problems)]
+            sound = [
+                _forced(override)
+                for override in self._parsed(job, multirun, problems)
+                if self._sound(override, multirun, problems)
+            ]
             try:
-                cfg = self._composed(sound)
+                cfg = self.hydra.compose_config(self.config_name, sound, RunMode.RUN)
                 problems += _named_code(cfg)
-                trees.append((job, plain_tree(cfg)))
+                trees.append((sound, plain_tree(cfg)))
             except (HydraException, OmegaConfBaseException) as error:
                 problems.append(" ".join(str(error).split()))
-        some_ode = any(tree["model"]["core"] == "ode" for _, tree in trees if "model" in tree)
+        some_ode = any(_is_ode(tree) for _, tree in trees)
         jobs = []
         for job, tree in trees:
             try:
@@ -158,7 +166,8 @@ class Composer:
                 problems += error.problems
         if problems:
             raise UserError(*dict.fromkeys(problems))
-        return Command(jobs, Path(cfg.hydra.sweep.dir if multirun else cfg.hydra.run.dir))
+        folder = Path(cfg.hydra.sweep.dir if multirun else cfg.hydra.run.dir)
+        return Command(jobs, folder, [_forced(override) for override in parsed])
 
     def typed(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Key and value of each override. Raises ``UserError`` where one is not of that form."""
@@ -193,7 +202,7 @@ class Composer:
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
         return jobs
 
-    def _sound(self, override: Override, problems: list[str]) -> bool:
+    def _sound(self, override: Override, multirun: bool, problems: list[str]) -> bool:
         """Whether Hydra may see this override; if not, a problem is added."""
         key = override.key_or_group
         value = override.value() if not override.is_delete() else None
@@ -202,6 +211,9 @@ class Composer:
             dotted = key.replace("/", ".")
             if "_target_" in key or not dotted.startswith(HYDRA_KEYS):
                 problems.append(choose("Hydra key", key, HYDRA_KEYS))
+                return False
+            if dotted.startswith("hydra.run." if multirun else "hydra.sweep."):
+                problems.append(f"{key}: not used {'with' if multirun else 'without'} -m")
                 return False
         elif override.is_delete():
             pass
@@ -223,20 +235,13 @@ class Composer:
         )
         return [option for option in options if not option.startswith("_")]
 
-    def _composed(self, overrides: Sequence[Override]) -> DictConfig:
-        """``++`` lets a key of the schema in that the chosen group file does not have, to be
-        refused later with a better word than Hydra has."""
-        return self.hydra.compose_config(
-            config_name=self.config_name,
-            overrides=[
-                f"++{o.key_or_group}={o.get_value_element_as_str()}"
-                if o.key_or_group in keys() and not o.is_delete()
-                else str(o.input_line)
-                for o in overrides
-            ],
-            run_mode=RunMode.RUN,
-            with_log_configuration=False,
-        )
+
+def _forced(override: Override) -> str:
+    """``++`` in front of a key of the schema, since the chosen group file may not have it: to be
+    refused with a better word than Hydra has, or read by a checkpoint's solver."""
+    text = str(override.input_line)
+    known = override.key_or_group in keys() and not override.is_delete()
+    return f"++{text.lstrip('+')}" if known else text
 
 
 def plain_tree(cfg: DictConfig) -> Tree:

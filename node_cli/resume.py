@@ -1,6 +1,7 @@
 """Going on with a run, or a sweep, in its own folder."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,8 @@ def resumed_sweep(folder: Path) -> Command:
         raise UserError(f"resume={folder}: hydra.sweep.subdir was set; resume its runs one by one")
     config_dirs = [s.path for s in sweep.runtime.config_sources if s.provider == "command-line"]
     with Composer(sweep.job.config_name, next(iter(config_dirs), None)) as composer:
-        jobs = composer.command([*sweep.overrides.task], multirun=True).jobs
-    return Command(jobs, folder)
+        command = composer.command([*sweep.overrides.task], multirun=True)
+    return replace(command, folder=folder)
 
 
 def _sweep_file(folder: Path) -> Path:

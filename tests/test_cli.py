@@ -207,6 +207,8 @@ def test_a_mistake_ends_with_2_and_writes_nothing(node_train: NodeTrain, tmp_pat
         (["hydra.run.dir=file/below"], "folder file/below: not writable (Not a directory)"),
         (["hydra.run.dir=full"], "folder full: not empty; choose another, or go on with resume"),
         (["-m", "seed=1,-1"], "seed=-1: must be greater than or equal to 0"),
+        (["-m", "seed=0,1", "hydra.run.dir=x"], "hydra.run.dir: not used with -m"),
+        (["hydra.sweep.dir=x"], "hydra.sweep.dir: not used without -m"),
         (["-m", "resume=a,b"], "resume"),
         (["resume=full", "-m"], "resume=full: takes no flags"),
     ],
@@ -317,6 +319,14 @@ def test_a_tolerance_typed_for_an_evaluation_wins(node_train: NodeTrain, tmp_pat
     assert node_train(*QUICK, "solver.rtol=1e-2", "solver.atol=1e-2", "hydra.run.dir=run").code == 0
     assert node_train("task=eval", "checkpoint=run", "solver.tol=1e-6", "hydra.run.dir=e").code == 0
     assert "rtol=1e-06 atol=1e-06" in RunFolder(tmp_path / "e").read_result()["solver"]
+
+
+def test_an_option_of_the_checkpoints_own_solver(node_train: NodeTrain, tmp_path: Path) -> None:
+    """Not of the default one, which the command line alone would compose."""
+    assert node_train(*QUICK, "solver=rk4", "hydra.run.dir=run").code == 0
+    result = node_train("task=eval", "checkpoint=run", "solver.n_steps=2", "hydra.run.dir=e")
+    assert result.code == 0
+    assert RunFolder(tmp_path / "e").read_result()["solver"] == "rk4 n_steps=2"
 
 
 @pytest.mark.parametrize(

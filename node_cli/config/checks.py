@@ -244,7 +244,8 @@ def _imprecise(config: Config) -> list[str]:
     if config.solver is None:
         return []
     solvers = [config.forward_solver()]
-    if config.sensitivity and config.sensitivity.name == "backsolve":
+    backsolve = config.sensitivity and config.sensitivity.name == "backsolve"
+    if backsolve and config.task == "train":
         solvers.append(config.backward_solver())
     finest = FINEST_TOLERANCE[config.precision]
     smallest = min((s.rtol for s in solvers if s.rtol is not None), default=finest)

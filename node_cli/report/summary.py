@@ -48,6 +48,8 @@ def summarise(sweep: Path) -> list[Row]:
 
 def as_text(rows: Sequence[Row]) -> str:
     """The table of jobs; where seeds were swept, also one of mean and standard deviation."""
+    if not rows:
+        return "No job has started.\n"
     typed = [key for key in rows[0] if key not in ("job", *METRICS, "seconds", "status")]
     keys = _varied(rows, typed) or typed
     metrics = [name for name in (*METRICS, "seconds") if any(row[name] is not None for row in rows)]
@@ -128,7 +130,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def _csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    columns = list(rows[0]) if rows else ["job", *METRICS, "seconds", "status"]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

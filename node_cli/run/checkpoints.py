@@ -28,7 +28,7 @@ def load(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"checkpoint={path}: damaged, or not a checkpoint ({reason})") from error
-    if not isinstance(checkpoint, dict) or not {"model", "config"} <= set(checkpoint):
+    if not isinstance(checkpoint, dict) or not {"model", "config", "progress"} <= set(checkpoint):
         raise UserError(f"checkpoint={path}: not a checkpoint of node-train")
     return checkpoint
 

@@ -212,6 +212,14 @@ def test_configuration_files_of_the_users_own(tmp_path: Path) -> None:
             composer.command(["model=widee"], multirun=False)
 
 
+def test_a_model_file_without_a_core(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "half.yaml").write_text("name: half\n")
+    with Composer(config_dir=str(tmp_path)) as composer, pytest.raises(UserError) as caught:
+        composer.command(["model=half"], multirun=False)
+    assert "model.core: missing" in caught.value.problems
+
+
 def test_the_resolved_configuration_is_itself_a_valid_one(configure: Configure) -> None:
     """What a run writes into config.yaml is what it can be resumed from."""
     for overrides in (["solver=rk4"], ["model=resnet"], ["sensitivity=backsolve"]):

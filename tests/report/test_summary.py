@@ -1,0 +1,90 @@
+"""Reports read files only: old runs, unfinished runs, damaged last lines."""
+
+import csv
+import json
+from pathlib import Path
+
+from node_cli.report.plots import plot_run
+from node_cli.report.summary import as_text, summarise
+from node_cli.run.records import EPOCH_COLUMNS, STEP_COLUMNS, RunFolder
+
+CONFIG = {
+    "seed": 0,
+    "model": {"name": "dense"},
+    "data": {"name": "digits"},
+    "solver": None,
+    "sensitivity": None,
+}
+
+
+def write_csv(path: Path, columns: tuple[str, ...], rows: list[dict[str, object]]) -> None:
+    with path.open("w") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def job(sweep: Path, number: int, accuracy: float | None, status: str, *overrides: str) -> None:
+    """The records of one job; without an accuracy it has not come to the end of an epoch."""
+    folder = RunFolder(sweep / str(number))
+    folder.path.mkdir(parents=True)
+    folder.write_config(CONFIG)
+    folder.write_status(status, overrides=overrides)
+    write_csv(folder.steps, STEP_COLUMNS, [{"step": 1, "loss": 2.3}, {"step": 2, "loss": 1.9}])
+    epochs = [] if accuracy is None else [{"epoch": 1, "step": 2, "test_accuracy": accuracy}]
+    write_csv(folder.epochs, EPOCH_COLUMNS, epochs)
+    if status == "done":
+        folder.write_result({"seconds": 2.0, "metrics": {"test_accuracy": accuracy}})
+
+
+def test_rows_mean_and_deviation(tmp_path: Path) -> None:
+    job(tmp_path, 0, 0.90, "done", "epochs=1", "seed=0", "solver=rk4")
+    job(tmp_path, 1, 0.94, "done", "epochs=1", "seed=1", "solver=rk4")
+    job(tmp_path, 2, 0.80, "interrupted", "epochs=1", "seed=0", "solver=euler")
+    job(tmp_path, 10, None, "running", "epochs=1", "seed=1", "solver=euler")
+    rows = summarise(tmp_path)
+    assert [(row["job"], row["status"], row["test_accuracy"]) for row in rows] == [
+        ("0", "done", 0.90),
+        ("1", "done", 0.94),
+        ("2", "interrupted", 0.80),
+        ("10", "running", None),
+    ]
+    text = as_text(rows)
+    assert "epochs" not in text, "a key that does not vary is left out of the text"
+    with (tmp_path / "summary.csv").open() as file:
+        assert {row["epochs"] for row in csv.DictReader(file)} == {"1"}
+    (spread,) = [line for line in text.splitlines() if "±" in line]
+    assert spread.split() == [
+        *("|", "rk4", "|", "2", "|", "92.00%", "±", "2.83%", "|", "2.0", "±", "0.0", "|")
+    ], "of finished jobs alone"
+
+
+def test_one_job_and_no_job(tmp_path: Path) -> None:
+    job(tmp_path, 0, 0.5, "done", "seed=0")
+    assert "50.00%" in as_text(summarise(tmp_path))
+    (tmp_path / "empty").mkdir()
+    assert "No job" in as_text(summarise(tmp_path / "empty"))
+
+
+def test_plots_of_an_unfinished_run_with_a_torn_line(tmp_path: Path) -> None:
+    job(tmp_path, 0, None, "running", "seed=0")
+    folder = RunFolder(tmp_path / "0")
+    with folder.steps.open("a") as file:
+        file.write("3,1,0.")
+    plot_run(folder)
+    assert [path.name for path in folder.plots.iterdir()] == ["loss.png"]
+    assert (folder.plots / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_records_are_never_seen_half_written(tmp_path: Path) -> None:
+    """While a file is replaced a reader sees the old one or the new one."""
+    from node_cli.run.records import replacing
+
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({"old": 1}))
+    with replacing(path) as temporary:
+        temporary.write_text('{"new"')
+        assert json.loads(path.read_text()) == {"old": 1}
+        temporary.write_text('{"new": 2}')
+    assert json.loads(path.read_text()) == {"new": 2}
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
