@@ -173,7 +173,7 @@ def _job(cfg: "DictConfig") -> float | None:
         return None
     finally:
         if in_sweep:
-            summarise(folder.path.parent)
+            summarise(Path(hydra.sweep.dir))
 
 
 def _run(

@@ -82,7 +82,8 @@ def test_the_first_command_in_a_new_process(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     assert "16,450 parameters" in done.stdout
     assert re.search(
         r"^\[30/30\]  Time [\d.]+s  Training Accuracy: [\d.]+%  .*Test Accuracy: [\d.]+%  NFE 14",
@@ -412,6 +413,13 @@ def test_an_interrupted_sweep_goes_on_where_it_was(
     summaries = [facts(tmp_path / name / "summary.csv") for name in ("whole", "part")]
     assert summaries[0] == summaries[1]
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_reader_that_leaves_does_not_end_the_run(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m node_cli data.limit=150 epochs=3 hydra.run.dir=run | head -n 1"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, check=False)
+    assert done.stderr == b""
+    assert RunFolder(tmp_path / "run").read_status()["status"] == "done"
 
 
 def test_python_m_is_the_same_door(tmp_path: Path) -> None:

@@ -29,15 +29,14 @@ def summarise(sweep: Path) -> list[Row]:
     A row holds ``job``, one column per key that was typed, the metrics (None where the job has
     none), ``seconds`` and ``status``. Jobs that have not started have no row.
     """
-    folders = sorted(
-        (RunFolder(path.parent) for path in sweep.glob("*/status.json")),
-        key=lambda folder: (len(folder.path.name), folder.path.name),
-    )
+    paths = (file.parent.relative_to(sweep) for file in sweep.rglob("status.json"))
+    names = sorted(map(str, paths), key=lambda name: (len(name), name))  # 2 before 10
+    folders = [RunFolder(sweep / name) for name in names]
     jobs = [_row(folder) for folder in folders]
     typed = list(dict.fromkeys(key for overrides, _ in jobs for key in overrides))
     rows = [
-        {"job": folder.path.name, **{key: overrides.get(key) for key in typed}, **measured}
-        for folder, (overrides, measured) in zip(folders, jobs, strict=True)
+        {"job": name, **{key: overrides.get(key) for key in typed}, **measured}
+        for name, (overrides, measured) in zip(names, jobs, strict=True)
     ]
     write_text(sweep / "summary.csv", _csv(rows))
     write_text(sweep / "summary.md", f"# Sweep {sweep.name}\n\n{as_text(rows)}")

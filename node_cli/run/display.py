@@ -1,6 +1,7 @@
 """What a run shows: a header, progress while it trains, a line for each epoch, errors."""
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -14,11 +15,17 @@ from node_cli.run.progress import Progress
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Whoever was reading has gone; the run goes on in silence (rich would exit)."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Display:
     """Prints to standard output; a live progress bar on a terminal, plain lines elsewhere."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, markup=False, soft_wrap=True)
+        self.console = _Console(highlight=False, markup=False, soft_wrap=True)
         self.live = self.console.is_terminal and not os.environ.get("CI")
 
     def line(self, text: str = "") -> None:

@@ -28,9 +28,9 @@ def execute(
         folder.write_status("running", overrides=overrides)
 
         def end(status: Status, exit_code: int, reason: str = "") -> None:
-            folder.write_status(status, overrides=overrides, reason=reason, exit_code=exit_code)
             if reason:
                 print(f"{status}: {reason}", file=sys.stderr, flush=True)
+            folder.write_status(status, overrides=overrides, reason=reason, exit_code=exit_code)
 
         for note in notes:
             display.line(f"note: {note}")
