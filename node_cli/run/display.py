@@ -84,11 +84,11 @@ class TrainingDisplay:
         )
         if self.bar:
             self.bar.update(
-                self.task, completed=progress.step, epoch=progress.epoch + 1, numbers=numbers
+                self.task, completed=progress.step, epoch=progress.current_epoch, numbers=numbers
             )
         elif time.monotonic() - self.last_line > PLAIN_INTERVAL:
             self._line(
-                f"  epoch {progress.epoch + 1}, step {sums.batches}/{self.batches_per_epoch}  "
+                f"  epoch {progress.current_epoch}, step {sums.batches}/{self.batches_per_epoch}  "
                 f"{numbers}"
             )
 

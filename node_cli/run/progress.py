@@ -55,6 +55,11 @@ class Progress:
     best_epoch: int | None = None
     sums: EpochSums = field(default_factory=EpochSums)
 
+    @property
+    def current_epoch(self) -> int:
+        """The epoch in progress, or the one just completed, counted from 1; 0 before the first."""
+        return self.epoch + (self.sums.batches > 0)
+
     def state_dict(self) -> dict[str, Any]:
         return asdict(self)
 

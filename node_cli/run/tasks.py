@@ -7,6 +7,7 @@ from node_cli.config.schema import Config
 from node_cli.run import checkpoints
 from node_cli.run.display import Display, TrainingDisplay
 from node_cli.run.evaluation import evaluate_splits, evaluation_rows, nfe_mean
+from node_cli.run.progress import Progress
 from node_cli.run.records import EVALUATION_COLUMNS, CsvLog, RunFolder, read_csv
 from node_cli.run.setup import Setup
 from node_cli.run.stopping import stop_on_signal
@@ -55,7 +56,8 @@ def evaluate(config: Config, folder: RunFolder, display: Display) -> float | Non
     setup = Setup(config)
     setup.load_weights(checkpoint["model"], config.checkpoint)
     setup.show_header(display, folder)
-    step = checkpoint["progress"]["step"]
+    progress = Progress.from_state_dict(checkpoint["progress"])
+    step = progress.step
     display.line(f"{path}, after {step:,} steps")
     start = time.perf_counter()
     metrics = evaluate_splits(
@@ -63,7 +65,7 @@ def evaluate(config: Config, folder: RunFolder, display: Display) -> float | Non
     )
     seconds = time.perf_counter() - start
     log = CsvLog(folder.evaluations, EVALUATION_COLUMNS, keep_to_step=-1)
-    for row in evaluation_rows(metrics, step, checkpoint["progress"]["epoch"]):
+    for row in evaluation_rows(metrics, step, progress.current_epoch):
         log.append(row)
     log.close()
     for name, m in metrics.items():

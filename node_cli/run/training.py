@@ -154,7 +154,7 @@ class Trainer:
         row: dict[str, Any] = dict.fromkeys(STEP_COLUMNS)
         row |= {
             "step": progress.step,
-            "epoch": progress.epoch + 1,
+            "epoch": progress.current_epoch,
             "loss": loss_value,
             "accuracy": correct / len(batch),
             "lr": self.optimizer.param_groups[0]["lr"],
@@ -166,11 +166,11 @@ class Trainer:
     def _evaluate(self) -> dict[str, Metrics]:
         """Evaluate and record every split at once."""
         start = time.perf_counter()
-        step, epoch = self.progress.step, self.progress.epoch
+        step = self.progress.step
         metrics = evaluate_splits(
             self.config, self.model, self.splits, self.preprocess, self.backend, step
         )
-        for row in evaluation_rows(metrics, step, epoch + (step > 0)):
+        for row in evaluation_rows(metrics, step, self.progress.current_epoch):
             self.evaluations.append(row)
         self.progress.sums.eval_seconds += time.perf_counter() - start
         return metrics
@@ -179,7 +179,7 @@ class Trainer:
         sums = self.progress.sums
         row: dict[str, Any] = dict.fromkeys(EPOCH_COLUMNS)
         row |= {
-            "epoch": self.progress.epoch + 1,
+            "epoch": self.progress.current_epoch,
             "step": self.progress.step,
             "seconds": sums.seconds,
             "eval_seconds": sums.eval_seconds,
