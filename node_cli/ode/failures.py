@@ -7,8 +7,9 @@ class SolveFailed(RuntimeError):
     """The solver gave up at time ``t``; the message says where, how and what to try.
 
     Attributes: ``reason``; ``t`` and ``dt`` (units of the ODE's time); ``y_norm`` and ``f_norm``
-    (RMS over the batch, None where the solver does not tell); ``accepted`` and ``rejected`` steps
-    so far (None likewise); ``solver`` with its tolerances.
+    (RMS over the whole state, None where the solver does not tell); ``accepted`` and ``rejected``
+    steps so far (None likewise); ``solver`` with its tolerances; ``backward``: whether it was the
+    backward solve, whose state is y, its adjoint and the gradient together.
     """
 
     def __init__(
@@ -23,6 +24,7 @@ class SolveFailed(RuntimeError):
         f_norm: float | None = None,
         accepted: int | None = None,
         rejected: int | None = None,
+        backward: bool = False,
     ) -> None:
         self.reason = reason
         self.solver = solver
@@ -32,15 +34,33 @@ class SolveFailed(RuntimeError):
         self.f_norm = f_norm
         self.accepted = accepted
         self.rejected = rejected
+        self.backward = backward
+        y, f = ("(y, adjoint, gradient)", "its derivative") if backward else ("y", "f")
         facts = {
             "t": t,
             "dt": dt,
-            "|y|": y_norm,
-            "|f|": f_norm,
+            f"|{y}|": y_norm,
+            f"|{f}|": f_norm,
             "accepted": accepted,
             "rejected": rejected,
         }
         where = ", ".join(
             f"{name}={value:.6g}" for name, value in facts.items() if value is not None
         )
-        super().__init__(f"{reason} at {where} ({solver}). {advice}")
+        what = f"backward solve: {reason}" if backward else reason
+        super().__init__(f"{what} at {where} ({solver}). {advice}")
+
+    def of_backward_solve(self) -> "SolveFailed":
+        """The same failure, told of the adjoint system's solve."""
+        return SolveFailed(
+            self.reason,
+            solver=self.solver,
+            advice="Take sensitivity=discrete, or another sensitivity.solver or tolerance.",
+            t=self.t,
+            dt=self.dt,
+            y_norm=self.y_norm,
+            f_norm=self.f_norm,
+            accepted=self.accepted,
+            rejected=self.rejected,
+            backward=True,
+        )

@@ -35,6 +35,8 @@ Norm = Callable[[Tensor], Tensor]
 # never costs a whole extra step.
 GRID_SLACK = 1e-6
 
+STABILISE = "Lower the learning rate, clip the gradient, or take smaller steps."
+
 
 def rms_norm(y: Tensor) -> Tensor:
     """Root mean square over all elements, the whole batch included."""
@@ -96,7 +98,22 @@ def _solve(field: Field, y0: Tensor, t: Tensor, solver: Solver, norm: Norm, step
     )
     instance = _CLASSES[solver.name](func=func, y0=y0, rtol=rtol, atol=atol, **options)
     solution: Tensor = instance.integrate(times)
+    if solver.method.kind != "adaptive":  # which looks at every step
+        _check_finite(solution, t, solver, steps)
     return solution
+
+
+def _check_finite(solution: Tensor, t: Tensor, solver: Solver, steps: Steps) -> None:
+    finite = solution.isfinite().flatten(1).all(1)
+    if not finite.all():
+        raise SolveFailed(
+            "the state is not finite",
+            solver=solver,
+            advice=STABILISE,
+            t=float(t[int(finite.long().argmin())]),
+            accepted=steps.accepted,
+            rejected=steps.rejected,
+        )
 
 
 def _grid(t: Tensor, solver: Solver, steps: Steps) -> Tensor:
@@ -175,10 +192,10 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
     def _explained(self, state: Any) -> SolveFailed:
         if not state.y1.isfinite().all():
             reason = "the state is not finite"
-            advice = "Lower the learning rate, or clip the gradient."
+            advice = STABILISE
         elif not state.dt.isfinite():
-            reason = "f returned values that are not finite"
-            advice = "Lower the learning rate, or clip the gradient."
+            reason = "f, or the estimate of the error, is not finite within a step"
+            advice = "Loosen the tolerances, lower the learning rate, or clip the gradient."
         else:
             reason = "the step size underflows"
             advice = "Loosen the tolerances, or compute in a higher precision."
@@ -226,18 +243,25 @@ class _Scipy(ScipyWrapperODESolver):  # type: ignore[misc]
         self.start = start
 
     def integrate(self, t: Tensor) -> Tensor:
+        method = f"scipy's {self.settings.scipy_method}"
         with warnings.catch_warnings():
             # torchdiffeq passes min_step to every method; all but LSODA warn.
             warnings.filterwarnings("ignore", message=".*min_step")
-            solution: Tensor = super().integrate(t)
+            try:
+                solution: Tensor = super().integrate(t)
+            except (ValueError, ArithmeticError) as error:  # not finite, or not to be inverted
+                raise self._failure(f"{method} gave up ({error})") from error
         if len(solution) < len(t):
-            raise SolveFailed(
-                f"scipy's {self.settings.scipy_method} stopped before the end of the interval",
-                solver=self.settings,
-                t=self.start,
-                advice="Loosen the tolerances, or take another scipy_method.",
-            )
+            raise self._failure(f"{method} stopped before the end of the interval")
         return solution
+
+    def _failure(self, reason: str) -> SolveFailed:
+        return SolveFailed(
+            reason,
+            solver=self.settings,
+            t=self.start,
+            advice="Loosen the tolerances, or take another scipy_method.",
+        )
 
 
 def _landing(base: type[RKAdaptiveStepsizeODESolver]) -> type[RKAdaptiveStepsizeODESolver]:

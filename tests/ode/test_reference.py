@@ -273,6 +273,16 @@ def test_scipy_failure_is_explained() -> None:
         )
 
 
+@pytest.mark.filterwarnings("ignore:Functional iteration did not converge")
+@pytest.mark.parametrize("name", ["rk4", "explicit_adams", "implicit_adams", "scipy"])
+def test_what_is_not_finite_is_no_solution(name: str) -> None:
+    """Solvers without an estimate of the error would carry nan to the end without a word."""
+    y0, t = torch.ones(1, dtype=FLOAT64), torch.tensor([0.0, 0.4, 1.0], dtype=FLOAT64)
+    with pytest.raises(SolveFailed) as caught:
+        integrate(not_a_number, y0, t, solver(name, n_steps=5))
+    assert 0.4 <= caught.value.t <= 1
+
+
 @pytest.mark.parametrize("times", [[0.0], [0.0, 0.0], [0.0, 1.0, 0.5]])
 def test_times_that_are_not_monotonic_are_refused(times: list[float]) -> None:
     with pytest.raises(ValueError, match="increasing or decreasing"):

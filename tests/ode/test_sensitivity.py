@@ -5,6 +5,7 @@ import torch
 import torchdiffeq
 from torch import Tensor, nn
 
+from node_cli.ode.failures import SolveFailed
 from node_cli.ode.sensitivity.backsolve import Backsolve
 from node_cli.ode.sensitivity.discrete import Discrete
 from node_cli.ode.sensitivity.interface import Sensitivity
@@ -260,3 +261,14 @@ def test_autocast_concerns_the_field_alone(sensitivity: Sensitivity) -> None:
     y[-1].sum().backward()
     assert seen == {torch.bfloat16}
     assert y.dtype == y0.grad.dtype == field.layer.weight.grad.dtype == torch.float32
+
+
+def test_a_failure_of_the_backward_solve_says_so() -> None:
+    method = Backsolve(solver=Solver("dopri5", rtol=1e-9, atol=1e-9, max_steps=3))
+    y = method(MLP(), start(), FORWARD, Solver("rk4", n_steps=5), Work())
+    with pytest.raises(
+        SolveFailed, match=r"^backward solve: 3 steps .*Take sensitivity=discr"
+    ) as e:
+        y.sum().backward()
+    assert e.value.backward
+    assert 0.4 < e.value.t < 1

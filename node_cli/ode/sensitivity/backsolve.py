@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from node_cli.ode.failures import SolveFailed
 from node_cli.ode.functional import FunctionalField
 from node_cli.ode.reference import Norm, integrate, rms_norm
 from node_cli.ode.solver import Solver
@@ -92,7 +93,10 @@ class _Backsolve(torch.autograd.Function):
             if grad_t is not None:
                 grad_t[i] = (grad_y[i] * system.field(t[i], y[i])).sum()
             end = layout.join([y[i], adjoint, *grads])
-            start, steps = integrate(augmented, end, t[[i, i - 1]], ctx.solver, norm)
+            try:
+                start, steps = integrate(augmented, end, t[[i, i - 1]], ctx.solver, norm)
+            except SolveFailed as error:
+                raise error.of_backward_solve() from error
             ctx.work.backward.add(steps)
             _, adjoint, *grads = layout.split(start[-1])
             if grad_t is not None and i == 1:
