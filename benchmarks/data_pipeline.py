@@ -1,10 +1,10 @@
 """Images per second: our batches against a DataLoader over the same torchvision data set.
 
-    python benchmarks/data_pipeline.py --root ../shared/data
+    python benchmarks/data_pipeline.py
 
-needs MNIST under ``--root``. Both make normalised float32 batches of 128 shuffled training images
-and nothing else. They are timed in turn in one process; the table gives median and range over the
-rounds, and the ratio round by round.
+needs MNIST under ``--root`` (data). Both make normalised float32 batches of 128 shuffled training
+images and nothing else. They are timed in turn in one process; the table gives median and range
+over the rounds, and the ratio round by round.
 """
 
 import argparse

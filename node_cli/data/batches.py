@@ -49,7 +49,8 @@ def _random_crop(pixels: Tensor, generator: torch.Generator) -> Tensor:
     columns = columns + torch.arange(width, device=pixels.device)
     image = torch.arange(n, device=pixels.device).view(n, 1, 1)
     # Indices around the channel slice put the channels last.
-    return padded[image, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
+    crop = padded[image, :, rows.unsqueeze(2), columns.unsqueeze(1)]
+    return crop.permute(0, 3, 1, 2).contiguous()
 
 
 def _random_flip(pixels: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,4 +1,7 @@
-"""Cores: what stands between stem and head, all built from the same fields."""
+"""Cores: what stands between stem and head, all built from the same fields.
+
+The state of each is at least float32: under autocast only f runs in the lower precision.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +14,8 @@ from node_cli.ode.work import Work
 class ODEBlock(nn.Module):
     """y(t1) of dy/dt = field(t, y) with y(t0) the input; [N, *state] to [N, *state].
 
-    The state is at least float32: under autocast only f runs in the lower precision. Raises
-    ``SolveFailed``. The step sizes of an adaptive solver depend on the whole batch, and with them,
-    within the tolerance, the result for each sample.
+    Raises ``SolveFailed``. The step sizes of an adaptive solver depend on the whole batch, and with
+    them, within the tolerance, the result for each sample.
     """
 
     def __init__(
@@ -28,8 +30,7 @@ class ODEBlock(nn.Module):
         self._work = Work()
 
     def forward(self, y: Tensor) -> Tensor:
-        if y.dtype in (torch.bfloat16, torch.float16):
-            y = y.float()
+        y = _state(y)
         time_dtype = torch.float32 if y.device.type == "mps" else torch.float64
         t = torch.tensor([self.t0, self.t1], dtype=time_dtype, device=y.device)
         return self.sensitivity(self.field, y, t, self.solver, self._work)[-1]
@@ -52,6 +53,7 @@ class ResidualStack(nn.Module):
         self.t0 = t0
 
     def forward(self, y: Tensor) -> Tensor:
+        y = _state(y)
         t = torch.tensor(self.t0, dtype=y.dtype, device=y.device)
         for field in self.fields:
             y = y + field(t, y)
@@ -67,5 +69,10 @@ class PlainField(nn.Module):
         self.t0 = t0
 
     def forward(self, y: Tensor) -> Tensor:
+        y = _state(y)
         dy: Tensor = self.field(torch.tensor(self.t0, dtype=y.dtype, device=y.device), y)
-        return dy
+        return dy.to(y.dtype)
+
+
+def _state(y: Tensor) -> Tensor:
+    return y.float() if y.dtype in (torch.bfloat16, torch.float16) else y

@@ -73,12 +73,9 @@ def _core(config: Config, state: Shape) -> nn.Module:
 
 
 def _sensitivity(config: Config) -> Sensitivity:
-    assert config.sensitivity is not None
-    match config.sensitivity.name:
-        case "discrete":
-            return Discrete()
-        case "backsolve":
-            return Backsolve(config.sensitivity.norm or "full", config.backward_solver())
+    if config.sensitivity is None or config.sensitivity.name == "discrete":  # none: an evaluation
+        return Discrete()
+    return Backsolve(config.sensitivity.norm or "full", config.backward_solver())
 
 
 def _part(key: str, name: str, registry: Mapping[str, Part]) -> Part:

@@ -156,8 +156,8 @@ def test_a_wrong_checksum_is_an_error(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["data.download=false"], r"MNIST in .* is missing and data\.download=false.*data=digits"),
-        ([], r"MNIST in .* is missing and could not be downloaded .*data=digits"),
+        (["data.download=false"], r"MNIST is missing and data\.download=false.*data=digits"),
+        ([], r"MNIST is missing and could not be downloaded .*data=digits"),
     ],
 )
 def test_missing_files(
@@ -186,6 +186,22 @@ def test_damaged_files(configure: Configure, mnist_root: Path, name: str, keep: 
     with pytest.raises(UserError, match="is damaged") as caught:
         load(configure("data=mnist", f"data.root={mnist_root}").data, seed=0)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("train-labels-idx1-ubyte", np.full(40, 77), "labels other than 0 to 9"),
+        ("train-labels-idx1-ubyte", np.zeros(39), "39 labels for 40 images"),
+        ("t10k-images-idx3-ubyte", np.zeros((10, 14, 56)), r"images of \[1, 14, 56\] torch.uint8"),
+    ],
+)
+def test_files_that_hold_something_else(
+    configure: Configure, mnist_root: Path, name: str, array: np.ndarray, message: str
+) -> None:
+    (mnist_root / RAW / name).write_bytes(idx(array.astype(np.uint8)))
+    with pytest.raises(UserError, match=rf"is damaged \({message}\)"):
+        load(configure("data=mnist", f"data.root={mnist_root}").data, seed=0)
 
 
 def test_a_holdout_that_leaves_nothing(configure: Configure, mnist_root: Path) -> None:

@@ -12,7 +12,9 @@ from node_cli.models.blocks import ODEBlock, ResidualStack
 from node_cli.models.classifier import Classifier, build
 from node_cli.models.describe import describe, parameter_count
 from node_cli.models.fields import FIELDS
+from node_cli.ode.sensitivity.backsolve import Backsolve
 from node_cli.ode.sensitivity.discrete import Discrete
+from node_cli.ode.sensitivity.interface import Sensitivity
 from node_cli.ode.solver import Solver
 
 Configure = Callable[..., Config]
@@ -72,6 +74,53 @@ def test_one_euler_step_of_size_one_is_a_residual_block(field: str) -> None:
     y = torch.randn(4, *state, dtype=torch.float64)
     ode = ODEBlock(f, 0.0, 1.0, Solver("euler", n_steps=1), Discrete())
     torch.testing.assert_close(ode(y), ResidualStack([f], 0.0)(y), rtol=0, atol=1e-14)
+
+
+def test_one_euler_step_is_a_residual_block_under_autocast_too(configure: Configure) -> None:
+    """f in bfloat16, its sum with the state in float32, in both."""
+    images = torch.randn(3, *MNIST)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ode = model(configure, "model=odenet", "solver=euler", "solver.n_steps=1")(images)
+        residual = ["model.core=residual", "model.blocks=1"]
+        block = model(configure, "model=odenet", *residual)(images)
+    assert torch.equal(ode, block)
+
+
+def test_the_configured_interval_is_from_0_to_1(configure: Configure) -> None:
+    """One Euler step over it has the length 1, and so equals one residual block."""
+    images = torch.randn(3, *MNIST)
+    ode = model(configure, "model=odenet", "solver=euler", "solver.n_steps=1")
+    block = model(configure, "model=odenet", "model.core=residual", "model.blocks=1")
+    torch.testing.assert_close(ode(images), block(images))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], Discrete()),
+        (
+            ["sensitivity=backsolve", "solver.tol=1e-4"],
+            Backsolve("full", Solver("dopri5", rtol=1e-4, atol=1e-4, max_steps=10_000)),
+        ),
+        (
+            [
+                *("sensitivity=backsolve", "sensitivity.norm=seminorm", "sensitivity.solver=tsit5"),
+                *("sensitivity.rtol=1e-5", "sensitivity.atol=1e-7", "solver.max_steps=50"),
+            ],
+            Backsolve("seminorm", Solver("tsit5", rtol=1e-5, atol=1e-7, max_steps=50)),
+        ),
+        (
+            ["sensitivity=backsolve", "sensitivity.solver=euler", "solver=rk4", "solver.n_steps=3"],
+            Backsolve("full", Solver("euler", n_steps=3)),
+        ),
+    ],
+)
+def test_the_sensitivity_is_the_configured_one(
+    configure: Configure, overrides: list[str], expected: Sensitivity
+) -> None:
+    core = model(configure, *overrides).core
+    assert core.sensitivity == expected
+    assert core.solver == configure(*overrides).forward_solver()
 
 
 @pytest.mark.parametrize("field", FIELDS)
