@@ -1,37 +1,37 @@
 """The door: compose, check, run, report."""
 
 import argparse
+import io
+import signal
 import sys
-from collections.abc import Sequence
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import node_cli
-from node_cli.errors import UserError
+from node_cli.errors import UserError, print_problems
 
 if TYPE_CHECKING:  # imported where needed: --help answers without any of them, --cfg without torch
     from omegaconf import DictConfig
 
     from node_cli.compose import Command
-    from node_cli.config.schema import Config
-    from node_cli.run.records import RunFolder
 
 
 def main() -> int:
     """The command ``node-train``. Returns the exit code: 0 done, 1 failed or diverged, 2 bad input,
     130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # no run ends for want of a "±"
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _dispatch(_arguments())
     except UserError as error:
-        _print_problems(error)
+        print_problems(error)
         return 2
     except KeyboardInterrupt:
         return 130
-
-
-def _print_problems(error: UserError) -> None:
-    for problem in error.problems:
-        print(f"error: {problem}", file=sys.stderr)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,6 +61,8 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.version:
         print(f"node-train {node_cli.__version__}")
         return 0
+    from omegaconf import OmegaConf
+
     from node_cli.compose import CONF, Composer
 
     if args.help:
@@ -69,8 +71,12 @@ def _dispatch(args: argparse.Namespace) -> int:
         print(help_text(CONF), end="")
         return 0
     if args.shell_completion:
-        _hydra(args, *args.overrides)
+        _complete(args)
         return 0
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UserError("the working directory is no longer there") from error
     if sum([args.cfg is not None, args.info is not None, args.multirun]) > 1:
         raise UserError("--cfg, --info, --multirun: give one of them")
     if (args.resolve or args.package) and not args.cfg:
@@ -79,58 +85,72 @@ def _dispatch(args: argparse.Namespace) -> int:
     resume = None
     with Composer(args.config_name, args.config_dir) as composer:
         if any("resume=" in override for override in args.overrides):
-            typed = composer.typed(args.overrides)
-            resume = typed.pop("resume", None)
+            others = composer.typed(args.overrides)
+            resume = others.pop("resume", None)
         if resume is None:
             command = composer.command(args.overrides, multirun=args.multirun)
     if resume is not None:
         if args.multirun or args.cfg or args.info:
             raise UserError(f"resume={resume}: takes no flags")
-        return _resume(str(resume), typed)
+        from node_cli.resume import resume as go_on
+
+        return go_on(str(resume), others)
+    if args.cfg == "job" and not args.package:
+        print(OmegaConf.to_yaml(command.jobs[0].config.model_dump()), end="")
+        return 0
     if args.cfg or args.info:
         _hydra(args, *command.overrides)
         return 0
-    _preflight(command)
-    _claim(command.folder)
+    return _start(command, args)
+
+
+def _start(command: "Command", args: argparse.Namespace) -> int:
+    """Check once more, with torch; then run the jobs."""
+    from node_cli import launch
+    from node_cli.config.messages import quoted
+    from node_cli.run.records import RunFolder
+
+    launch.preflight_all(command)
+    _claim(command, args)
     key = "hydra.sweep.dir" if args.multirun else "hydra.run.dir"
-    quoted = str(command.folder).replace("\\", "\\\\").replace("'", "\\'")
     try:
-        _hydra(args, *command.overrides, f"{key}='{quoted}'")
+        _hydra(args, *command.overrides, quoted(key, str(command.folder)))
     except KeyboardInterrupt:
         if args.multirun:
-            print(f"go on with the sweep: node-train resume={command.folder}", file=sys.stderr)
+            launch.print_how_to_go_on(command.folder)
         raise
-    return _sweep_result(command) if args.multirun else _exit_code(command.folder)
+    if args.multirun:
+        return launch.sweep_result(command)
+    return launch.exit_code(RunFolder(command.folder))
 
 
-def _preflight(command: "Command") -> None:
-    """What can only be checked with torch, for every job before the first one starts."""
-    from node_cli.run.setup import preflight
-
-    problems: list[str] = []
-    for job in command.jobs:
-        try:
-            preflight(job.config)
-        except UserError as error:
-            problems += error.problems
-    if problems:
-        raise UserError(*dict.fromkeys(problems))
+def _complete(args: argparse.Namespace) -> None:
+    """Print what a shell wants of tab completion."""
+    action, _, shell = "=".join(args.overrides).partition("=")
+    if action not in ("install", "uninstall", "query") or shell not in ("bash", "zsh", "fish"):
+        raise UserError("-sc: choose from install=SHELL, uninstall=SHELL, with bash, zsh or fish")
+    _hydra(args, *args.overrides)
 
 
-def _claim(folder: Path) -> None:
-    """Make the folder of a run or sweep. Raises ``UserError`` where it cannot be written to, or
-    holds another run's records."""
+def _claim(command: "Command", args: argparse.Namespace) -> None:
+    """Make the folder of a run or sweep and, at once, what a resume needs. Raises ``UserError``
+    where it cannot be written to, or holds files already."""
+    from node_cli.resume import record_sweep
+    from node_cli.run.records import RunFolder
+
+    folder = command.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = any(folder.iterdir())
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
+        if any(folder.iterdir()):
+            raise UserError(
+                f"folder {folder}: not empty; choose another (resume= goes on with a run)"
+            )
+        if args.multirun:
+            record_sweep(folder, args.overrides, args.config_name, args.config_dir)
+        else:
+            RunFolder(folder).write_config(command.jobs[0].config.model_dump())
     except OSError as error:
         raise UserError(f"folder {folder}: not writable ({error.strerror})") from error
-    if held:
-        raise UserError(
-            f"folder {folder}: not empty; choose another, or go on with resume={folder}"
-        )
 
 
 def _hydra(args: argparse.Namespace, *overrides: str) -> None:
@@ -150,113 +170,32 @@ def _hydra(args: argparse.Namespace, *overrides: str) -> None:
 
 
 def _job(cfg: "DictConfig") -> float | None:
-    """One job, in the folder that Hydra made for it. Returns the score for Hydra's sweeper."""
+    """One job, in the folder that Hydra made for it. Returns the score for Hydra's sweeper.
+
+    Configured anew from what Hydra composed, since a launcher may run it in another process, and a
+    sweeper choose values that the door has not seen.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from node_cli.compose import configure, plain_tree
+    from node_cli import launch
+    from node_cli.configure import configure, plain_tree
     from node_cli.report.summary import summarise
     from node_cli.run.records import RunFolder
 
     hydra = HydraConfig.get()
     overrides = [override.lstrip("+") for override in hydra.overrides.task]
     in_sweep = hydra.mode == RunMode.MULTIRUN
-    folder = RunFolder(_short(Path(hydra.runtime.output_dir)))
+    folder = RunFolder(launch.short(Path(hydra.runtime.output_dir)))
     if in_sweep:
         print(f"\njob {hydra.job.num}: {' '.join(overrides)}\n")
     try:
         config, notes = configure(plain_tree(cfg), overrides, in_sweep=in_sweep)
-        return _run(config, folder, overrides, notes)
+        return launch.run(config, folder, overrides, notes)
     except UserError as error:  # only where what was checked at the door has changed since
-        _print_problems(error)
+        print_problems(error)
         folder.write_status("failed", overrides=overrides, reason=str(error), exit_code=2)
         return None
     finally:
         if in_sweep:
             summarise(Path(hydra.sweep.dir))
-
-
-def _run(
-    config: "Config", folder: "RunFolder", overrides: Sequence[str], notes: Sequence[str]
-) -> float | None:
-    """Run, then plot what there is to plot."""
-    from node_cli.run.session import execute
-
-    score = execute(config, folder, overrides, notes)
-    if config.task == "train":
-        from node_cli.report.plots import plot_run
-
-        plot_run(folder)
-    return score
-
-
-def _resume(location: str, typed: dict[str, object]) -> int:
-    from node_cli.report.summary import summarise
-    from node_cli.resume import is_sweep
-
-    folder = Path(location).expanduser()
-    if is_sweep(folder):
-        return _resume_sweep(folder, typed)
-    _go_on(folder, typed)
-    if is_sweep(folder.parent):
-        summarise(folder.parent)
-    return _exit_code(folder)
-
-
-def _go_on(folder: Path, typed: dict[str, object]) -> None:
-    """The rest of one run; says so where there is none."""
-    from node_cli.resume import resumed
-
-    found = resumed(str(folder), typed)
-    if found is None:
-        print(f"{folder}: this run is finished; train it further with epochs=N")
-        return
-    run, config, notes = found
-    _run(config, run, run.read_status().get("overrides", []), notes)
-
-
-def _resume_sweep(folder: Path, typed: dict[str, object]) -> int:
-    """The rest of every job that has started, and every job that has not."""
-    from node_cli.report.summary import summarise
-    from node_cli.resume import resumed_sweep
-    from node_cli.run.records import RunFolder
-
-    if typed:
-        raise UserError(f"{', '.join(typed)}: not with the resume= of a sweep")
-    command = resumed_sweep(folder)
-    _preflight(command)
-    for number, job in enumerate(command.jobs):
-        run = RunFolder(folder / str(number))
-        overrides = [override.lstrip("+") for override in job.overrides]
-        print(f"\njob {number}: {' '.join(overrides)}\n")
-        try:
-            if run.config.exists() and job.config.task == "train":
-                _go_on(run.path, {})
-            elif run.read_status().get("status") != "done":
-                run.path.mkdir(exist_ok=True)
-                _run(job.config, run, overrides, job.notes)
-        finally:
-            summarise(folder)
-    return _sweep_result(command)
-
-
-def _exit_code(folder: Path) -> int:
-    from node_cli.run.records import RunFolder
-
-    code = RunFolder(folder).read_status().get("exit_code", 1)
-    assert isinstance(code, int)
-    return code
-
-
-def _sweep_result(command: "Command") -> int:
-    """Print the table of a finished sweep; 1 where a job failed or is missing."""
-    from node_cli.report.summary import as_text, summarise
-
-    rows = summarise(command.folder)
-    print(f"\n{as_text(rows)}\n{command.folder / 'summary.csv'}")
-    return 0 if len(rows) >= len(command.jobs) and all(r["status"] == "done" for r in rows) else 1
-
-
-def _short(path: Path) -> Path:
-    """Relative to the working directory where the path lies below it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -22,11 +22,12 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
-from node_cli.config.checks import Tree, checked
 from node_cli.config.messages import choose, unknown_key
 from node_cli.config.schema import Config, keys, section_type
-from node_cli.errors import UserError
+from node_cli.configure import configure, plain_tree
+from node_cli.errors import UserError, one_line
 
 # In a wheel the configuration lies inside the package, in a checkout beside it.
 CONF = next(
@@ -36,13 +37,16 @@ CONF = next(
 )
 
 # What a user may set of Hydra's own: folders, and the plugins that launch sweeps.
-HYDRA_KEYS = ("hydra.run.dir", "hydra.sweep", "hydra.launcher", "hydra.sweeper", "hydra.searchpath")
+HYDRA_KEYS = (
+    *("hydra.run.dir", "hydra.sweep.dir", "hydra.searchpath"),
+    *("hydra.launcher", "hydra.sweeper"),
+)
 
 # Where the code lies that launchers and sweepers may name.
 PLUGINS = ("hydra.", "hydra_plugins.", "optuna.")
 
-# An evaluation takes these from the command, all else from the checkpoint.
-EVALUATION_KEYS = ("task", "checkpoint", "device", "deterministic")
+# What a file that Hydra reads may lead it to raise.
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
@@ -61,53 +65,6 @@ class Command:
     jobs: Sequence[Job]
     folder: Path
     overrides: Sequence[str]
-
-
-def configure(tree: Tree, overrides: Sequence[str], *, in_sweep: bool) -> tuple[Config, list[str]]:
-    """The checked configuration, and notes, of a composed tree and the overrides typed for it.
-
-    Raises ``UserError`` with every problem.
-    """
-    tree = {key: value for key, value in tree.items() if key != "resume"}
-    typed = _typed_keys(overrides)
-    if tree.get("task") == "eval" and tree.get("checkpoint") is not None:
-        tree = _over_checkpoint(tree, typed)
-    return checked(tree, typed, in_sweep=in_sweep)
-
-
-def _typed_keys(overrides: Sequence[str]) -> set[str]:
-    parsed = OverridesParser.create().parse_overrides([*overrides])
-    return {o.key_or_group for o in parsed if not o.key_or_group.startswith("hydra")}
-
-
-def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:
-    """The configuration in the checkpoint, what the user typed laid over it."""
-    from node_cli.run import checkpoints
-
-    own = sorted(key for key in typed if key.split(".")[0] not in Config.model_fields)
-    if own:
-        raise UserError(
-            *(f"{key}: not used by task=eval, the checkpoint has its configuration" for key in own)
-        )
-    if "seed" in typed:
-        raise UserError(f"seed={tree['seed']}: not used by task=eval, it belongs to the training")
-    location = str(tree["checkpoint"])
-    merged: Tree = checkpoints.load(checkpoints.find(location))["config"]
-    for key in (*EVALUATION_KEYS, *sorted(typed)):
-        section, _, name = key.rpartition(".")
-        if section and merged.get(section) is not None:
-            merged[section][name] = tree[section][name]
-        else:
-            merged[section or name] = tree[section or name]
-    if _is_ode(merged):  # laid over a checkpoint without an ODE, it may lack them
-        for section in ("solver", "sensitivity"):
-            merged[section] = merged.get(section) or tree[section]
-    return merged
-
-
-def _is_ode(tree: Tree) -> bool:
-    model = tree.get("model")
-    return isinstance(model, dict) and model.get("core") == "ode"
 
 
 class Composer:
@@ -144,8 +101,8 @@ class Composer:
         problems: list[str] = []
         self.search_path_overrides = [o for o in overrides if o.startswith("hydra.searchpath=")]
         parsed = self._parsed(overrides, multirun, problems)
-        trees = []
-        for job in self._expanded(parsed):
+        composed = []
+        for job in self._expanded(parsed, problems):
             sound = [
                 _forced(override)
                 for override in self._parsed(job, multirun, problems)
@@ -153,20 +110,22 @@ class Composer:
             ]
             try:
                 cfg = self.hydra.compose_config(self.config_name, sound, RunMode.RUN)
-                problems += _named_code(cfg)
-                trees.append((sound, plain_tree(cfg)))
-            except (HydraException, OmegaConfBaseException) as error:
-                problems.append(" ".join(str(error).split()))
-        some_ode = any(_is_ode(tree) for _, tree in trees)
+                folder = Path(cfg.hydra.sweep.dir if multirun else cfg.hydra.run.dir)
+                own = [str(override).lstrip("+") for override in cfg.hydra.overrides.task]
+                composed.append((own, plain_tree(cfg)))
+                problems += _refused_of_hydra(cfg)
+            except COMPOSITION_ERRORS as error:
+                problems.append(one_line(error))
+        some_ode = any(_is_ode(tree) for _, tree in composed)
         jobs = []
-        for job, tree in trees:
+        for job, tree in composed:
             try:
-                jobs.append(Job(job, *configure(tree, job, in_sweep=multirun and some_ode)))
+                config, notes = configure(tree, job, in_sweep=multirun and some_ode)
+                jobs.append(Job(job, config, notes))
             except UserError as error:
                 problems += error.problems
         if problems:
             raise UserError(*dict.fromkeys(problems))
-        folder = Path(cfg.hydra.sweep.dir if multirun else cfg.hydra.run.dir)
         return Command(jobs, folder, [_forced(override) for override in parsed])
 
     def typed(self, overrides: Sequence[str]) -> dict[str, Any]:
@@ -188,45 +147,47 @@ class Composer:
             except HydraException:
                 problems.append(f"{text}: not of the form key=value (quote special characters)")
                 continue
-            if override.is_sweep_override() and not multirun:
+            if override.is_delete():
+                problems.append(f"{text}: nothing can be left out; an optional key takes null")
+            elif override.is_sweep_override() and not multirun:
                 problems.append(f"{text}: several values need -m (or brackets, for a list)")
-                continue
-            parsed.append(override)
+            elif override.is_sweep_override() and override.key_or_group.startswith("hydra"):
+                problems.append(f"{text}: takes one value (quote special characters)")
+            else:
+                parsed.append(override)
         return parsed
 
-    def _expanded(self, overrides: list[Override]) -> list[list[str]]:
+    def _expanded(self, overrides: list[Override], problems: list[str]) -> list[list[str]]:
         """The overrides of each job. Another sweeper than Hydra's own chooses its values as it
         goes: then only what it does not choose is checked here, and each job when it starts."""
         if any(o.key_or_group == "hydra/sweeper" for o in overrides):
             overrides = [o for o in overrides if not o.is_sweep_override()]
-        (jobs,) = BasicSweeper.split_arguments(overrides, None)
+        swept = " ".join(str(o.input_line) for o in overrides if o.is_sweep_override())
+        jobs: list[list[str]] = []
+        try:
+            (jobs,) = BasicSweeper.split_arguments(overrides, None)
+        except HydraException as error:
+            problems.append(f"{swept}: {one_line(error)}")
+        else:
+            if not jobs:
+                problems.append(f"{swept}: no values to run with")
         return jobs
 
     def _sound(self, override: Override, multirun: bool, problems: list[str]) -> bool:
         """Whether Hydra may see this override; if not, a problem is added."""
-        key = override.key_or_group
-        value = override.value() if not override.is_delete() else None
-        choices = self._choices(key)
+        key, value = override.key_or_group, override.value()
+        problem = None
         if key.split(".")[0].split("/")[0] == "hydra":
-            dotted = key.replace("/", ".")
-            if "_target_" in key or not dotted.startswith(HYDRA_KEYS):
-                problems.append(choose("Hydra key", key, HYDRA_KEYS))
-                return False
-            if dotted.startswith("hydra.run." if multirun else "hydra.sweep."):
-                problems.append(f"{key}: not used {'with' if multirun else 'without'} -m")
-                return False
-        elif override.is_delete():
-            pass
-        elif choices:
+            problem = _problem_with_hydra_key(key, value, multirun)
+        elif choices := self._choices(key):
             if value not in choices:
-                problems.append(choose(key, value, choices))
-                return False
+                problem = choose(key, value, choices)
         elif key not in (*keys(), "resume") and (
             key not in Config.model_fields or section_type(key) is None
         ):
-            problems.append(unknown_key(key, value))
-            return False
-        return True
+            problem = unknown_key(key, value)
+        problems += [problem] if problem else []
+        return problem is None
 
     def _choices(self, group: str) -> list[str]:
         """The files of a group but for those that only others build on; empty for a plain key."""
@@ -240,22 +201,33 @@ def _forced(override: Override) -> str:
     """``++`` in front of a key of the schema, since the chosen group file may not have it: to be
     refused with a better word than Hydra has, or read by a checkpoint's solver."""
     text = str(override.input_line)
-    known = override.key_or_group in keys() and not override.is_delete()
-    return f"++{text.lstrip('+')}" if known else text
+    return f"++{text.lstrip('+')}" if override.key_or_group in keys() else text
 
 
-def plain_tree(cfg: DictConfig) -> Tree:
-    """The composed configuration without Hydra's part, interpolations resolved."""
-    tree = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(tree, dict)
-    tree.pop("hydra", None)
-    resolved = OmegaConf.to_container(OmegaConf.create(tree), resolve=True)
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
+def _is_ode(tree: dict[str, Any]) -> bool:
+    model = tree.get("model")
+    return isinstance(model, dict) and model.get("core") == "ode"
 
 
-def _named_code(cfg: DictConfig) -> list[str]:
-    """Where Hydra's own part of the configuration names code other than Hydra's to run."""
+def _problem_with_hydra_key(key: str, value: Any, multirun: bool) -> str | None:
+    dotted = key.replace("/", ".")
+    if "_target_" in key or not dotted.startswith(HYDRA_KEYS):
+        return choose("Hydra key", key, HYDRA_KEYS)
+    if dotted.startswith("hydra.run." if multirun else "hydra.sweep."):
+        return f"{key}: not used {'with' if multirun else 'without'} -m"
+    if dotted == "hydra.searchpath":
+        folders = value if isinstance(value, list) else [value]
+        missing = [f for f in folders if not Path(str(f).removeprefix("file://")).is_dir()]
+        if missing:
+            return f"hydra.searchpath: no such folder {missing[0]}"
+        if not isinstance(value, list):
+            return f"hydra.searchpath={value}: must be a list, [{value}]"
+    return None
+
+
+def _refused_of_hydra(cfg: DictConfig) -> list[str]:
+    """What a configuration file may not say in Hydra's own part: code to run other than Hydra's,
+    and what would make a command run otherwise than it was typed."""
     hydra = OmegaConf.to_container(cfg.hydra, resolve=False)
     assert isinstance(hydra, dict)
     named = [key for key, target in _targets(hydra, "hydra") if not target.startswith(PLUGINS)]
@@ -263,7 +235,14 @@ def _named_code(cfg: DictConfig) -> list[str]:
     for name in ("job_logging", "hydra_logging"):
         extra = set(hydra[name]) - {"version", "root", "disable_existing_loggers"}
         named += [f"hydra.{name}.{key}" for key in sorted(extra)]
-    return [f"{key}: a configuration may not name code to run" for key in named]
+    lines = [f"{key}: a configuration may not name code to run" for key in named]
+    if hydra["mode"] is not None:
+        lines.append(f"hydra.mode={hydra['mode'].name}: not in a file; give -m for a sweep")
+    if hydra["sweep"]["subdir"] != "${hydra.job.num}":
+        lines.append("hydra.sweep.subdir: the jobs lie in 0, 1, ... below hydra.sweep.dir")
+    if hydra["sweeper"].get("params") and hydra["sweeper"]["_target_"].endswith(".BasicSweeper"):
+        lines.append("hydra.sweeper.params: give the values in the command, -m key=a,b")
+    return lines
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """The error that a user can mend: shown as plain lines without a traceback, exit code 2."""
 
+import sys
 from collections.abc import Sequence
 
 
@@ -9,3 +10,13 @@ class UserError(ValueError):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems: Sequence[str] = problems
+
+
+def print_problems(error: UserError) -> None:
+    for problem in error.problems:
+        print(f"error: {problem}", file=sys.stderr)
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, in one line; its type where it says nothing."""
+    return " ".join((str(error) or type(error).__name__).split())

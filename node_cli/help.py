@@ -1,6 +1,10 @@
 """The text of ``node-train --help``."""
 
+import textwrap
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from node_cli.config.schema import Config, Section, section_type
 
 TEXT = """\
 node-train: train and evaluate image classifiers whose middle is an ODE block.
@@ -10,16 +14,9 @@ Usage: node-train [-m] [key=value | group=choice ...]
 Groups
 {groups}
 
-Keys (node-train --cfg job shows all of them, with the values of a command)
-  epochs batch_size seed device precision deterministic task checkpoint resume
-  model.core=ode|residual|plain|none   model.blocks   model.init=torch|glorot
-  data.root data.download data.limit data.holdout data.normalize data.augment
-  solver.tol solver.rtol solver.atol         (adaptive solvers)
-  solver.step_size solver.n_steps            (fixed-step solvers)
-  sensitivity.norm sensitivity.solver sensitivity.rtol sensitivity.atol
-  optimizer.lr optimizer.weight_decay optimizer.momentum optimizer.grad_clip
-  eval.batch_size eval.every_steps eval.train eval.initial
-  hydra.run.dir hydra.sweep.dir              (where results go)
+Keys (--cfg job shows their values; one that the chosen method does not use is an error)
+{keys}
+  resume hydra.run.dir hydra.sweep.dir
 
 Examples
   node-train                                            a dense NODE on digits, offline
@@ -52,5 +49,48 @@ def help_text(conf: Path) -> str:
     }
     width = max(map(len, groups))
     return TEXT.format(
-        groups="\n".join(f"  {name:<{width}}  {' '.join(names)}" for name, names in groups.items())
+        groups="\n".join(
+            _wrapped(names, f"  {name:<{width}}  ", " " * (width + 4))
+            for name, names in groups.items()
+        ),
+        keys="\n".join(_keys()),
+    )
+
+
+def _keys() -> list[str]:
+    """The root keys, then those of each section, from the schema."""
+    sections = {name: schema for name in Config.model_fields if (schema := section_type(name))}
+    root = _values(Config)
+    lines = [_wrapped([key + value for key, value in root.items() if key not in sections])]
+    for section, schema in sections.items():
+        values = _values(schema)
+        lines.append(_wrapped([f"{section}.{k}{v}" for k, v in values.items() if k != "name"]))
+    return lines
+
+
+def _values(schema: type[Section]) -> dict[str, str]:
+    """For each key, ``=a|b`` where its values are a few words, ``=N`` where they are whole numbers;
+    empty for the others."""
+    words = {key: "|".join(_words(field.annotation)) for key, field in schema.model_fields.items()}
+    return {key: f"={choices}" if choices else "" for key, choices in words.items()}
+
+
+def _words(annotation: Any) -> list[str]:
+    if get_origin(annotation) is Literal:
+        return [str(word) for word in get_args(annotation)]
+    if annotation in (int, bool):
+        return ["N"] if annotation is int else ["true", "false"]
+    if get_origin(annotation) is list:
+        return [f"[{word},...]" for item in get_args(annotation) for word in _words(item)]
+    return [word for part in get_args(annotation) for word in _words(part)]
+
+
+def _wrapped(words: list[str], first: str = "  ", indent: str = "  ") -> str:
+    return textwrap.fill(
+        " ".join(words),
+        width=100,
+        initial_indent=first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )

@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import errno
 import json
 import os
 import re
@@ -15,8 +16,10 @@ import torch
 
 from node_cli.cli import main
 from node_cli.compose import CONF, Composer
+from node_cli.config.schema import keys
 from node_cli.run.records import RunFolder
 from tests.run.folders import assert_same_run, facts, rows
+from tests.run.runs import Killed
 
 REPOSITORY = Path(__file__).parents[1]
 QUICK = ["data.limit=150", "epochs=1"]
@@ -152,8 +155,12 @@ def test_tab_completion(tmp_path: Path, typed: str, offered: set[str]) -> None:
     assert offered <= set(done.out.split())
 
 
-def test_help_names_every_choice_and_ten_examples_that_compose(node_train: NodeTrain) -> None:
+def test_help_names_every_choice_every_key_and_ten_examples_that_compose(
+    node_train: NodeTrain,
+) -> None:
     text = node_train("--help").out
+    words = [word.partition("=")[0] for word in text.split()]
+    assert {*keys(), "resume", "hydra.run.dir", "hydra.sweep.dir"} <= {*words}
     for path in CONF.glob("*/*.yaml"):
         assert path.stem.startswith("_") or re.search(rf"\b{path.stem}\b", text)
     examples = re.findall(r"^  node-train(?: (\S.*?))?  .*$", text, re.MULTILINE)
@@ -204,9 +211,9 @@ def test_a_mistake_ends_with_2_and_writes_nothing(node_train: NodeTrain, tmp_pat
         (["model.field=conv"], "model.field=conv: needs an image [C, H, W], but the stem gives"),
         (["precision=tf32", "device=cpu"], "precision=tf32: cpu has none; choose from float32"),
         (["resume=nowhere"], "nowhere: not a run folder"),
-        (["task=eval", "checkpoint=nowhere"], "checkpoint=nowhere: no such file"),
+        (["task=eval", "checkpoint=nowhere"], "/nowhere: no such file"),
         (["hydra.run.dir=file/below"], "folder file/below: not writable (Not a directory)"),
-        (["hydra.run.dir=full"], "folder full: not empty; choose another, or go on with resume"),
+        (["hydra.run.dir=full"], "folder full: not empty; choose another (resume="),
         (["-m", "seed=1,-1"], "seed=-1: must be greater than or equal to 0"),
         (["-m", "seed=0,1", "hydra.run.dir=x"], "hydra.run.dir: not used with -m"),
         (["hydra.sweep.dir=x"], "hydra.sweep.dir: not used without -m"),
@@ -242,9 +249,9 @@ def test_missing_data_names_the_folder_and_the_alternative(
 ) -> None:
     result = node_train("data=mnist", "data.root=empty", "data.download=false")
     assert result.code == 2
-    assert f"MNIST in {tmp_path / 'empty'} is missing" in result.err
+    assert f"data.root={tmp_path / 'empty'}: MNIST is missing" in result.err
     assert "data=digits" in result.err
-    assert only_run(tmp_path).read_status()["status"] == "failed"
+    assert not (tmp_path / "outputs").exists(), "found out before the run begins"
 
 
 def test_a_folder_with_spaces_and_quotes(node_train: NodeTrain, tmp_path: Path) -> None:
@@ -316,6 +323,24 @@ def test_evaluate_under_other_solvers(node_train: NodeTrain, tmp_path: Path) -> 
     assert RunFolder(tmp_path / "sweep" / "0").read_config()["solver"]["name"] == "euler"
 
 
+@pytest.mark.parametrize("sensitivity", ["discrete", "backsolve"])
+def test_evaluate_under_every_solver(
+    node_train: NodeTrain, tmp_path: Path, sensitivity: str
+) -> None:
+    """No gradient is computed: how the checkpoint was trained is of no concern."""
+    train = [*QUICK, f"sensitivity={sensitivity}", "solver.rtol=1e-2", "solver.atol=1e-4"]
+    assert node_train(*train, "hydra.run.dir=run").code == 0
+    solvers = [path.stem for path in CONF.glob("solver/[!_]*.yaml")]
+    sweep = ["task=eval", "checkpoint=run", f"solver={','.join(solvers)}"]
+    assert node_train("-m", *sweep, "hydra.sweep.dir=sweep").code == 0
+    table = rows(tmp_path / "sweep" / "summary.csv")
+    assert len(table) == len(solvers) == 15
+    assert all(float(row["nfe_eval_mean"]) > 0 for row in table)
+    accuracies = [float(row["test_accuracy"]) for row in table]
+    assert max(accuracies) - min(accuracies) < 0.02
+    assert RunFolder(tmp_path / "sweep" / "0").read_config()["sensitivity"] is None
+
+
 def test_a_tolerance_typed_for_an_evaluation_wins(node_train: NodeTrain, tmp_path: Path) -> None:
     assert node_train(*QUICK, "solver.rtol=1e-2", "solver.atol=1e-2", "hydra.run.dir=run").code == 0
     assert node_train("task=eval", "checkpoint=run", "solver.tol=1e-6", "hydra.run.dir=e").code == 0
@@ -333,14 +358,14 @@ def test_an_option_of_the_checkpoints_own_solver(node_train: NodeTrain, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["model=mlp"], "model=mlp: does not fit checkpoint=run: "),
+        (["model=mlp"], "checkpoints/best.pt: does not fit the model ("),
         (["seed=1"], "seed=1: not used by task=eval"),
         (["epochs=3"], "epochs=3: not used by task=eval"),
         (["optimizer=sgd"], "optimizer=sgd: not used by task=eval"),
         (["solver=rk4", "solver.tol=1"], "solver.tol=1: not used by solver=rk4"),
-        (["checkpoint=torn"], "checkpoint=torn: damaged, or not a checkpoint"),
-        (["checkpoint=other"], "checkpoint=other: not a checkpoint of node-train"),
-        (["checkpoint=evil"], "checkpoint=evil: damaged, or not a checkpoint"),
+        (["checkpoint=torn"], "/torn: damaged, or not a checkpoint"),
+        (["checkpoint=other"], "/other: not a checkpoint of node-train"),
+        (["checkpoint=evil"], "/evil: damaged, or not a checkpoint"),
     ],
 )
 def test_mistakes_in_an_evaluation(
@@ -413,6 +438,79 @@ def test_an_interrupted_sweep_goes_on_where_it_was(
     summaries = [facts(tmp_path / name / "summary.csv") for name in ("whole", "part")]
     assert summaries[0] == summaries[1]
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_damaged_job_costs_its_own_row_when_a_sweep_goes_on(
+    node_train: NodeTrain, tmp_path: Path
+) -> None:
+    assert node_train("-m", *QUICK, "seed=0,1,2", "hydra.sweep.dir=s").code == 0
+    for n in (0, 2):
+        status = tmp_path / f"s/{n}/status.json"
+        status.write_text(status.read_text().replace("done", "interrupted"))
+    (tmp_path / "s/0/config.yaml").write_text("a: [")
+    resumed = node_train("resume=s")
+    assert resumed.code == 1
+    assert resumed.err.startswith("error: s/0/config.yaml: not readable")
+    assert resumed.err.count("\n") == 1
+    statuses = [row["status"] for row in rows(tmp_path / "s/summary.csv")]
+    assert statuses == ["interrupted", "done", "done"]
+
+
+def test_folders_are_recorded_so_that_they_hold_anywhere(
+    node_train: NodeTrain, tmp_path: Path
+) -> None:
+    assert node_train(*QUICK, "hydra.run.dir=run").code == 0
+    assert node_train("task=eval", "checkpoint=run", "hydra.run.dir=e").code == 0
+    checkpoint = RunFolder(tmp_path / "e").read_config()["checkpoint"]
+    assert checkpoint == str(tmp_path / "run")
+    shown = node_train("--cfg", "job", "data=mnist", "data.root=images").out
+    assert f"root: {tmp_path / 'images'}\n" in shown
+
+
+def test_a_full_disk_is_one_line(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("node_cli.run.checkpoints.save", full)
+    result = node_train(*QUICK, "hydra.run.dir=run")
+    assert result.code == 1
+    assert result.err == "failed: run/checkpoints/best.pt: No space left on device\n"
+    assert RunFolder(tmp_path / "run").read_status()["status"] == "failed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_training_is_an_interruption_too(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "node_cli.run.setup.load", lambda *_: signal.raise_signal(number), raising=True
+        )
+        result = node_train(*QUICK, "hydra.run.dir=run")
+    assert result.code == 130
+    assert "interrupted: stopped at once; go on with: node-train resume=run" in result.err
+    assert "Traceback" not in result.err
+    assert node_train("resume=run").code == 0
+    assert RunFolder(tmp_path / "run").read_status()["status"] == "done"
+
+
+def test_a_run_is_done_once_its_plots_are(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("node_cli.launch.plot_run", die)
+        with pytest.raises(Killed):
+            node_train(*QUICK, "hydra.run.dir=run")
+    folder = RunFolder(tmp_path / "run")
+    assert folder.read_status()["status"] == "running"
+    assert node_train("resume=run").code == 0
+    assert folder.read_status()["status"] == "done"
+    assert (folder.plots / "loss.png").exists()
 
 
 def test_a_reader_that_leaves_does_not_end_the_run(tmp_path: Path) -> None:

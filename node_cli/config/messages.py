@@ -1,5 +1,7 @@
 """The one-line messages about a key and its value."""
 
+import re
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -10,14 +12,16 @@ from node_cli.config.schema import keys
 def unknown_key(key: str, value: Any) -> str:
     """The line for a key that the schema does not have."""
     known = [*keys(), "resume"]
-    section = key.rpartition(".")[0]
-    close = get_close_matches(key, known, n=1) or [
-        k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]
-    ]
+    section, _, name = key.rpartition(".")
+    if name == "name" and section:
+        return f"{key}={plain(value)}: not a key to set; choose with {section}={plain(value)}"
+    close = get_close_matches(key, known, n=1) or [k for k in known if k.rpartition(".")[2] == name]
     neighbours = [k for k in known if k.rpartition(".")[0] == section] or [
         k for k in known if "." not in k
     ]
     hint = f" (did you mean {close[0]}?)" if close else ""
+    if isinstance(value, dict):
+        hint += " (a file of root keys begins with # @package _global_)"
     return f"{key}={plain(value)}: no such key{hint}; there are {', '.join(neighbours)}"
 
 
@@ -39,3 +43,16 @@ def plain(value: Any) -> str:
         return "{...}"
     text = "null" if value is None else str(value)
     return text if text.isprintable() else repr(text)
+
+
+def typed(key: str, value: object) -> str:
+    """``key=value`` as it can be pasted into a shell, whatever characters are in the value."""
+    text = str(value)
+    harmless = re.fullmatch(r"[\w./:@%+-]+", text)
+    return f"{key}={text}" if harmless else shlex.quote(quoted(key, text))
+
+
+def quoted(key: str, text: str) -> str:
+    """``key='text'`` in the grammar of Hydra's overrides."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{escaped}'"

@@ -3,7 +3,9 @@
 Defaults stand in the YAML files alone; a None here means that the chosen method has no such option.
 """
 
+import re
 from collections.abc import Collection
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import (
@@ -16,6 +18,7 @@ from pydantic import (
     PositiveInt,
 )
 
+from node_cli.errors import UserError
 from node_cli.ode.solver import METHODS, SCIPY_METHODS, Solver
 
 Precision = Literal["float32", "tf32", "float64", "bf16"]
@@ -32,10 +35,23 @@ def _one_of(choices: Collection[str]) -> AfterValidator:
 
 
 def _device(value: str) -> str:
-    kind, _, index = value.partition(":")
-    if value not in ("auto", "cpu", "cuda", "mps") and not (kind == "cuda" and index.isdecimal()):
+    if not re.fullmatch(r"auto|cpu|cuda|cuda:(0|[1-9][0-9]{0,2})|mps", value):
         raise ValueError("choose from auto, cpu, cuda, cuda:N, mps")
     return value
+
+
+def absolute(path: str) -> str:
+    """A path that holds in any working directory. Raises ``UserError`` for an unknown home."""
+    try:
+        return str(Path(path).expanduser().resolve())
+    except RuntimeError as error:
+        raise UserError(f"{path}: no such home directory") from error
+
+
+Location = Annotated[str, AfterValidator(absolute)]
+
+# A fixed grid of more steps does not fit into memory.
+MOST_STEPS = 10**6
 
 
 class Section(BaseModel):
@@ -54,7 +70,7 @@ class ModelConfig(Section):
 
 class DataConfig(Section):
     name: str
-    root: str | None = None
+    root: Location | None = None
     download: bool | None = None
     limit: PositiveInt | None = None
     holdout: Annotated[float, Field(ge=0, lt=1)]
@@ -69,8 +85,8 @@ class SolverConfig(Section):
     tol: PositiveFloat | None = None
     rtol: PositiveFloat | None = None
     atol: PositiveFloat | None = None
-    step_size: PositiveFloat | None = None
-    n_steps: PositiveInt | None = None
+    step_size: Annotated[float, Field(ge=1 / MOST_STEPS)] | None = None
+    n_steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
     first_step: PositiveFloat | None = None
     max_steps: PositiveInt | None = None
     max_order: Annotated[int, Field(ge=4, le=12)] | None = None
@@ -114,7 +130,7 @@ class Config(Section):
     """A checked configuration; ``solver`` and ``sensitivity`` are None without an ODE."""
 
     task: Literal["train", "eval"]
-    checkpoint: str | None = None
+    checkpoint: Location | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: Annotated[str, AfterValidator(_device)]
     precision: Precision
@@ -171,9 +187,15 @@ def section_type(name: str) -> type[Section] | None:
 
 
 def keys() -> list[str]:
-    """Every key of the schema, sections dotted: ``epochs``, ``solver.tol``."""
+    """Every key that can be set, sections dotted: ``epochs``, ``solver.tol``.
+
+    A section's ``name`` is not among them: it says which file of the group was chosen.
+    """
     dotted = []
     for name in Config.model_fields:
         section = section_type(name)
-        dotted += [f"{name}.{key}" for key in section.model_fields] if section else [name]
+        if section is None:
+            dotted.append(name)
+        else:
+            dotted += [f"{name}.{key}" for key in section.model_fields if key != "name"]
     return dotted

@@ -83,14 +83,14 @@ def as_text(rows: Sequence[Row]) -> str:
 def _row(folder: RunFolder) -> tuple[dict[str, str], Row]:
     """What was typed for a job, and what was measured."""
     status, result = folder.read_status(), folder.read_result()
-    overrides = dict(o.lstrip("+").partition("=")[::2] for o in status["overrides"])
+    overrides = dict(o.partition("=")[::2] for o in status.get("overrides", []))
     epochs = read_csv(folder.epochs)
     metrics: Mapping[str, Any] = result.get("metrics") or {
         name: float(cell) for name, cell in (epochs[-1] if epochs else {}).items() if cell
     }
     seconds = result.get("seconds")
     measured: Row = {name: metrics.get(name) for name in METRICS}
-    return overrides, {**measured, "seconds": seconds, "status": status["status"]}
+    return overrides, {**measured, "seconds": seconds, "status": status.get("status", "unknown")}
 
 
 def _varied(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:

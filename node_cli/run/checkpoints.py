@@ -1,19 +1,24 @@
 """Checkpoints: everything that a run needs to go on as if it had never stopped."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from node_cli.errors import UserError
+from node_cli.run.progress import Progress
 from node_cli.run.records import RunFolder, replacing
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:
     """Write a dict of plain Python values and tensors, readable with ``weights_only=True``."""
+    content = io.BytesIO()  # writing to a file itself, torch takes a full disk for its own bug
+    torch.save(checkpoint, content)
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as temporary:
-        torch.save(checkpoint, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -26,17 +31,45 @@ def load(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"checkpoint={path}: no such file") from None
     except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"checkpoint={path}: damaged, or not a checkpoint ({reason})") from error
-    if not isinstance(checkpoint, dict) or not {"model", "config", "progress"} <= set(checkpoint):
+        raise UserError(f"checkpoint={path}: damaged, or not a checkpoint") from error
+    if not _is_ours(checkpoint):
         raise UserError(f"checkpoint={path}: not a checkpoint of node-train")
+    assert isinstance(checkpoint, dict)
     return checkpoint
+
+
+def _is_ours(checkpoint: object) -> bool:
+    dicts = ("model", "optimizer", "progress", "rng", "config")
+    if not isinstance(checkpoint, dict):
+        return False
+    if not all(isinstance(checkpoint.get(name), dict) for name in dicts):
+        return False
+    try:
+        Progress.from_state_dict(checkpoint["progress"])
+    except (KeyError, TypeError):
+        return False
+    return True
 
 
 def find(location: str) -> Path:
     """The file that ``checkpoint=`` names: itself, or a run folder's best.pt, else its last.pt."""
-    path = Path(location).expanduser()
+    path = Path(location)
     if not path.is_dir():
         return path
     folder = RunFolder(path)
     return folder.best if folder.best.exists() else folder.last
+
+
+def load_for_evaluation(location: str, model: nn.Module) -> tuple[Path, Progress]:
+    """Put the weights of a checkpoint into a model; return its file and how far it was trained.
+
+    Raises ``UserError`` as ``load`` does, and where the weights are those of another model.
+    """
+    path = find(location)
+    checkpoint = load(path)
+    try:
+        model.load_state_dict(checkpoint["model"])
+    except (RuntimeError, TypeError, AttributeError) as error:
+        first = " ".join(str(error).splitlines()[-1].split())
+        raise UserError(f"checkpoint={path}: does not fit the model ({first})") from error
+    return path, Progress.from_state_dict(checkpoint["progress"])

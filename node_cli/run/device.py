@@ -40,11 +40,12 @@ def choose(config: Config) -> Backend:
 
     Raises ``UserError`` where this machine has no such device or it cannot give the precision.
     """
-    name = config.device
-    if name == "auto":
-        name = next((n for n, has in _available().items() if has), "cpu")
-    device = torch.device(name)
-    present = [n for n, has in _available().items() if has]
+    present = _present()
+    if config.device == "auto":
+        capable = (name for name in present if not _refusals(name, config))
+        device = torch.device(next(capable, "cpu"))
+    else:
+        device = torch.device(config.device)
     if device.type not in present:
         raise UserError(
             f"device={config.device}: not on this machine, which has {', '.join(present)}"
@@ -54,23 +55,35 @@ def choose(config: Config) -> Backend:
         raise UserError(
             f"device={config.device}: not on this machine, which has cuda:0 to cuda:{last}"
         )
-    if config.precision == "tf32" and device.type != "cuda":
-        raise UserError(
-            f"precision=tf32: {device.type} has none; choose from float32, float64, bf16"
-        )
-    if config.precision == "float64" and device.type == "mps":
-        raise UserError("precision=float64: mps has none; choose from float32, bf16")
+    if refusals := _refusals(device.type, config):
+        raise UserError(*refusals)
     dtype = torch.float64 if config.precision == "float64" else torch.float32
     return Backend(device, config.precision, dtype)
 
 
-def _available() -> dict[str, bool]:
-    """The device types, in the order in which ``auto`` prefers them."""
-    return {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
+def _present() -> list[str]:
+    """The device types of this machine, in the order in which ``auto`` prefers them."""
+    gpus = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return [*(name for name, present in gpus.items() if present), "cpu"]
+
+
+def _refusals(device_type: str, config: Config) -> list[str]:
+    """What a type of device cannot compute."""
+    lines = []
+    if config.precision == "tf32" and device_type != "cuda":
+        lines.append(f"precision=tf32: {device_type} has none; choose from float32, float64, bf16")
+    if device_type == "mps":
+        if config.precision == "float64":
+            lines.append("precision=float64: mps has none; choose from float32, bf16")
+        solvers = [config.forward_solver()] if config.solver else []
+        if config.sensitivity and config.sensitivity.name == "backsolve":
+            solvers.append(config.backward_solver())
+        lines += [
+            f"solver={s.name}: computes in float64, which mps does not have; take device=cpu"
+            for s in solvers
+            if s.method.kind in ("explicit_adams", "implicit_adams")
+        ]
+    return lines
 
 
 def activate(backend: Backend, *, deterministic: bool) -> None:

@@ -1,5 +1,6 @@
 """Evaluation of a model on the splits. It changes nothing that training depends on."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,13 @@ from node_cli.data.images import ImageSet
 from node_cli.data.streams import stream
 from node_cli.models.classifier import Classifier
 from node_cli.run.device import Backend
+
+
+class Diverged(RuntimeError):
+    """The loss or its gradient is no longer finite."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; lower optimizer.lr, or set optimizer.grad_clip")
 
 
 @dataclass(frozen=True)
@@ -67,14 +75,21 @@ def evaluate_splits(
     backend: Backend,
     step: int,
 ) -> dict[str, Metrics]:
-    """Evaluate holdout and test and, as ``eval.train`` says, training images after ``step``."""
+    """Evaluate holdout and test and, as ``eval.train`` says, training images after ``step``.
+
+    Raises ``Diverged`` where a loss is not finite, and ``SolveFailed``.
+    """
     chosen = {name: images for name, images in splits.items() if name != "train"}
     if config.eval.train != "none":
         chosen["train"] = _training_images(config, splits["train"], step)
-    return {
+    metrics = {
         name: evaluate(model, images, config.eval.batch_size, preprocess, backend)
         for name, images in chosen.items()
     }
+    for name, m in metrics.items():
+        if not math.isfinite(m.loss):
+            raise Diverged(f"step {step}: {name} loss {m.loss:g}")
+    return metrics
 
 
 def nfe_mean(metrics: Mapping[str, Metrics]) -> float | None:

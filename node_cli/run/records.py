@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from node_cli.errors import UserError
+from node_cli.errors import UserError, one_line
 
 try:
     import fcntl
@@ -80,11 +80,28 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file, none where it does not exist yet; a torn last line is left out."""
+    """Rows of a CSV file, none where it does not exist yet; a torn last line is left out.
+
+    Raises ``UserError`` where it is not one of our records.
+    """
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
-    return list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
+    try:
+        text = path.read_text(encoding="utf-8")
+        header, *lines = csv.reader(text[: text.rfind("\n") + 1].splitlines())
+        return [dict(zip(header, line, strict=True)) for line in lines]
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({one_line(error)})") from error
+
+
+def rows_up_to(path: Path, step: int) -> list[dict[str, str]]:
+    """The rows of a record up to a step. Raises ``UserError`` where it is damaged."""
+    try:
+        return [row for row in read_csv(path) if int(row["step"]) <= step]
+    except (KeyError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: damaged ({one_line(error)})") from error
 
 
 class CsvLog:
@@ -96,7 +113,7 @@ class CsvLog:
     def __init__(self, path: Path, columns: Sequence[str], keep_to_step: int) -> None:
         """Open for appending; rows after step ``keep_to_step``, or torn, are cut first."""
         self.columns = columns
-        rows = [row for row in read_csv(path) if int(row["step"]) <= keep_to_step]
+        rows = rows_up_to(path, keep_to_step)
         with (
             replacing(path) as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
@@ -144,15 +161,20 @@ class RunFolder:
         except FileNotFoundError:
             raise UserError(f"{self.path}: not a run folder, it has no config.yaml") from None
         except Exception as error:
-            raise UserError(f"{self.config}: not readable ({_first_line(error)})") from error
+            raise UserError(f"{self.config}: not readable ({one_line(error)})") from error
         if not isinstance(tree, dict):
             raise UserError(f"{self.config}: not a configuration")
         return {str(key): value for key, value in tree.items()}
 
     def write_status(
-        self, status: Status, *, overrides: Sequence[str], reason: str = "", exit_code: int = 0
+        self,
+        status: Status,
+        *,
+        overrides: Sequence[str],
+        reason: str = "",
+        exit_code: int | None = None,
     ) -> None:
-        """Where the run stands; ``exit_code`` is what its process would exit with."""
+        """Where the run stands; ``exit_code`` is that of its process once it has ended."""
         state = {
             "status": status,
             "reason": reason,
@@ -166,10 +188,23 @@ class RunFolder:
         return _read_json(self.status)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        write_text(self.result, json.dumps(result, indent=2) + "\n")
+        write_text(self.result, json.dumps(result, indent=2, allow_nan=False) + "\n")
 
     def read_result(self) -> dict[str, Any]:
         return _read_json(self.result)
+
+    def check_records(self, *, steps: int, epochs: int) -> None:
+        """Raise ``UserError`` where the records lack rows that a checkpoint counts."""
+        for path, counted in ((self.steps, steps), (self.epochs, epochs)):
+            rows = len(rows_up_to(path, steps))
+            if rows != counted:
+                raise UserError(f"{path}: holds {rows} of the {counted} rows before the checkpoint")
+        rows_up_to(self.evaluations, steps)
+
+    def remove_temporaries(self) -> None:
+        """What a killed process was about to rename."""
+        for path in self.path.rglob(".*.tmp"):
+            path.unlink()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -192,13 +227,9 @@ class RunFolder:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty where the file does not exist."""
-    if not path.exists():
+    """The object in a JSON file; empty where there is none, or none that can be read."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
-    value = json.loads(path.read_text(encoding="utf-8"))
-    assert isinstance(value, dict)
-    return value
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+    return value if isinstance(value, dict) else {}

@@ -1,33 +1,37 @@
 """What every task needs: data, model and device as configured, and a header that shows them."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import node_cli
 from node_cli.config.schema import Config
 from node_cli.data.batches import Preprocess
-from node_cli.data.sources import find, load
-from node_cli.errors import UserError
+from node_cli.data.sources import check, find, load
 from node_cli.models.classifier import build
 from node_cli.models.describe import describe, parameter_count
-from node_cli.run import device
+from node_cli.run import checkpoints, device
 from node_cli.run.display import Display
 from node_cli.run.environment import environment
 from node_cli.run.records import RunFolder
+from node_cli.run.training import batches_per_epoch
 
 ENGINE = "torchdiffeq"
 
 
 def preflight(config: Config) -> None:
-    """Raise ``UserError`` where the device is not there or the parts of the model do not fit,
-    without data and in a moment, so that no job of a sweep starts in vain."""
+    """Raise ``UserError`` for all that can be known without reading data: whether the device is
+    there, the parts of the model fit, the data files exist, every split has images. Takes a moment,
+    so that no job of a sweep starts in vain."""
     device.choose(config)
     source = find(config.data.name)
-    with torch.device("meta"):
-        build(config, source.shape, source.classes)
+    model = build(config, source.shape, source.classes)
+    images = check(config.data)
+    if config.task == "train":
+        batches_per_epoch(config, images)
+    else:
+        assert config.checkpoint is not None
+        checkpoints.load_for_evaluation(config.checkpoint, model)
 
 
 class Setup:
@@ -54,16 +58,6 @@ class Setup:
         self.model = build(config, source.shape, source.classes).to(
             self.backend.device, self.backend.dtype
         )
-
-    def load_weights(self, state: Mapping[str, Tensor], checkpoint: str) -> None:
-        """Raises ``UserError`` where the weights are those of another model."""
-        try:
-            self.model.load_state_dict(state)
-        except RuntimeError as error:
-            lines = [" ".join(line.split()) for line in str(error).splitlines()[1:]]
-            raise UserError(
-                f"model={self.config.model.name}: does not fit checkpoint={checkpoint}: {lines[0]}"
-            ) from error
 
     def facts(self) -> dict[str, Any]:
         """What result.json says about the setting."""

@@ -18,7 +18,13 @@ from node_cli.models.classifier import Classifier
 from node_cli.ode.work import Work
 from node_cli.run import checkpoints, memory
 from node_cli.run.device import Backend
-from node_cli.run.evaluation import Metrics, evaluate_splits, evaluation_rows, nfe_mean
+from node_cli.run.evaluation import (
+    Diverged,
+    Metrics,
+    evaluate_splits,
+    evaluation_rows,
+    nfe_mean,
+)
 from node_cli.run.optimizers import learning_rate, optimizer
 from node_cli.run.progress import EpochSums, Progress
 from node_cli.run.records import (
@@ -29,10 +35,6 @@ from node_cli.run.records import (
     RunFolder,
 )
 from node_cli.run.stopping import Interrupted, StopRequest
-
-
-class Diverged(RuntimeError):
-    """The loss or its gradient is no longer finite."""
 
 
 class Display(Protocol):
@@ -67,12 +69,7 @@ class Trainer:
         self.folder = folder
         self.optimizer = optimizer(config.optimizer, model.parameters())
         self.progress = Progress()
-        images, size = len(splits["train"]), config.batch_size
-        self.batches_per_epoch = images // size if config.data.drop_last else -(-images // size)
-        if self.batches_per_epoch == 0:
-            raise UserError(
-                f"batch_size={size}: data.drop_last=true leaves nothing of {images} training images"
-            )
+        self.batches_per_epoch = batches_per_epoch(config, len(splits["train"]))
 
     def run(self, display: Display, stop: StopRequest) -> None:
         """Train until ``epochs`` are completed. Raises ``Interrupted`` once ``stop`` is requested,
@@ -141,8 +138,7 @@ class Trainer:
         loss_value = loss.item()
         if not math.isfinite(loss_value) or not math.isfinite(grad_norm):
             raise Diverged(
-                f"step {progress.step + 1}: loss {loss_value:g}, gradient norm {grad_norm:g}; "
-                "lower optimizer.lr, or set optimizer.grad_clip"
+                f"step {progress.step + 1}: loss {loss_value:g}, gradient norm {grad_norm:g}"
             )
         self.optimizer.step()
         correct = int((logits.argmax(1) == batch.labels).sum())
@@ -231,18 +227,32 @@ class Trainer:
             "progress": self.progress.state_dict(),
             "rng": {
                 "cpu": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                "cuda": torch.cuda.get_rng_state_all() if self._on_cuda() else [],
             },
             "config": self.config.model_dump(),
         }
+
+    def _on_cuda(self) -> bool:
+        return self.backend.device.type == "cuda"
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress.from_state_dict(state["progress"])
         torch.set_rng_state(state["rng"]["cpu"])
-        if self.backend.device.type == "cuda" and state["rng"]["cuda"]:
+        if self._on_cuda() and state["rng"]["cuda"]:
             torch.cuda.set_rng_state_all(state["rng"]["cuda"][: torch.cuda.device_count()])
+
+
+def batches_per_epoch(config: Config, images: int) -> int:
+    """Batches that ``images`` training images make. Raises ``UserError`` where there are none."""
+    size = config.batch_size
+    batches = images // size if config.data.drop_last else -(-images // size)
+    if batches == 0:
+        raise UserError(
+            f"batch_size={size}: data.drop_last=true leaves nothing of {images} training images"
+        )
+    return batches
 
 
 def _divides(interval: int | None, step: int) -> bool:

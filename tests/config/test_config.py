@@ -142,7 +142,13 @@ MISTAKES = [
     (["epochs"], "epochs: not of the form key=value"),
     (["train=5"], "train=5: a section; set one of its keys: train.checkpoint_every"),
     (["epochs=${nothing}"], "nothing"),
-    (["~model"], "model: missing"),
+    (["~model"], "~model: nothing can be left out"),
+    (["model.name=conv"], "model.name=conv: not a key to set; choose with model=conv"),
+    (["device=cuda:01"], "device=cuda:01: choose from auto, cpu, cuda, cuda:N, mps"),
+    (["solver=rk4", "solver.n_steps=10000000"], "must be less than or equal to 1000000"),
+    (["solver=rk4", "solver.step_size=1e-12"], "solver.step_size=1e-12: must be greater than"),
+    (["seed=${oc.env:NOT_SET,3}"], "seed=3: must be a valid integer, not text"),
+    (["schedule=step", "schedule.milestones=[1,a]"], "schedule.milestones=[1,a]: must be a"),
     (["solver=null"], "solver=null: choose from"),
 ]
 
@@ -176,6 +182,21 @@ def test_every_job_of_a_sweep_is_checked() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=range(0,0)", "seed=range(0,0): no values to run with"),
+        ("seed=glob(x*)", "no values to run with"),
+        ("solver.tol=interval(0,1)", "solver.tol=interval(0,1): BasicSweeper does not"),
+        ("hydra.sweep.dir=a,b", "hydra.sweep.dir=a,b: takes one value"),
+        ("hydra.sweep.subdir=x", "hydra.sweep.subdir: choose from hydra.run.dir"),
+        ("hydra.searchpath=x", "hydra.searchpath: no such folder x"),
+    ],
+)
+def test_sweeps_that_cannot_be(override: str, message: str) -> None:
+    assert message in " ".join(problems(override, multirun=True))
+
+
 def test_in_a_sweep_over_models_solver_keys_are_ignored_where_there_is_no_ode() -> None:
     with Composer() as composer:
         jobs = composer.command(["model=conv,resnet", "solver=rk4"], multirun=True).jobs
@@ -199,15 +220,25 @@ def test_configuration_files_of_the_users_own(tmp_path: Path) -> None:
     evil = "# @package _global_\nhydra:\n  callbacks:\n    x:\n      _target_: os.system\n"
     (tmp_path / "experiment" / "evil.yaml").write_text(evil)
     (tmp_path / "experiment" / "typo.yaml").write_text("# @package _global_\nepocs: 2\n")
+    (tmp_path / "experiment" / "bare.yaml").write_text("epochs: 2\n")
+    (tmp_path / "experiment" / "binary.yaml").write_bytes(b"epochs: \xff\n")
+    mode = "# @package _global_\nhydra:\n  mode: MULTIRUN\n"
+    (tmp_path / "experiment" / "mode.yaml").write_text(mode)
     with Composer(config_dir=str(tmp_path)) as composer:
-        (job,) = composer.command(["model=wide", "+experiment=mine"], multirun=False).jobs
+        (job,) = composer.command(["model=wide", "experiment=mine"], multirun=False).jobs
         assert job.config.solver is not None
         assert (job.config.model.init, job.config.solver.name) == ("glorot", "tsit5")
         assert job.config.epochs == 2
         with pytest.raises(UserError, match="may not name code"):
-            composer.command(["+experiment=evil"], multirun=False)
+            composer.command(["experiment=evil"], multirun=False)
         with pytest.raises(UserError, match=r"epocs=2: no such key \(did you mean epochs\?\)"):
-            composer.command(["+experiment=typo"], multirun=False)
+            composer.command(["experiment=typo"], multirun=False)
+        with pytest.raises(UserError, match="begins with # @package _global_"):
+            composer.command(["experiment=bare"], multirun=False)
+        with pytest.raises(UserError, match="codec can't decode"):
+            composer.command(["experiment=binary"], multirun=False)
+        with pytest.raises(UserError, match="mode=MULTIRUN: not in a file; give -m"):
+            composer.command(["experiment=mode"], multirun=False)
         with pytest.raises(UserError, match=r"model=widee: choose from .*did you mean wide"):
             composer.command(["model=widee"], multirun=False)
 

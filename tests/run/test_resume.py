@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from node_cli.config.schema import Config
 from node_cli.errors import UserError
@@ -16,6 +17,7 @@ from node_cli.resume import resumed
 from node_cli.run.records import RunFolder
 from node_cli.run.session import execute
 from tests.run.folders import assert_same_run, rows
+from tests.run.runs import Killed, run
 
 Configure = Callable[..., Config]
 
@@ -36,30 +38,18 @@ BUSY = [
 ]
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing in the code catches it."""
-
-
-def run(config: Config, path: Path) -> RunFolder:
-    folder = RunFolder(path)
-    folder.path.mkdir(exist_ok=True)
-    execute(config, folder, [])
-    return folder
-
-
 def go_on(folder: RunFolder, **typed: object) -> None:
-    found = resumed(str(folder.path), {key.replace("__", "."): v for key, v in typed.items()})
+    found = resumed(folder, {key.replace("__", "."): v for key, v in typed.items()})
     assert found is not None
-    again, config, _ = found
-    execute(config, again, [])
+    execute(found[0], folder, [])
 
 
 @pytest.mark.parametrize("holdout", ["0.1", "0"])
 def test_killed_at_any_write(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holdout: str
 ) -> None:
-    """Killed before or after each file is put in place, and before each row: every resumed run ends
-    like the uninterrupted one."""
+    """Killed before each file is put in place, the configuration apart: every resumed run ends like
+    the uninterrupted one."""
     config = configure(*BUSY, f"data.holdout={holdout}")
     whole = run(config, tmp_path / "whole")
     replace = Path.replace
@@ -70,24 +60,21 @@ def test_killed_at_any_write(
         left -= 1
         if left == 0:
             raise Killed
-        result = replace(self, target)
-        if left == -1:
-            raise Killed
-        return result
+        return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", count_down)
     left = 10**9
     run(config, tmp_path / "counted")
     writes = 10**9 - left
     assert writes > 15
-    for kill_at in range(3, writes, 1 if holdout == "0.1" else 3):  # 1 and 2: config and status
+    for kill_at in range(2, writes, 1 if holdout == "0.1" else 3):
         left = kill_at
         path = tmp_path / f"killed{kill_at}"
         with pytest.raises(Killed):
             run(config, path)
         left = 10**9
         folder = RunFolder(path)
-        assert folder.read_status()["status"] == "running"
+        assert folder.read_status().get("status") == ("running" if kill_at > 2 else None)
         go_on(folder)
         assert_same_run(whole, folder)
 
@@ -186,7 +173,7 @@ def test_a_finished_run_can_be_trained_further(configure: Configure, tmp_path: P
     options = ["data.limit=200", "batch_size=32"]
     whole = run(configure(*options, "epochs=4"), tmp_path / "whole")
     folder = run(configure(*options, "epochs=2"), tmp_path / "short")
-    assert resumed(str(folder.path), {}) is None
+    assert resumed(folder, {}) is None
     go_on(folder, epochs=4)
     assert_same_run(whole, folder)
 
@@ -206,18 +193,76 @@ def test_what_may_be_overridden(
 ) -> None:
     folder = run(configure("data.limit=100", "epochs=2"), tmp_path / "run")
     with pytest.raises(UserError, match=message):
-        resumed(str(folder.path), typed)
+        resumed(folder, typed)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGE: list[tuple[Callable[[RunFolder], object], str]] = [
+    (lambda f: edit(f.config, "seed: 0", "seed: 1"), "seed=1, but the checkpoint was made with"),
+    (lambda f: edit(f.config, "  lr: ", "  lr: 1"), "optimizer.lr=1"),
+    (lambda f: edit(f.config, "epochs: 3", "epochs: -3"), "epochs=-3: must be greater than 0"),
+    (lambda f: cut(f.last), "damaged, or not a checkpoint"),
+    (lambda f: f.last.write_bytes(b""), "damaged, or not a checkpoint"),
+    (lambda f: f.steps.write_text("\x00\n1,2\n"), "steps.csv: damaged"),
+    (lambda f: f.steps.unlink(), "steps.csv: holds 0 of the 6 rows before the checkpoint"),
+    (lambda f: cut(f.steps), "of the 6 rows before the checkpoint"),
+    (lambda f: edit(f.evaluations, "step,", "stap,"), "evaluations.csv: damaged"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGE)
+def test_a_refused_resume_leaves_the_folder_as_it_was(
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[RunFolder], object],
+    message: str,
+) -> None:
+    def stop_at_step_6(self: object, progress: object, row: dict[str, int]) -> None:
+        if row["step"] == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("node_cli.run.display.TrainingDisplay.step", stop_at_step_6)
+        with pytest.raises(KeyboardInterrupt):
+            run(configure("data.limit=200", "batch_size=32", "epochs=3"), tmp_path)
+    folder = RunFolder(tmp_path)
+    damage(folder)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=message):
+        go_on(folder)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_a_checkpoint_of_another_model_is_no_place_to_go_on_from(
+    configure: Configure, tmp_path: Path
+) -> None:
+    """Its configuration says the same, its weights do not."""
+    folder = run(configure("data.limit=100", "epochs=1"), tmp_path / "run")
+    checkpoint = torch.load(folder.last, weights_only=True)
+    checkpoint["model"]["head.0.bias"] = torch.zeros(3)
+    torch.save(checkpoint, folder.last)
+    with pytest.raises(UserError, match="does not fit"):
+        go_on(folder, epochs=2)
 
 
 def test_no_run_to_resume(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
     with pytest.raises(UserError, match="not a run folder"):
-        resumed(str(tmp_path), {})
-    (tmp_path / "config.yaml").write_text("a: [1,")
-    with pytest.raises(UserError, match="not readable"):
-        resumed(str(tmp_path), {})
-    (tmp_path / "config.yaml").write_text("[1, 2]")
-    with pytest.raises(UserError, match=r"config.yaml"):
-        resumed(str(tmp_path), {})
+        resumed(folder, {})
+    for content, message in (("a: [1,", "not readable"), ("[1, 2]", r"config.yaml")):
+        folder.config.write_text(content)
+        with pytest.raises(UserError, match=message):
+            resumed(folder, {})
 
 
 def test_two_processes_do_not_share_a_folder(configure: Configure, tmp_path: Path) -> None:

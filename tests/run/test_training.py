@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from node_cli.config.schema import Config
+from node_cli.models.stems import STEMS
 from node_cli.run.records import EPOCH_COLUMNS, EVALUATION_COLUMNS, STEP_COLUMNS, RunFolder
 from node_cli.run.session import execute
 from tests.run.folders import facts, rows, same_weights, weights
+from tests.run.runs import dropout_stem
 
 Configure = Callable[..., Config]
 SMALL = ["data.limit=300", "batch_size=64", "epochs=2"]  # 270 training images, 5 batches an epoch
@@ -96,15 +98,22 @@ def test_cores_without_an_ode_leave_nfe_empty(train: Train) -> None:
     assert folder.read_result()["solver"] is None
 
 
-def test_evaluation_changes_nothing_in_training(train: Train) -> None:
-    plain = train(name="plain")
+def test_evaluation_changes_nothing_in_training(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though training draws from torch's global generator, and differs from evaluation."""
+    monkeypatch.setitem(STEMS, "dropout", dropout_stem)
+    plain = train("model.stem=dropout", "epochs=1", name="plain")
     watched = train(
+        "model.stem=dropout",
+        "epochs=1",
         "eval.initial=true",
         "eval.every_steps=1",
-        "eval.train=2",
-        "eval.batch_size=7",
+        "eval.train=1",
+        "eval.batch_size=200",
         name="watched",
     )
+    assert len(rows(watched.evaluations)) == 6 * 3
     assert facts(plain.steps) == facts(watched.steps)
     assert same_weights(plain.last, watched.last)
 

@@ -1,0 +1,183 @@
+"""Keys against each other: what is not used, what is missing, what cannot work together."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from node_cli.config.messages import choose
+from node_cli.config.schema import Config, Precision, section_type
+from node_cli.config.tree import WRONG, Tree, get, show
+from node_cli.ode.solver import METHODS, SCIPY_METHODS, STEPS, TOLERANCES, Method
+
+NOT_READ = {
+    "train": {"checkpoint"},
+    "eval": {
+        *("seed", "epochs", "batch_size", "optimizer", "schedule", "sensitivity", "train"),
+        *("model.init", "data.augment", "data.drop_last", "eval.every_steps", "eval.initial"),
+    },
+}
+
+# About the relative rounding error of f; below it the error estimate of a step is noise.
+FINEST_TOLERANCE: dict[Precision, float] = {
+    "float32": 1e-6,
+    "tf32": 1e-3,
+    "bf16": 1e-2,
+    "float64": 1e-14,
+}
+
+
+def unused(tree: Tree) -> list[str]:
+    """Options that are set, but that the chosen method does not read."""
+    lines = []
+    for section, choice, unread in _unread_options(tree):
+        options = [key for key in _fields(section) if key not in {*unread, "name"}]
+        takes = f"it takes {', '.join(options)}" if options else "it takes no options"
+        lines += [
+            f"{show(tree, f'{section}.{key}')}: not used by {choice}; {takes}"
+            for key in _fields(section)
+            if key in unread and get(tree, f"{section}.{key}") not in (None, WRONG)
+        ]
+    return lines
+
+
+def _unread_options(tree: Tree) -> Iterator[tuple[str, str, set[str]]]:
+    """Section, what was chosen there, and the options of the section that it does not read."""
+    if (core := get(tree, "model.core")) in ("ode", "plain", "none"):
+        yield "model", f"model.core={core}", {"blocks"}
+    if (data := get(tree, "data.name")) == "digits":
+        yield "data", f"data={data}", {"root", "download"}
+    if (optimizer := get(tree, "optimizer.name")) in ("adam", "adamw"):
+        yield "optimizer", f"optimizer={optimizer}", {"momentum"}
+    if (schedule := get(tree, "schedule.name")) in ("constant", "cosine"):
+        yield "schedule", f"schedule={schedule}", {"milestones", "gamma"}
+    if method := method_of(solver := get(tree, "solver.name")):
+        tol = {"tol"} if method.options & TOLERANCES else set()
+        yield "solver", f"solver={solver}", {*_fields("solver")} - method.options - tol - {"name"}
+    if get(tree, "sensitivity.name") == "discrete":
+        unread = {"norm", "solver", "rtol", "atol"}
+        yield "sensitivity", "sensitivity=discrete", unread
+    elif backward := method_of(name := backward_name(tree)):
+        norm = set() if backward.kind == "adaptive" else {"norm"}
+        tolerances = TOLERANCES - backward.options
+        yield "sensitivity", f"the backward solver {name}", norm | tolerances
+
+
+def missing(tree: Tree) -> list[str]:
+    """What the choices need and was not given."""
+    lines = []
+    core, task = get(tree, "model.core"), get(tree, "task")
+    if core in ("ode", "residual", "plain") and get(tree, "model.field") is None:
+        name = get(tree, "model.name")
+        lines.append(f"model.core={core}: model={name} has no field f; choose from none")
+    if core == "residual" and get(tree, "model.blocks") is None:
+        lines.append(
+            "model.blocks: model.core=residual needs a number of blocks, model.blocks=6, say"
+        )
+    if core == "ode":
+        lines += [
+            f"model.core=ode: needs a {group}; choose one with {group}=..."
+            for group in (("solver",) if task == "eval" else ("solver", "sensitivity"))
+            if tree.get(group) is None
+        ]
+    if get(tree, "data.name") not in (None, WRONG, "digits"):
+        lines += [
+            f"data.{key}: data={get(tree, 'data.name')} needs it"
+            for key in ("root", "download")
+            if get(tree, f"data.{key}") is None
+        ]
+    if get(tree, "schedule.name") == "step":
+        lines += [
+            f"schedule.{key}: schedule=step needs it"
+            for key in ("milestones", "gamma")
+            if get(tree, f"schedule.{key}") is None
+        ]
+    if get(tree, "solver.name") == "scipy" and get(tree, "solver.scipy_method") is None:
+        lines.append(choose("solver.scipy_method", None, SCIPY_METHODS))
+    if task == "eval" and get(tree, "checkpoint") is None:
+        lines.append("task=eval: needs checkpoint=<run folder or checkpoint file>")
+    return lines + _missing_solver_options(tree)
+
+
+def _missing_solver_options(tree: Tree) -> list[str]:
+    lines = []
+    name, backwards = get(tree, "solver.name"), backward_name(tree)
+    forward, backward = method_of(name), method_of(backwards)
+    steps = [key for key in sorted(STEPS) if get(tree, f"solver.{key}") is not None]
+    missing = {key for key in TOLERANCES if get(tree, f"solver.{key}") is None}
+    if get(tree, "solver.tol") is not None:
+        missing = set()
+    if forward and forward.options & STEPS and len(steps) != 1:
+        given = " and ".join(show(tree, f"solver.{key}") for key in steps) or f"solver={name}"
+        lines.append(f"{given}: give either solver.step_size or solver.n_steps")
+    if forward and forward.options & missing:
+        lines.append(f"solver={name}: needs solver.tol, or both solver.rtol and solver.atol")
+    if get(tree, "sensitivity.name") == "backsolve" and forward and backward:
+        missing -= {key for key in missing if get(tree, f"sensitivity.{key}") is not None}
+        if backward.options & STEPS and not forward.options & STEPS:
+            lines.append(
+                f"sensitivity.solver={backwards}: needs the step_size or n_steps of a "
+                f"fixed-step forward solver; solver={name} has none"
+            )
+        if backward.options & missing:
+            lines.append(
+                f"sensitivity.solver={backwards}: needs sensitivity.rtol and sensitivity.atol, "
+                f"since solver={name} has no tolerances"
+            )
+    return lines
+
+
+def impossible(tree: Tree) -> list[str]:
+    """Pairs of choices that cannot work."""
+    lines = []
+    if (get(tree, "solver.name"), get(tree, "sensitivity.name")) == ("scipy", "discrete"):
+        lines.append(
+            "solver=scipy sensitivity=discrete: scipy's solution carries no gradient; "
+            "take sensitivity=backsolve, or another solver"
+        )
+    milestones = get(tree, "schedule.milestones")
+    if isinstance(milestones, list) and milestones != sorted(set(milestones)):
+        lines.append(f"{show(tree, 'schedule.milestones')}: must increase")
+    return lines
+
+
+def not_read_by_task(tree: Tree, typed: set[str]) -> list[str]:
+    """Typed keys that the chosen task does not read."""
+    task = get(tree, "task")
+    unread = NOT_READ.get(task, set()) if isinstance(task, str) else set()
+    instead = {"batch_size": "; choose eval.batch_size"}
+    return [
+        f"{show(tree, key)}: not used by task={task}{instead.get(key, '')}"
+        for key in sorted(typed)
+        if {key, key.split(".")[0]} & unread and get(tree, key) is not None
+    ]
+
+
+def imprecise(config: Config) -> list[str]:
+    """Tolerances below what the precision can give."""
+    if config.solver is None:
+        return []
+    solvers = [config.forward_solver()]
+    if config.sensitivity and config.sensitivity.name == "backsolve":
+        solvers.append(config.backward_solver())
+    finest = FINEST_TOLERANCE[config.precision]
+    smallest = min((s.rtol for s in solvers if s.rtol is not None), default=finest)
+    if smallest >= finest:
+        return []
+    return [
+        f"rtol {smallest:g} is below what precision={config.precision} can give, about {finest:g}"
+    ]
+
+
+def method_of(name: Any) -> Method | None:
+    """The solver of that name, None where there is none."""
+    return METHODS.get(name) if isinstance(name, str) else None
+
+
+def backward_name(tree: Tree) -> Any:
+    """The backward solver: by default the forward one."""
+    return get(tree, "sensitivity.solver") or get(tree, "solver.name")
+
+
+def _fields(section: str) -> list[str]:
+    schema = section_type(section)
+    assert schema is not None
+    return list(schema.model_fields)

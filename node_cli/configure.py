@@ -1,0 +1,76 @@
+"""From a composed configuration and what was typed for it to the checked ``Config`` of a run."""
+
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from node_cli.config.checks import checked
+from node_cli.config.schema import Config, absolute
+from node_cli.config.tree import Tree
+from node_cli.errors import UserError
+
+# An evaluation takes these from the command, all else from the checkpoint.
+EVALUATION_KEYS = ("task", "checkpoint", "device", "deterministic")
+
+
+def plain_tree(cfg: DictConfig) -> Tree:
+    """The composed configuration without Hydra's part, interpolations resolved."""
+    tree = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(tree, dict)
+    tree.pop("hydra", None)
+    resolved = OmegaConf.to_container(OmegaConf.create(tree), resolve=True)
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def configure(tree: Tree, overrides: Sequence[str], *, in_sweep: bool) -> tuple[Config, list[str]]:
+    """The checked configuration, and notes, of a composed tree and the overrides typed for it.
+
+    Raises ``UserError`` with every problem.
+    """
+    tree = {key: value for key, value in tree.items() if key != "resume"}
+    typed = _typed_keys(overrides)
+    if tree.get("task") != "eval" or tree.get("checkpoint") is None:
+        return checked(tree, typed, in_sweep=in_sweep)
+    foreign = {key for key in typed if key.split(".")[0] not in Config.model_fields}
+    typed -= foreign
+    problems = [
+        f"{key}: not used by task=eval, the checkpoint has its configuration"
+        for key in sorted(foreign)
+    ]
+    try:
+        config, notes = checked(_over_checkpoint(tree, typed), typed, in_sweep=in_sweep)
+    except UserError as error:
+        problems += error.problems
+    if problems:
+        raise UserError(*problems)
+    return config, notes
+
+
+def _typed_keys(overrides: Sequence[str]) -> set[str]:
+    parsed = OverridesParser.create().parse_overrides([*overrides])
+    return {o.key_or_group for o in parsed if not o.key_or_group.startswith("hydra")}
+
+
+def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:
+    """The configuration in the checkpoint, what the user typed laid over it."""
+    from node_cli.run import checkpoints
+
+    path = checkpoints.find(absolute(str(tree["checkpoint"])))
+    merged: Tree = checkpoints.load(path)["config"]
+    try:
+        checked(merged)
+    except UserError as error:
+        raise UserError(
+            f"checkpoint={path}: its configuration is not valid ({error.problems[0]})"
+        ) from error
+    for key in (*EVALUATION_KEYS, *sorted(typed)):
+        section, _, name = key.rpartition(".")
+        if section and merged[section] is not None:
+            merged[section][name] = tree[section][name]
+        else:
+            merged[section or name] = tree[section or name]
+    if merged["solver"] is None:  # laid over a checkpoint without an ODE
+        merged["solver"] = tree["solver"]
+    return merged
