@@ -2,6 +2,8 @@
 
 import argparse
 import io
+import logging
+import os
 import signal
 import sys
 import warnings
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import node_cli
-from node_cli.errors import UserError, print_problems
+from node_cli.errors import UserError, one_line, print_problems
 
 if TYPE_CHECKING:  # imported where needed: --help answers without any of them, --cfg without torch
     from omegaconf import DictConfig
@@ -23,6 +25,7 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # no run ends for want of a "±"
+    logging.raiseExceptions = False  # nor for want of a reader
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -90,7 +93,7 @@ def _dispatch(args: argparse.Namespace) -> int:
         if resume is None:
             command = composer.command(args.overrides, multirun=args.multirun)
     if resume is not None:
-        if args.multirun or args.cfg or args.info:
+        if args.multirun or args.cfg or args.info or args.config_dir or args.config_name:
             raise UserError(f"resume={resume}: takes no flags")
         from node_cli.resume import resume as go_on
 
@@ -112,16 +115,17 @@ def _start(command: "Command", args: argparse.Namespace) -> int:
 
     launch.preflight_all(command)
     _claim(command, args)
-    key = "hydra.sweep.dir" if args.multirun else "hydra.run.dir"
+    folder = RunFolder(command.folder)
+    if not args.multirun:
+        _hydra(args, *command.overrides, quoted("hydra.run.dir", str(folder.path)))
+        return launch.exit_code(folder)
     try:
-        _hydra(args, *command.overrides, quoted(key, str(command.folder)))
+        with folder.locked():
+            _hydra(args, *command.overrides, quoted("hydra.sweep.dir", str(folder.path)))
     except KeyboardInterrupt:
-        if args.multirun:
-            launch.print_how_to_go_on(command.folder)
+        launch.say_how_to_go_on(folder.path)
         raise
-    if args.multirun:
-        return launch.sweep_result(command)
-    return launch.exit_code(RunFolder(command.folder))
+    return launch.sweep_result(command)
 
 
 def _complete(args: argparse.Namespace) -> None:
@@ -154,7 +158,11 @@ def _claim(command: "Command", args: argparse.Namespace) -> None:
 
 
 def _hydra(args: argparse.Namespace, *overrides: str) -> None:
-    """Hand the command over to Hydra, which shows the configuration or starts each job."""
+    """Hand the command over to Hydra, which shows the configuration or starts each job.
+
+    Raises ``UserError`` for what Hydra, or a plugin of the user's, makes of it: the jobs themselves
+    raise nothing. With HYDRA_FULL_ERROR=1 in the environment that error itself is raised.
+    """
     import hydra
 
     from node_cli.compose import CONF
@@ -163,10 +171,17 @@ def _hydra(args: argparse.Namespace, *overrides: str) -> None:
     flags += ["--shell-completion"] if args.shell_completion else []
     flags += ["--resolve"] if args.resolve else []
     for name in ("cfg", "package", "info", "config_name", "config_dir"):
-        if (value := getattr(args, name)) is not None:
+        if value := getattr(args, name):
             flags += [f"--{name.replace('_', '-')}", value]
     sys.argv[1:] = [*flags, *overrides]
-    hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(_job)()
+    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints it, and exits
+    try:
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(_job)()
+    except Exception as error:
+        if full_error:
+            raise
+        raise UserError(f"Hydra: {one_line(error)}") from error
 
 
 def _job(cfg: "DictConfig") -> float | None:
@@ -180,7 +195,6 @@ def _job(cfg: "DictConfig") -> float | None:
 
     from node_cli import launch
     from node_cli.configure import configure, plain_tree
-    from node_cli.report.summary import summarise
     from node_cli.run.records import RunFolder
 
     hydra = HydraConfig.get()
@@ -188,14 +202,18 @@ def _job(cfg: "DictConfig") -> float | None:
     in_sweep = hydra.mode == RunMode.MULTIRUN
     folder = RunFolder(launch.short(Path(hydra.runtime.output_dir)))
     if in_sweep:
-        print(f"\njob {hydra.job.num}: {' '.join(overrides)}\n")
+        launch.announce(hydra.job.num, overrides)
     try:
         config, notes = configure(plain_tree(cfg), overrides, in_sweep=in_sweep)
-        return launch.run(config, folder, overrides, notes)
     except UserError as error:  # only where what was checked at the door has changed since
         print_problems(error)
         folder.write_status("failed", overrides=overrides, reason=str(error), exit_code=2)
         return None
+    try:
+        return launch.run(config, folder, overrides, notes)
+    except UserError as error:  # the folder belongs to another process
+        print_problems(error)
+        return None
     finally:
         if in_sweep:
-            summarise(Path(hydra.sweep.dir))
+            launch.update_summary(Path(hydra.sweep.dir))

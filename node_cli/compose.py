@@ -21,10 +21,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
-from node_cli.config.messages import choose, unknown_key
+from node_cli.config.messages import choose, plain, unknown_key
 from node_cli.config.schema import Config, keys, section_type
 from node_cli.configure import configure, plain_tree
 from node_cli.errors import UserError, one_line
@@ -42,11 +40,10 @@ HYDRA_KEYS = (
     *("hydra.launcher", "hydra.sweeper"),
 )
 
+SWEEP_KEYS = ("hydra.sweep.", "hydra.launcher", "hydra.sweeper")
+
 # Where the code lies that launchers and sweepers may name.
 PLUGINS = ("hydra.", "hydra_plugins.", "optuna.")
-
-# What a file that Hydra reads may lead it to raise.
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
@@ -114,8 +111,8 @@ class Composer:
                 own = [str(override).lstrip("+") for override in cfg.hydra.overrides.task]
                 composed.append((own, plain_tree(cfg)))
                 problems += _refused_of_hydra(cfg)
-            except COMPOSITION_ERRORS as error:
-                problems.append(one_line(error))
+            except Exception as error:  # whatever a file leads Hydra to
+                problems.append(f"the configuration cannot be composed: {one_line(error)}")
         some_ode = any(_is_ode(tree) for _, tree in composed)
         jobs = []
         for job, tree in composed:
@@ -144,7 +141,7 @@ class Composer:
         for text in overrides:
             try:
                 (override,) = parser.parse_overrides([text])
-            except HydraException:
+            except (HydraException, ValueError):
                 problems.append(f"{text}: not of the form key=value (quote special characters)")
                 continue
             if override.is_delete():
@@ -213,8 +210,10 @@ def _problem_with_hydra_key(key: str, value: Any, multirun: bool) -> str | None:
     dotted = key.replace("/", ".")
     if "_target_" in key or not dotted.startswith(HYDRA_KEYS):
         return choose("Hydra key", key, HYDRA_KEYS)
-    if dotted.startswith("hydra.run." if multirun else "hydra.sweep."):
+    if dotted.startswith("hydra.run." if multirun else SWEEP_KEYS):
         return f"{key}: not used {'with' if multirun else 'without'} -m"
+    if value in (None, "") or (dotted.endswith(".dir") and not isinstance(value, str)):
+        return f"{key}={plain(value)}: must be a {'folder' if dotted.endswith('.dir') else 'name'}"
     if dotted == "hydra.searchpath":
         folders = value if isinstance(value, list) else [value]
         missing = [f for f in folders if not Path(str(f).removeprefix("file://")).is_dir()]
@@ -238,6 +237,8 @@ def _refused_of_hydra(cfg: DictConfig) -> list[str]:
     lines = [f"{key}: a configuration may not name code to run" for key in named]
     if hydra["mode"] is not None:
         lines.append(f"hydra.mode={hydra['mode'].name}: not in a file; give -m for a sweep")
+    if hydra["job"]["chdir"]:
+        lines.append("hydra.job.chdir: not used, a run knows its folder")
     if hydra["sweep"]["subdir"] != "${hydra.job.num}":
         lines.append("hydra.sweep.subdir: the jobs lie in 0, 1, ... below hydra.sweep.dir")
     if hydra["sweeper"].get("params") and hydra["sweeper"]["_target_"].endswith(".BasicSweeper"):

@@ -6,6 +6,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from node_cli.config.checks import checked
+from node_cli.config.messages import plain
 from node_cli.config.schema import Config, absolute
 from node_cli.config.tree import Tree
 from node_cli.errors import UserError
@@ -29,8 +30,9 @@ def configure(tree: Tree, overrides: Sequence[str], *, in_sweep: bool) -> tuple[
 
     Raises ``UserError`` with every problem.
     """
-    tree = {key: value for key, value in tree.items() if key != "resume"}
-    typed = _typed_keys(overrides)
+    tree, typed = dict(tree), _typed_keys(overrides)
+    if (folder := tree.pop("resume", None)) is not None:
+        raise UserError(f"resume={plain(folder)}: only on the command line")
     if tree.get("task") != "eval" or tree.get("checkpoint") is None:
         return checked(tree, typed, in_sweep=in_sweep)
     foreign = {key for key in typed if key.split(".")[0] not in Config.model_fields}
@@ -57,7 +59,11 @@ def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:
     """The configuration in the checkpoint, what the user typed laid over it."""
     from node_cli.run import checkpoints
 
-    path = checkpoints.find(absolute(str(tree["checkpoint"])))
+    given = tree["checkpoint"]
+    try:
+        path = checkpoints.find(absolute(str(given)))
+    except ValueError as error:
+        raise UserError(f"checkpoint={plain(given)}: {error}") from error
     merged: Tree = checkpoints.load(path)["config"]
     try:
         checked(merged)

@@ -1,7 +1,7 @@
 """The error that a user can mend: shown as plain lines without a traceback, exit code 2."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 class UserError(ValueError):
@@ -12,9 +12,27 @@ class UserError(ValueError):
         self.problems: Sequence[str] = problems
 
 
+def check_all(*checks: Callable[[], object]) -> None:
+    """Run every check; raise one ``UserError`` with the problems of all of them."""
+    problems: list[str] = []
+    for check in checks:
+        try:
+            check()
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(*dict.fromkeys(problems))
+
+
 def print_problems(error: UserError) -> None:
     for problem in error.problems:
-        print(f"error: {problem}", file=sys.stderr)
+        complain(f"error: {problem}")
+
+
+def complain(text: str) -> None:
+    """Print to standard error in one line, whatever characters a user's value brought along."""
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    print(line, file=sys.stderr, flush=True)
 
 
 def one_line(error: BaseException) -> str:

@@ -3,23 +3,36 @@
 import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from node_cli import launch
 from node_cli.compose import Command, Composer
 from node_cli.config.checks import checked
+from node_cli.config.messages import plain
 from node_cli.config.schema import Config, absolute
 from node_cli.config.tree import Tree, get, put, show
-from node_cli.errors import UserError, print_problems
-from node_cli.report.summary import summarise
+from node_cli.errors import UserError, complain, print_problems
 from node_cli.run import checkpoints
-from node_cli.run.records import RunFolder, read_csv, write_text
+from node_cli.run.display import Display
+from node_cli.run.records import RunFolder, write_text
 from node_cli.run.setup import preflight
 
 # A resumed run goes on as it began, but for these.
 RESUME_KEYS = ("epochs", "device", "data.root")
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """What was typed for a sweep, and where: the content of sweep.json."""
+
+    overrides: list[str]
+    config_name: str | None
+    config_dir: str | None
+    working_directory: str
 
 
 def resume(location: str, typed: Mapping[str, Any]) -> int:
@@ -28,51 +41,64 @@ def resume(location: str, typed: Mapping[str, Any]) -> int:
     ``typed``: the other overrides, key to value. Raises ``UserError`` where it cannot go on; a
     run's folder is then left as it was.
     """
-    path = launch.short(Path(absolute(location)))
+    try:
+        path = launch.short(Path(absolute(location)))
+    except ValueError as error:
+        raise UserError(f"resume={location}: {error}") from error
     if is_sweep(path):
         if typed:
             raise UserError(f"{', '.join(typed)}: not with the resume= of a sweep")
         return _resume_sweep(path)
     folder = RunFolder(path)
-    _go_on(folder, typed)
+    code = _go_on(folder, typed)
     if is_sweep(path.parent):
-        summarise(path.parent)
-    return launch.exit_code(folder)
+        launch.update_summary(path.parent)
+    return code
 
 
-def _go_on(folder: RunFolder, typed: Mapping[str, Any]) -> None:
-    """The rest of one run; says so where there is none."""
+def _go_on(folder: RunFolder, typed: Mapping[str, Any]) -> int:
+    """The rest of one run; says so where there is none. Returns the exit code."""
     found = resumed(folder, typed)
     if found is None:
-        print(f"{folder.path}: this run is finished; train it further with epochs=N")
-        return
+        text = f"{folder.path}: this run is finished; train it further with epochs=N"
+        Display().line(text)
+        return 0
     config, notes = found
     preflight(config)
-    launch.run(config, folder, folder.read_status().get("overrides", []), notes)
+    overrides = [o for o in folder.read_overrides() if o.partition("=")[0] not in typed]
+    overrides += [f"{key}={plain(value)}" for key, value in typed.items()]
+    launch.run(config, folder, overrides, notes)
+    return launch.exit_code(folder)
 
 
 def _resume_sweep(path: Path) -> int:
     """The rest of every job that has started, and every job that has not."""
     command = resumed_sweep(path)
     launch.preflight_all(command)
+    refused = 0
     try:
-        for number, job in enumerate(command.jobs):
-            folder = RunFolder(path / str(number))
-            print(f"\njob {number}: {' '.join(job.overrides)}\n")
-            try:
-                if folder.config.exists() and job.config.task == "train":
-                    _go_on(folder, {})
-                elif folder.read_status().get("status") != "done":
-                    folder.path.mkdir(exist_ok=True)
-                    launch.run(job.config, folder, job.overrides, job.notes)
-            except UserError as error:  # costs this job alone
-                print_problems(error)
-            finally:
-                summarise(path)
+        with RunFolder(path).locked():
+            for number, job in enumerate(command.jobs):
+                folder = RunFolder(path / str(number))
+                launch.announce(number, job.overrides)
+                try:
+                    if folder.config.exists() and job.config.task == "train":
+                        _go_on(folder, {})
+                    elif folder.read_status().get("status") != "done":
+                        folder.path.mkdir(exist_ok=True)
+                        launch.run(job.config, folder, job.overrides, job.notes)
+                except UserError as error:  # costs this job alone
+                    print_problems(error)
+                    refused = 1
+                except OSError as error:
+                    complain(f"{folder.path}: {error.strerror}")
+                    refused = 1
+                finally:
+                    launch.update_summary(path)
     except KeyboardInterrupt:
-        launch.print_how_to_go_on(path)
+        launch.say_how_to_go_on(path)
         raise
-    return launch.sweep_result(command)
+    return max(launch.sweep_result(command), refused)
 
 
 def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[str]] | None:
@@ -103,8 +129,7 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
         problems += error.problems
     if problems:
         raise UserError(*problems)
-    rows = read_csv(folder.epochs)
-    done = int(rows[-1]["epoch"]) if rows else 0
+    done = folder.completed_epochs()
     if config.epochs < done:
         raise UserError(f"epochs={config.epochs}: the run has already completed {done}")
     if folder.read_status().get("status") == "done" and config.epochs == done:
@@ -118,6 +143,12 @@ def _check_same_run(folder: RunFolder, tree: Tree) -> None:
     if not folder.last.exists():
         return
     began: Tree = checkpoints.load(folder.last)["config"]
+    try:
+        checked(began)
+    except UserError as error:
+        raise UserError(
+            f"checkpoint={folder.last}: its configuration is not valid ({error.problems[0]})"
+        ) from error
     for key in RESUME_KEYS:
         put(began, key, get(tree, key))
     for key, value in began.items():
@@ -131,20 +162,15 @@ def _check_same_run(folder: RunFolder, tree: Tree) -> None:
 
 
 def is_sweep(folder: Path) -> bool:
-    return _sweep_file(folder).exists()
+    return _sweep_file(folder).is_file()
 
 
 def record_sweep(
     folder: Path, overrides: list[str], config_name: str | None, config_dir: str | None
 ) -> None:
     """Write down what ``resumed_sweep`` needs."""
-    command = {
-        "overrides": overrides,
-        "config_name": config_name,
-        "config_dir": config_dir,
-        "working_directory": str(Path.cwd()),
-    }
-    write_text(_sweep_file(folder), json.dumps(command, indent=2) + "\n")
+    sweep = _Sweep(overrides, config_name, config_dir, str(Path.cwd()))
+    write_text(_sweep_file(folder), json.dumps(asdict(sweep), indent=2) + "\n")
 
 
 def resumed_sweep(folder: Path) -> Command:
@@ -154,16 +180,15 @@ def resumed_sweep(folder: Path) -> Command:
     wrong since.
     """
     try:
-        typed = json.loads(_sweep_file(folder).read_text(encoding="utf-8"))
-        overrides, directory = typed["overrides"], typed["working_directory"]
-        config_name, config_dir = typed["config_name"], typed["config_dir"]
-    except (ValueError, KeyError, TypeError) as error:
+        text = _sweep_file(folder).read_text(encoding="utf-8")
+        sweep = TypeAdapter(_Sweep).validate_json(text, strict=True)
+    except ValueError as error:
         raise UserError(f"{_sweep_file(folder)}: damaged") from error
     here = Path.cwd() / folder
-    if not Path(directory).is_dir():  # another machine; else what was typed is relative to it
-        directory = "."
-    with contextlib.chdir(directory), Composer(config_name, config_dir) as composer:
-        command = composer.command(overrides, multirun=True)
+    # What was typed is relative to where it was typed, unless this is another machine.
+    directory = sweep.working_directory if Path(sweep.working_directory).is_dir() else "."
+    with contextlib.chdir(directory), Composer(sweep.config_name, sweep.config_dir) as composer:
+        command = composer.command(sweep.overrides, multirun=True)
     return replace(command, folder=launch.short(here))
 
 

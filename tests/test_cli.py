@@ -219,6 +219,11 @@ def test_a_mistake_ends_with_2_and_writes_nothing(node_train: NodeTrain, tmp_pat
         (["hydra.sweep.dir=x"], "hydra.sweep.dir: not used without -m"),
         (["-m", "resume=a,b"], "resume"),
         (["resume=full", "-m"], "resume=full: takes no flags"),
+        (["resume="], "resume=: must be a path"),
+        (["task=eval", "checkpoint="], "checkpoint=: must be a path"),
+        (["hydra.run.dir="], "hydra.run.dir=: must be a folder"),
+        (["hydra.launcher.x=1"], "hydra.launcher.x: not used without -m"),
+        (["epochs=1\nseed=2"], r"epochs=1\nseed=2: not of the form key=value"),
     ],
 )
 def test_mistakes_at_the_door(
@@ -405,6 +410,14 @@ def test_a_resumed_job_is_brought_up_to_date_in_its_sweep(
     after = rows(tmp_path / "s" / "summary.csv")
     assert before[0] == after[0]
     assert before[1]["train_accuracy"] != after[1]["train_accuracy"]
+    assert (before[1]["epochs"], after[1]["epochs"]) == ("1", "3")
+
+
+def test_a_sweep_is_not_run_twice_at_a_time(node_train: NodeTrain, tmp_path: Path) -> None:
+    assert node_train("-m", *QUICK, "seed=0,1", "hydra.sweep.dir=s").code == 0
+    with RunFolder(tmp_path / "s").locked():
+        result = in_new_process("resume=s", cwd=tmp_path)
+    assert (result.code, result.err) == (2, "error: s: another process is running in this folder\n")
 
 
 def test_an_interrupted_sweep_goes_on_where_it_was(
@@ -448,12 +461,13 @@ def test_a_damaged_job_costs_its_own_row_when_a_sweep_goes_on(
         status = tmp_path / f"s/{n}/status.json"
         status.write_text(status.read_text().replace("done", "interrupted"))
     (tmp_path / "s/0/config.yaml").write_text("a: [")
+    (tmp_path / "s/1/result.json").write_text('{"metrics": {"test_accuracy": "x"}}')
     resumed = node_train("resume=s")
     assert resumed.code == 1
     assert resumed.err.startswith("error: s/0/config.yaml: not readable")
     assert resumed.err.count("\n") == 1
     statuses = [row["status"] for row in rows(tmp_path / "s/summary.csv")]
-    assert statuses == ["interrupted", "done", "done"]
+    assert statuses == ["interrupted", "damaged", "done"]
 
 
 def test_folders_are_recorded_so_that_they_hold_anywhere(
@@ -480,6 +494,22 @@ def test_a_full_disk_is_one_line(
     assert RunFolder(tmp_path / "run").read_status()["status"] == "failed"
 
 
+def test_a_resume_that_cannot_write_does_not_pass_for_the_run_before(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_new_process(*QUICK, "hydra.run.dir=run", cwd=tmp_path)
+    before = RunFolder(tmp_path / "run").status.read_text()
+
+    def full(path: Path, _: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("node_cli.run.records.write_text", full)
+    result = node_train("resume=run", "epochs=2")
+    assert result.code == 1
+    assert "No space left on device" in result.err
+    assert RunFolder(tmp_path / "run").status.read_text() == before
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_before_training_is_an_interruption_too(
     node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
@@ -502,22 +532,29 @@ def test_a_run_is_done_once_its_plots_are(
     def die(_: object) -> None:
         raise Killed
 
+    def stop(_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    folder = RunFolder(tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr("node_cli.launch.plot_run", die)
         with pytest.raises(Killed):
             node_train(*QUICK, "hydra.run.dir=run")
-    folder = RunFolder(tmp_path / "run")
-    assert folder.read_status()["status"] == "running"
+        assert folder.read_status()["status"] == "running"
+        patch.setattr("node_cli.launch.plot_run", stop)
+        assert node_train("resume=run").code == 130
+    assert folder.read_status()["status"] == "interrupted"
     assert node_train("resume=run").code == 0
     assert folder.read_status()["status"] == "done"
     assert (folder.plots / "loss.png").exists()
 
 
 def test_a_reader_that_leaves_does_not_end_the_run(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m node_cli data.limit=150 epochs=3 hydra.run.dir=run | head -n 1"
+    arguments = "-m data.limit=150 epochs=2 seed=0,1 hydra.sweep.dir=s"
+    command = f"{sys.executable} -m node_cli {arguments} | head -n 1"
     done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, check=False)
     assert done.stderr == b""
-    assert RunFolder(tmp_path / "run").read_status()["status"] == "done"
+    assert [row["status"] for row in rows(tmp_path / "s/summary.csv")] == ["done", "done"]
 
 
 def test_python_m_is_the_same_door(tmp_path: Path) -> None:

@@ -13,12 +13,10 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
 )
 
-from node_cli.errors import UserError
 from node_cli.ode.solver import METHODS, SCIPY_METHODS, Solver
 
 Precision = Literal["float32", "tf32", "float64", "bf16"]
@@ -41,17 +39,24 @@ def _device(value: str) -> str:
 
 
 def absolute(path: str) -> str:
-    """A path that holds in any working directory. Raises ``UserError`` for an unknown home."""
+    """A path that holds in any working directory. Raises ValueError where it is none."""
+    if not path:
+        raise ValueError("must be a path")
     try:
         return str(Path(path).expanduser().resolve())
-    except RuntimeError as error:
-        raise UserError(f"{path}: no such home directory") from error
+    except RuntimeError as error:  # an unknown home
+        raise ValueError(str(error)) from error
 
 
 Location = Annotated[str, AfterValidator(absolute)]
 
 # A fixed grid of more steps does not fit into memory.
 MOST_STEPS = 10**6
+
+
+# Learning rates and decays below it never overflow in float32, however they are multiplied.
+LARGEST_RATE = 1e9
+Rate = Annotated[float, Field(gt=0, le=LARGEST_RATE)]
 
 
 class Section(BaseModel):
@@ -64,7 +69,7 @@ class ModelConfig(Section):
     field: str | None
     head: str
     core: Core
-    blocks: PositiveInt | None = None
+    blocks: Annotated[int, Field(ge=1, le=10_000)] | None = None
     init: Literal["torch", "glorot"]
 
 
@@ -103,8 +108,8 @@ class SensitivityConfig(Section):
 
 class OptimizerConfig(Section):
     name: Literal["adam", "adamw", "sgd"]
-    lr: PositiveFloat
-    weight_decay: NonNegativeFloat
+    lr: Rate
+    weight_decay: Annotated[float, Field(ge=0, le=LARGEST_RATE)]
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     grad_clip: PositiveFloat | None = None
 
@@ -112,7 +117,7 @@ class OptimizerConfig(Section):
 class ScheduleConfig(Section):
     name: Literal["constant", "step", "cosine"]
     milestones: list[PositiveInt] | None = None
-    gamma: PositiveFloat | None = None
+    gamma: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class TrainConfig(Section):

@@ -1,7 +1,6 @@
 """A classifier is a stem, a core and a head, named by the configuration."""
 
 from collections.abc import Mapping
-from typing import TypeVar
 
 from torch import Tensor, nn
 
@@ -19,8 +18,6 @@ from node_cli.ode.sensitivity.interface import Sensitivity
 from node_cli.ode.work import Work
 
 T0, T1 = 0.0, 1.0
-
-Part = TypeVar("Part")
 
 
 class Classifier(nn.Module):
@@ -46,10 +43,11 @@ def build(config: Config, image: Shape, classes: int) -> Classifier:
 
     ``image``: [C, H, W]. Raises ``UserError`` for an unknown part, or parts that do not fit.
     """
-    stem = _part("model.stem", config.model.stem, STEMS)(image)
+    _check_names(config.model)
+    stem = STEMS[config.model.stem](image)
     state = output_shape(stem, image)
     core = _core(config, state)
-    head = _part("model.head", config.model.head, HEADS)(state, classes)
+    head = HEADS[config.model.head](state, classes)
     classifier = Classifier(stem, core, head)
     if config.model.init == "glorot":
         classifier.apply(_glorot)
@@ -61,7 +59,7 @@ def _core(config: Config, state: Shape) -> nn.Module:
     if model.core == "none":
         return nn.Identity()
     assert model.field is not None, "refused when the configuration is checked"
-    field = _part("model.field", model.field, FIELDS)
+    field = FIELDS[model.field]
     match model.core:
         case "residual":
             assert model.blocks is not None, "refused when the configuration is checked"
@@ -78,10 +76,19 @@ def _sensitivity(config: Config) -> Sensitivity:
     return Backsolve(config.sensitivity.norm or "full", config.backward_solver())
 
 
-def _part(key: str, name: str, registry: Mapping[str, Part]) -> Part:
-    if name not in registry:
-        raise UserError(choose(key, name, registry))
-    return registry[name]
+def _check_names(model: ModelConfig) -> None:
+    named: list[tuple[str, str | None, Mapping[str, object]]] = [
+        ("model.stem", model.stem, STEMS),
+        ("model.field", model.field, FIELDS),
+        ("model.head", model.head, HEADS),
+    ]
+    problems = [
+        choose(key, name, registry)
+        for key, name, registry in named
+        if name is not None and name not in registry
+    ]
+    if problems:
+        raise UserError(*problems)
 
 
 def _glorot(module: nn.Module) -> None:

@@ -3,7 +3,8 @@
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -41,7 +42,8 @@ def summarise(sweep: Path) -> list[Row]:
     write_text(sweep / "summary.csv", _csv(rows))
     write_text(sweep / "summary.md", f"# Sweep {sweep.name}\n\n{as_text(rows)}")
     labels = [_label(row, _varied(rows, typed)) for row in rows]
-    plot_sweep(sweep, dict(zip(labels, folders, strict=True)))
+    sound = [row["status"] != "damaged" for row in rows]
+    plot_sweep(sweep, dict(compress(zip(labels, folders, strict=True), sound)))
     return rows
 
 
@@ -64,7 +66,7 @@ def as_text(rows: Sequence[Row]) -> str:
             for row in rows
         ],
     )
-    if "seed" not in keys:
+    if "seed" not in keys or not any(row["status"] == "done" for row in rows):
         return text
     others = [key for key in keys if key != "seed"]
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
@@ -82,15 +84,28 @@ def as_text(rows: Sequence[Row]) -> str:
 
 def _row(folder: RunFolder) -> tuple[dict[str, str], Row]:
     """What was typed for a job, and what was measured."""
-    status, result = folder.read_status(), folder.read_result()
-    overrides = dict(o.partition("=")[::2] for o in status.get("overrides", []))
+    overrides = dict(o.partition("=")[::2] for o in folder.read_overrides())
+    measured: Row = dict.fromkeys((*METRICS, "seconds"))
+    try:
+        measured |= _measured(folder)
+        status = folder.read_status().get("status", "unknown")
+    except (TypeError, ValueError):  # costs this row alone
+        status = "damaged"
+    return overrides, {**measured, "status": status}
+
+
+def _measured(folder: RunFolder) -> dict[str, float]:
+    """Numbers of the result, or, before there is one, of the last epoch."""
+    result = folder.read_result()
     epochs = read_csv(folder.epochs)
-    metrics: Mapping[str, Any] = result.get("metrics") or {
-        name: float(cell) for name, cell in (epochs[-1] if epochs else {}).items() if cell
-    }
-    seconds = result.get("seconds")
-    measured: Row = {name: metrics.get(name) for name in METRICS}
-    return overrides, {**measured, "seconds": seconds, "status": status.get("status", "unknown")}
+    if epochs and not {"epoch", *METRICS} <= set(epochs[0]):
+        raise ValueError(f"{folder.epochs}: columns are missing")
+    recorded = [{name: float(cell) for name, cell in row.items() if cell} for row in epochs]
+    metrics = result.get("metrics", recorded[-1] if recorded else {})
+    if not isinstance(metrics, dict):
+        raise ValueError(f"{folder.result}: no metrics")
+    found = {name: metrics.get(name) for name in METRICS} | {"seconds": result.get("seconds")}
+    return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def _varied(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:

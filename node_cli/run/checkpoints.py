@@ -1,6 +1,8 @@
 """Checkpoints: everything that a run needs to go on as if it had never stopped."""
 
 import io
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,13 @@ def load(path: Path) -> dict[str, Any]:
     Raises ``UserError`` where the file is missing, damaged or not one of ours.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(path) as archive:
+            if (part := archive.testzip()) is not None:  # torch does not look at the checksums
+                raise ValueError(f"wrong checksum of {part}")
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"checkpoint={path}: no such file") from None
-    except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
+    except Exception as error:  # whatever the damaged bytes lead to
         raise UserError(f"checkpoint={path}: damaged, or not a checkpoint") from error
     if not _is_ours(checkpoint):
         raise UserError(f"checkpoint={path}: not a checkpoint of node-train")
@@ -46,7 +51,7 @@ def _is_ours(checkpoint: object) -> bool:
         return False
     try:
         Progress.from_state_dict(checkpoint["progress"])
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         return False
     return True
 

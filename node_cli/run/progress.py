@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pydantic import NonNegativeInt, TypeAdapter
+
 from node_cli.ode.work import Work
 
 
@@ -13,8 +15,8 @@ class EpochSums:
     ``rejected``: forward and backward; None where the solver does not report its steps.
     """
 
-    batches: int = 0
-    images: int = 0
+    batches: NonNegativeInt = 0
+    images: NonNegativeInt = 0
     seconds: float = 0.0
     eval_seconds: float = 0.0
     loss: float = 0.0
@@ -49,8 +51,8 @@ class Progress:
     the epoch in progress are done. ``best_score``: best holdout accuracy at the end of an epoch.
     """
 
-    step: int = 0
-    epoch: int = 0
+    step: NonNegativeInt = 0
+    epoch: NonNegativeInt = 0
     best_score: float | None = None
     best_epoch: int | None = None
     sums: EpochSums = field(default_factory=EpochSums)
@@ -65,4 +67,5 @@ class Progress:
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> "Progress":
-        return cls(**{**state, "sums": EpochSums(**state["sums"])})
+        """Raises ValueError where a value is not of the type that belongs there."""
+        return TypeAdapter(cls).validate_python(state)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,17 +91,19 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         text = path.read_text(encoding="utf-8")
         header, *lines = csv.reader(text[: text.rfind("\n") + 1].splitlines())
         return [dict(zip(header, line, strict=True)) for line in lines]
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: damaged ({one_line(error)})") from error
 
 
-def rows_up_to(path: Path, step: int) -> list[dict[str, str]]:
+def rows_up_to(path: Path, columns: Sequence[str], step: int) -> list[dict[str, str]]:
     """The rows of a record up to a step. Raises ``UserError`` where it is damaged."""
+    rows = read_csv(path)
     try:
-        return [row for row in read_csv(path) if int(row["step"]) <= step]
-    except (KeyError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
+        for row in rows:
+            if tuple(row) != tuple(columns):
+                raise ValueError(f"columns {', '.join(row)}")
+        return [row for row in rows if int(row["step"]) <= step]
+    except ValueError as error:
         raise UserError(f"{path}: damaged ({one_line(error)})") from error
 
 
@@ -113,7 +116,7 @@ class CsvLog:
     def __init__(self, path: Path, columns: Sequence[str], keep_to_step: int) -> None:
         """Open for appending; rows after step ``keep_to_step``, or torn, are cut first."""
         self.columns = columns
-        rows = rows_up_to(path, keep_to_step)
+        rows = rows_up_to(path, columns, keep_to_step)
         with (
             replacing(path) as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
@@ -187,24 +190,42 @@ class RunFolder:
     def read_status(self) -> dict[str, Any]:
         return _read_json(self.status)
 
+    def read_overrides(self) -> list[str]:
+        """What was typed for the run, as far as status.json tells."""
+        overrides = self.read_status().get("overrides")
+        return [str(o) for o in overrides] if isinstance(overrides, list) else []
+
     def write_result(self, result: Mapping[str, Any]) -> None:
         write_text(self.result, json.dumps(result, indent=2, allow_nan=False) + "\n")
 
     def read_result(self) -> dict[str, Any]:
         return _read_json(self.result)
 
+    def completed_epochs(self) -> int:
+        """As recorded. Raises ``UserError`` where the record is damaged."""
+        return len(rows_up_to(self.epochs, EPOCH_COLUMNS, sys.maxsize))
+
     def check_records(self, *, steps: int, epochs: int) -> None:
-        """Raise ``UserError`` where the records lack rows that a checkpoint counts."""
-        for path, counted in ((self.steps, steps), (self.epochs, epochs)):
-            rows = len(rows_up_to(path, steps))
+        """Raise ``UserError`` where the records lack rows that a checkpoint counts, or where there
+        are records, but no longer the checkpoint that they were made with."""
+        for path, columns, counted in (
+            (self.steps, STEP_COLUMNS, steps),
+            (self.epochs, EPOCH_COLUMNS, epochs),
+        ):
+            rows = len(rows_up_to(path, columns, steps))
             if rows != counted:
                 raise UserError(f"{path}: holds {rows} of the {counted} rows before the checkpoint")
-        rows_up_to(self.evaluations, steps)
+        if not rows_up_to(self.evaluations, EVALUATION_COLUMNS, steps) and epochs:
+            raise UserError(f"{self.evaluations}: holds none of the rows before the checkpoint")
+        # A checkpoint follows the row of its epoch: without any, one row at the most can stand.
+        if steps == 0 and (recorded := self.completed_epochs()) > 1:
+            raise UserError(f"{self.last}: missing, though {self.epochs} holds {recorded} epochs")
 
     def remove_temporaries(self) -> None:
         """What a killed process was about to rename."""
         for path in self.path.rglob(".*.tmp"):
-            path.unlink()
+            if path.is_file():
+                path.unlink()
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ import node_cli
 from node_cli.config.schema import Config
 from node_cli.data.batches import Preprocess
 from node_cli.data.sources import check, find, load
+from node_cli.errors import check_all
 from node_cli.models.classifier import build
 from node_cli.models.describe import describe, parameter_count
 from node_cli.run import checkpoints, device
@@ -23,15 +24,20 @@ def preflight(config: Config) -> None:
     """Raise ``UserError`` for all that can be known without reading data: whether the device is
     there, the parts of the model fit, the data files exist, every split has images. Takes a moment,
     so that no job of a sweep starts in vain."""
-    device.choose(config)
-    source = find(config.data.name)
-    model = build(config, source.shape, source.classes)
-    images = check(config.data)
-    if config.task == "train":
-        batches_per_epoch(config, images)
-    else:
-        assert config.checkpoint is not None
-        checkpoints.load_for_evaluation(config.checkpoint, model)
+
+    def parts() -> None:
+        source = find(config.data.name)
+        model = build(config, source.shape, source.classes)
+        if config.task == "eval":
+            assert config.checkpoint is not None
+            checkpoints.load_for_evaluation(config.checkpoint, model)
+
+    def images() -> None:
+        left = check(config.data)
+        if config.task == "train":
+            batches_per_epoch(config, left)
+
+    check_all(lambda: device.choose(config), parts, images)
 
 
 class Setup:

@@ -43,10 +43,10 @@ class Training:
             checkpoint = checkpoints.load(folder.last)
             try:
                 self.trainer.load_state_dict(checkpoint)
-            except (RuntimeError, KeyError, TypeError, ValueError) as error:
+            except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
                 raise UserError(f"{folder.last}: does not fit ({one_line(error)})") from error
-            progress = self.trainer.progress
-            folder.check_records(steps=progress.step, epochs=progress.epoch)
+        progress = self.trainer.progress
+        folder.check_records(steps=progress.step, epochs=progress.epoch)
 
     def run(self, display: Display) -> float | None:
         config, folder, trainer = self.config, self.folder, self.trainer

@@ -238,7 +238,14 @@ class Trainer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress.from_state_dict(state["progress"])
+        self.progress = progress = Progress.from_state_dict(state["progress"])
+        batches, size = progress.sums.batches, self.config.batch_size
+        if (
+            progress.step != progress.epoch * self.batches_per_epoch + batches
+            or progress.sums.images != batches * size
+            or batches >= self.batches_per_epoch
+        ):
+            raise ValueError(f"step {progress.step} of epoch {progress.current_epoch}")
         torch.set_rng_state(state["rng"]["cpu"])
         if self._on_cuda() and state["rng"]["cuda"]:
             torch.cuda.set_rng_state_all(state["rng"]["cuda"][: torch.cuda.device_count()])

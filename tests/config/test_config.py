@@ -243,6 +243,23 @@ def test_configuration_files_of_the_users_own(tmp_path: Path) -> None:
             composer.command(["model=widee"], multirun=False)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("defaults: 5", "defaults: {a: b}", "defaults: [null]", "defaults: [x]", "a: &a [*a]"),
+        *("a: [1", "# @package _global_\nhydra: null", "# @package _global_\nresume: x"),
+        "# @package _global_\nhydra: {job: {chdir: true}}",
+    ],
+)
+def test_a_file_that_cannot_be_composed_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "x.yaml").write_text(text)
+    with Composer(config_dir=str(tmp_path)) as composer, pytest.raises(UserError) as caught:
+        composer.command(["experiment=x"], multirun=False)
+    (problem,) = caught.value.problems
+    assert "\n" not in problem
+
+
 def test_a_model_file_without_a_core(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "half.yaml").write_text("name: half\n")

@@ -206,6 +206,18 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 4] ^= 1
+    path.write_bytes(content)
+
+
+def change(path: Path, part: str, **values: object) -> None:
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint[part].update(values)
+    torch.save(checkpoint, path)
+
+
 DAMAGE: list[tuple[Callable[[RunFolder], object], str]] = [
     (lambda f: edit(f.config, "seed: 0", "seed: 1"), "seed=1, but the checkpoint was made with"),
     (lambda f: edit(f.config, "  lr: ", "  lr: 1"), "optimizer.lr=1"),
@@ -216,6 +228,17 @@ DAMAGE: list[tuple[Callable[[RunFolder], object], str]] = [
     (lambda f: f.steps.unlink(), "steps.csv: holds 0 of the 6 rows before the checkpoint"),
     (lambda f: cut(f.steps), "of the 6 rows before the checkpoint"),
     (lambda f: edit(f.evaluations, "step,", "stap,"), "evaluations.csv: damaged"),
+    (lambda f: f.evaluations.write_text("x\n"), "evaluations.csv: holds none of the rows"),
+    (lambda f: flip_a_bit(f.last), "damaged, or not a checkpoint"),
+    (lambda f: change(f.last, "progress", step=7), r"last.pt: does not fit \(step 7"),
+    (lambda f: change(f.last, "progress", step="x"), "not a checkpoint of node-train"),
+    (lambda f: change(f.last, "optimizer", state=5), "last.pt: does not fit"),
+    (lambda f: change(f.last, "config", seed=torch.tensor(0)), "configuration is not valid"),
+    (lambda f: change(f.last, "model", **{"head.0.bias": torch.zeros(3)}), "does not fit"),
+    (
+        lambda f: (f.path / ".last.pt.1.tmp").touch() or f.steps.write_text("x"),
+        "steps.csv: damaged",
+    ),
 ]
 
 
@@ -243,16 +266,14 @@ def test_a_refused_resume_leaves_the_folder_as_it_was(
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
-def test_a_checkpoint_of_another_model_is_no_place_to_go_on_from(
+def test_records_without_their_checkpoint_are_not_begun_anew(
     configure: Configure, tmp_path: Path
 ) -> None:
-    """Its configuration says the same, its weights do not."""
-    folder = run(configure("data.limit=100", "epochs=1"), tmp_path / "run")
-    checkpoint = torch.load(folder.last, weights_only=True)
-    checkpoint["model"]["head.0.bias"] = torch.zeros(3)
-    torch.save(checkpoint, folder.last)
-    with pytest.raises(UserError, match="does not fit"):
-        go_on(folder, epochs=2)
+    folder = run(configure("data.limit=100", "epochs=2"), tmp_path / "run")
+    folder.last.unlink()
+    with pytest.raises(UserError, match=r"last.pt: missing, though .*epochs.csv holds 2 epochs"):
+        go_on(folder, epochs=3)
+    assert len(rows(folder.epochs)) == 2
 
 
 def test_no_run_to_resume(tmp_path: Path) -> None:

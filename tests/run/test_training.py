@@ -215,7 +215,7 @@ def test_the_score_is_the_holdout_accuracy_else_the_training_accuracy(
 @pytest.mark.parametrize(
     ("overrides", "status", "exit_code", "reason"),
     [
-        (["model=mlp", "optimizer=sgd", "optimizer.lr=1e38"], "diverged", 1, "lower optimizer.lr"),
+        (["model=mlp", "optimizer=sgd", "optimizer.lr=1e9"], "diverged", 1, "lower optimizer.lr"),
         (["solver.max_steps=1", "solver.tol=1e-6"], "failed", 1, "1 steps were not enough"),
         (["batch_size=301", "data.drop_last=true"], "failed", 2, "batch_size=301"),
     ],
