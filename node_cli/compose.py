@@ -22,7 +22,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from node_cli.config.messages import choose, plain, unknown_key
+from node_cli.config.messages import not_among, plain, unknown_key
 from node_cli.config.schema import Config, keys, section_type
 from node_cli.configure import configure, plain_tree
 from node_cli.errors import UserError, one_line
@@ -35,12 +35,10 @@ CONF = next(
 )
 
 # What a user may set of Hydra's own: folders, and the plugins that launch sweeps.
-HYDRA_KEYS = (
-    *("hydra.run.dir", "hydra.sweep.dir", "hydra.searchpath"),
-    *("hydra.launcher", "hydra.sweeper"),
-)
+PLUGIN_KEYS = ("hydra.launcher", "hydra.sweeper")
+HYDRA_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.searchpath", *PLUGIN_KEYS)
 
-SWEEP_KEYS = ("hydra.sweep.", "hydra.launcher", "hydra.sweeper")
+SWEEP_KEYS = ("hydra.sweep.", *PLUGIN_KEYS)
 
 # Where the code lies that launchers and sweepers may name.
 PLUGINS = ("hydra.", "hydra_plugins.", "optuna.")
@@ -178,7 +176,10 @@ class Composer:
             problem = _problem_with_hydra_key(key, value, multirun)
         elif choices := self._choices(key):
             if value not in choices:
-                problem = choose(key, value, choices)
+                problem = not_among(key, value, choices)
+        elif key == "experiment":
+            where = "--config-dir DIR adds those of DIR/experiment"
+            problem = f"experiment={plain(value)}: there are no such files; {where}"
         elif key not in (*keys(), "resume") and (
             key not in Config.model_fields or section_type(key) is None
         ):
@@ -208,8 +209,9 @@ def _is_ode(tree: dict[str, Any]) -> bool:
 
 def _problem_with_hydra_key(key: str, value: Any, multirun: bool) -> str | None:
     dotted = key.replace("/", ".")
-    if "_target_" in key or not dotted.startswith(HYDRA_KEYS):
-        return choose("Hydra key", key, HYDRA_KEYS)
+    inside = any(dotted.startswith(f"{plugin}.") for plugin in PLUGIN_KEYS)
+    if "_target_" in key or not (inside or dotted in HYDRA_KEYS):
+        return f"{key}={plain(value)}: not to be set; of Hydra's there are {', '.join(HYDRA_KEYS)}"
     if dotted.startswith("hydra.run." if multirun else SWEEP_KEYS):
         return f"{key}: not used {'with' if multirun else 'without'} -m"
     if value in (None, "") or (dotted.endswith(".dir") and not isinstance(value, str)):

@@ -7,8 +7,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from node_cli.config.checks import checked
 from node_cli.config.messages import plain
+from node_cli.config.pairs import SPLIT_KEYS
 from node_cli.config.schema import Config, absolute
-from node_cli.config.tree import Tree
+from node_cli.config.tree import Tree, get, put
 from node_cli.errors import UserError
 
 # An evaluation takes these from the command, all else from the checkpoint.
@@ -56,7 +57,10 @@ def _typed_keys(overrides: Sequence[str]) -> set[str]:
 
 
 def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:
-    """The configuration in the checkpoint, what the user typed laid over it."""
+    """The configuration in the checkpoint, what the user typed laid over it.
+
+    The same data set is split as it was for the training, so that its holdout stays one.
+    """
     from node_cli.run import checkpoints
 
     given = tree["checkpoint"]
@@ -71,6 +75,9 @@ def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:
         raise UserError(
             f"checkpoint={path}: its configuration is not valid ({error.problems[0]})"
         ) from error
+    if get(tree, "data.name") == get(merged, "data.name"):
+        for key in set(SPLIT_KEYS) - typed:
+            put(tree, key, get(merged, key))
     for key in (*EVALUATION_KEYS, *sorted(typed)):
         section, _, name = key.rpartition(".")
         if section and merged[section] is not None:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from node_cli.compose import Command
-from node_cli.config.messages import typed
+from node_cli.config.messages import shell_override
 from node_cli.config.schema import Config
 from node_cli.errors import check_all, complain
 from node_cli.report.plots import plot_run
@@ -57,7 +57,7 @@ def sweep_result(command: Command) -> int:
 
 
 def say_how_to_go_on(sweep: Path) -> None:
-    complain(f"go on with the sweep: node-train {typed('resume', sweep)}")
+    complain(f"go on with the sweep: node-train {shell_override('resume', sweep)}")
 
 
 def short(path: Path) -> Path:

@@ -120,6 +120,7 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
         checked(tree)
     except UserError as error:
         raise UserError(*(f"{folder.config}: {p}" for p in error.problems)) from error
+    began = get(tree, "epochs")
     allowed = [key for key in typed if key in RESUME_KEYS]
     for key in allowed:
         put(tree, key, typed[key])
@@ -135,6 +136,11 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
     if folder.read_status().get("status") == "done" and config.epochs == done:
         return None
     _check_same_run(folder, config.model_dump())
+    if config.schedule.name == "cosine" and config.epochs != began:
+        notes.append(
+            f"schedule=cosine: the learning rates of the {done} epochs so far were those of "
+            f"epochs={began}, from here on they are those of epochs={config.epochs}"
+        )
     return config, notes
 
 
@@ -184,6 +190,8 @@ def resumed_sweep(folder: Path) -> Command:
         sweep = TypeAdapter(_Sweep).validate_json(text, strict=True)
     except ValueError as error:
         raise UserError(f"{_sweep_file(folder)}: damaged") from error
+    if any(o.lstrip("+").startswith("hydra/sweeper=") for o in sweep.overrides):
+        raise UserError(f"resume={folder}: a sweeper chose its values; resume its runs one by one")
     here = Path.cwd() / folder
     # What was typed is relative to where it was typed, unless this is another machine.
     directory = sweep.working_directory if Path(sweep.working_directory).is_dir() else "."

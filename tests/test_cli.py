@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -223,6 +224,8 @@ def test_a_mistake_ends_with_2_and_writes_nothing(node_train: NodeTrain, tmp_pat
         (["task=eval", "checkpoint="], "checkpoint=: must be a path"),
         (["hydra.run.dir="], "hydra.run.dir=: must be a folder"),
         (["hydra.launcher.x=1"], "hydra.launcher.x: not used without -m"),
+        (["hydra.run.dirr=x"], "hydra.run.dirr=x: not to be set; of Hydra's there are"),
+        (["experiment=x"], "experiment=x: there are no such files; --config-dir DIR adds"),
         (["epochs=1\nseed=2"], r"epochs=1\nseed=2: not of the form key=value"),
     ],
 )
@@ -328,6 +331,36 @@ def test_evaluate_under_other_solvers(node_train: NodeTrain, tmp_path: Path) -> 
     assert RunFolder(tmp_path / "sweep" / "0").read_config()["solver"]["name"] == "euler"
 
 
+def test_an_evaluation_keeps_the_holdout_of_the_training(
+    node_train: NodeTrain, tmp_path: Path
+) -> None:
+    """Cut anew, it would have images that were trained on."""
+    assert node_train(*QUICK, "data.holdout=0.2", "hydra.run.dir=run").code == 0
+    for typed in ([], ["data=digits"], ["data.normalize=true"]):
+        shutil.rmtree(tmp_path / "e", ignore_errors=True)
+        assert node_train("task=eval", "checkpoint=run", *typed, "hydra.run.dir=e").code == 0
+        result = RunFolder(tmp_path / "e").read_result()
+        assert result["images"] == {"train": 120, "holdout": 30, "test": 359}
+        trained = RunFolder(tmp_path / "run").read_result()["metrics"]
+        assert result["metrics"]["holdout_accuracy"] == trained["holdout_accuracy"]
+    refused = node_train("task=eval", "checkpoint=run", "data.holdout=0.9")
+    assert refused.err == "error: data.holdout=0.9: not used by task=eval\n"
+
+
+def test_results_of_evaluations_have_the_words_of_the_records(
+    node_train: NodeTrain, tmp_path: Path
+) -> None:
+    """Of training images: evaluated after training, where train_accuracy is the running one."""
+    assert node_train(*QUICK, "eval.train=all", "hydra.run.dir=run").code == 0
+    sweep = ["-m", "task=eval", "checkpoint=run", "eval.train=all", "solver.tol=1e-3,1e-4"]
+    assert node_train(*sweep, "hydra.sweep.dir=s").code == 0
+    trained = RunFolder(tmp_path / "run").read_result()["metrics"]
+    row = rows(tmp_path / "s" / "summary.csv")[0]
+    assert float(row["train_eval_accuracy"]) == trained["train_eval_accuracy"]
+    assert (row["train_accuracy"], row["seconds"]) == ("", "")
+    assert float(row["eval_seconds"]) > 0
+
+
 @pytest.mark.parametrize("sensitivity", ["discrete", "backsolve"])
 def test_evaluate_under_every_solver(
     node_train: NodeTrain, tmp_path: Path, sensitivity: str
@@ -411,6 +444,37 @@ def test_a_resumed_job_is_brought_up_to_date_in_its_sweep(
     assert before[0] == after[0]
     assert before[1]["train_accuracy"] != after[1]["train_accuracy"]
     assert (before[1]["epochs"], after[1]["epochs"]) == ("1", "3")
+
+
+def test_the_result_of_fewer_epochs_does_not_outlive_them(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert node_train("-m", *QUICK, "seed=0,1", "hydra.sweep.dir=s").code == 0
+    before = rows(tmp_path / "s" / "summary.csv")[1]
+
+    def stop(_: object, row: dict[str, int]) -> None:
+        if row["epoch"] == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("node_cli.run.display.TrainingDisplay.epoch", stop)
+    assert node_train("resume=s/1", "epochs=9").code == 130
+    assert node_train("resume=s/0").code == 0  # a finished one; the summary is rewritten
+    after = rows(tmp_path / "s" / "summary.csv")[1]
+    assert after["status"] == "interrupted"
+    last = rows(tmp_path / "s" / "1" / "epochs.csv")[-1]
+    assert float(after["train_accuracy"]) == float(last["train_accuracy"])
+    assert after["train_accuracy"] != before["train_accuracy"]
+
+
+def test_what_a_sweeper_chose_is_not_known_to_a_resume(
+    node_train: NodeTrain, tmp_path: Path
+) -> None:
+    sweep = ["-m", *QUICK, "hydra/sweeper=basic", "seed=0,1", "hydra.sweep.dir=s"]
+    assert node_train(*sweep).code == 0
+    refused = node_train("resume=s")
+    assert refused.code == 2
+    assert "resume its runs one by one" in refused.err
+    assert node_train("resume=s/1").code == 0
 
 
 def test_a_sweep_is_not_run_twice_at_a_time(node_train: NodeTrain, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from copy import deepcopy
 from pydantic import ValidationError
 
 from node_cli.config import pairs
-from node_cli.config.messages import choose, plain, unknown_key
+from node_cli.config.messages import not_among, plain, unknown_key
 from node_cli.config.schema import Config, section_type
 from node_cli.config.tree import WRONG, Tree, get, put, show
 from node_cli.errors import UserError
@@ -49,7 +49,7 @@ def checked(
     problems += pairs.unused(tree) + pairs.missing(tree) + pairs.impossible(tree)
     if problems or config is None:
         raise UserError(*dict.fromkeys(problems))
-    return config, notes + pairs.imprecise(config)
+    return config, notes + pairs.imprecise(config) + pairs.without_effect(config)
 
 
 def _silence_alternatives(tree: Tree, typed: set[str]) -> None:
@@ -83,7 +83,7 @@ def _validated(tree: Tree) -> tuple[Config | None, dict[str, str]]:
                     line = f"{key}: missing"
                 case "literal_error":
                     expected = detail["ctx"]["expected"].replace(" or ", ", ")
-                    line = choose(key, given, expected.replace("'", "").split(", "))
+                    line = not_among(key, given, expected.replace("'", "").split(", "))
                 case "value_error":
                     line = f"{key}={value}: {detail['ctx']['error']}"
                 case "model_type" if schema := section_type(key):

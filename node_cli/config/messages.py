@@ -25,7 +25,7 @@ def unknown_key(key: str, value: Any) -> str:
     return f"{key}={plain(value)}: no such key{hint}; there are {', '.join(neighbours)}"
 
 
-def choose(key: str, value: Any, choices: Iterable[str]) -> str:
+def not_among(key: str, value: Any, choices: Iterable[str]) -> str:
     """The line for a value that is not among the choices."""
     choices = list(choices)
     close = get_close_matches(str(value), choices, n=1)
@@ -45,7 +45,7 @@ def plain(value: Any) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def typed(key: str, value: object) -> str:
+def shell_override(key: str, value: object) -> str:
     """``key=value`` as it can be pasted into a shell, whatever characters are in the value."""
     text = str(value)
     harmless = re.fullmatch(r"[\w./:@%+-]+", text)

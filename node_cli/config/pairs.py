@@ -3,16 +3,19 @@
 from collections.abc import Iterator
 from typing import Any
 
-from node_cli.config.messages import choose
+from node_cli.config.messages import not_among
 from node_cli.config.schema import Config, Precision, section_type
 from node_cli.config.tree import WRONG, Tree, get, show
 from node_cli.ode.solver import METHODS, SCIPY_METHODS, STEPS, TOLERANCES, Method
+
+SPLIT_KEYS = ("data.limit", "data.holdout", "data.holdout_from")
 
 NOT_READ = {
     "train": {"checkpoint"},
     "eval": {
         *("seed", "epochs", "batch_size", "optimizer", "schedule", "sensitivity", "train"),
-        *("model.init", "data.augment", "data.drop_last", "eval.every_steps", "eval.initial"),
+        *("model.init", "eval.every_steps", "eval.initial", "data.augment", "data.drop_last"),
+        *SPLIT_KEYS,  # cut anew, a holdout would have images that were trained on
     },
 }
 
@@ -58,7 +61,8 @@ def _unread_options(tree: Tree) -> Iterator[tuple[str, str, set[str]]]:
     elif backward := method_of(name := backward_name(tree)):
         norm = set() if backward.kind == "adaptive" else {"norm"}
         tolerances = TOLERANCES - backward.options
-        yield "sensitivity", f"the backward solver {name}", norm | tolerances
+        choice = f"sensitivity=backsolve with the solver {name}"
+        yield "sensitivity", choice, norm | tolerances
 
 
 def missing(tree: Tree) -> list[str]:
@@ -67,7 +71,9 @@ def missing(tree: Tree) -> list[str]:
     core, task = get(tree, "model.core"), get(tree, "task")
     if core in ("ode", "residual", "plain") and get(tree, "model.field") is None:
         name = get(tree, "model.name")
-        lines.append(f"model.core={core}: model={name} has no field f; choose from none")
+        lines.append(
+            f"model.core={core}: model={name} has no field f; set model.field, or model.core=none"
+        )
     if core == "residual" and get(tree, "model.blocks") is None:
         lines.append(
             "model.blocks: model.core=residual needs a number of blocks, model.blocks=6, say"
@@ -91,7 +97,7 @@ def missing(tree: Tree) -> list[str]:
             if get(tree, f"schedule.{key}") is None
         ]
     if get(tree, "solver.name") == "scipy" and get(tree, "solver.scipy_method") is None:
-        lines.append(choose("solver.scipy_method", None, SCIPY_METHODS))
+        lines.append(not_among("solver.scipy_method", None, SCIPY_METHODS))
     if task == "eval" and get(tree, "checkpoint") is None:
         lines.append("task=eval: needs checkpoint=<run folder or checkpoint file>")
     return lines + _missing_solver_options(tree)
@@ -164,6 +170,18 @@ def imprecise(config: Config) -> list[str]:
         return []
     return [
         f"rtol {smallest:g} is below what precision={config.precision} can give, about {finest:g}"
+    ]
+
+
+def without_effect(config: Config) -> list[str]:
+    """A schedule that ends before it begins."""
+    milestones = config.schedule.milestones or []
+    if config.task == "eval" or not milestones or milestones[0] < config.epochs:
+        return []
+    text = ",".join(map(str, milestones))
+    return [
+        f"schedule.milestones=[{text}]: none is below epochs={config.epochs}, "
+        "the learning rate stays as it is"
     ]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from node_cli.config.messages import choose
+from node_cli.config.messages import not_among
 from node_cli.config.schema import Config, ModelConfig
 from node_cli.errors import UserError
 from node_cli.models.blocks import ODEBlock, PlainField, ResidualStack
@@ -83,7 +83,7 @@ def _check_names(model: ModelConfig) -> None:
         ("model.head", model.head, HEADS),
     ]
     problems = [
-        choose(key, name, registry)
+        not_among(key, name, registry)
         for key, name, registry in named
         if name is not None and name not in registry
     ]

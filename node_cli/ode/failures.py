@@ -55,7 +55,8 @@ class SolveFailed(RuntimeError):
         return SolveFailed(
             self.reason,
             solver=self.solver,
-            advice="Take sensitivity=discrete, or another sensitivity.solver or tolerance.",
+            advice="Take another sensitivity.solver or other tolerances, or, but for scipy, "
+            "sensitivity=discrete.",
             t=self.t,
             dt=self.dt,
             y_norm=self.y_norm,

@@ -35,7 +35,7 @@ Norm = Callable[[Tensor], Tensor]
 # never costs a whole extra step.
 GRID_SLACK = 1e-6
 
-STABILISE = "Lower the learning rate, clip the gradient, or take smaller steps."
+STABILISE = "In training, lower the learning rate or clip the gradient."
 
 
 def rms_norm(y: Tensor) -> Tensor:
@@ -97,9 +97,28 @@ def _solve(field: Field, y0: Tensor, t: Tensor, solver: Solver, norm: Norm, step
         field, y0, t, solver.rtol or 0.0, solver.atol or 0.0, solver.name, options, None, _CLASSES
     )
     instance = _CLASSES[solver.name](func=func, y0=y0, rtol=rtol, atol=atol, **options)
-    solution: Tensor = instance.integrate(times)
+    solution = _integrated(instance, times, t, solver)
     if solver.method.kind != "adaptive":  # which looks at every step
         _check_finite(solution, t, solver, steps)
+    return solution
+
+
+def _integrated(instance: Any, times: Tensor, t: Tensor, solver: Solver) -> Tensor:
+    solution: Tensor
+    if solver.method.kind != "implicit_adams":
+        solution = instance.integrate(times)
+        return solution
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Functional iteration did not converge")
+            solution = instance.integrate(times)
+    except UserWarning as error:  # torchdiffeq would carry on with what it has
+        raise SolveFailed(
+            "the corrector did not converge within a step",
+            solver=solver,
+            advice=f"Take smaller steps, or loosen the tolerances. {STABILISE}",
+            t=float(t[0]),
+        ) from error
     return solution
 
 
@@ -109,7 +128,7 @@ def _check_finite(solution: Tensor, t: Tensor, solver: Solver, steps: Steps) -> 
         raise SolveFailed(
             "the state is not finite",
             solver=solver,
-            advice=STABILISE,
+            advice=f"Take smaller steps. {STABILISE}",
             t=float(t[int(finite.long().argmin())]),
             accepted=steps.accepted,
             rejected=steps.rejected,
@@ -195,7 +214,7 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
             advice = STABILISE
         elif not state.dt.isfinite():
             reason = "f, or the estimate of the error, is not finite within a step"
-            advice = "Loosen the tolerances, lower the learning rate, or clip the gradient."
+            advice = f"Loosen the tolerances. {STABILISE}"
         else:
             reason = "the step size underflows"
             advice = "Loosen the tolerances, or compute in a higher precision."

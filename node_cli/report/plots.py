@@ -48,21 +48,21 @@ def plot_run(folder: RunFolder) -> None:
         _save(folder.plots / "nfe.png", title, nfe)
 
 
-def plot_sweep(folder: Path, jobs: Mapping[str, RunFolder]) -> None:
-    """accuracy.png and nfe.png, each job's over its epochs. ``jobs``: label to run folder; of more
+def plot_sweep(folder: Path, jobs: Sequence[tuple[str, RunFolder]]) -> None:
+    """accuracy.png and nfe.png, each job's over its epochs. ``jobs``: label and run folder; of more
     than 20, the first 20."""
-    epochs = {label: read_csv(job.epochs) for label, job in list(jobs.items())[:MOST_JOBS]}
+    epochs = [(label, read_csv(job.epochs)) for label, job in jobs[:MOST_JOBS]]
     for name, column, words in (
         ("accuracy", "test_accuracy", "test accuracy"),
         ("nfe", "nfe_forward_mean", "evaluations of f per batch, forward"),
     ):
 
         def curves(axes: Axes, column: str = column, words: str = words) -> None:
-            for i, (label, rows) in enumerate(epochs.items()):
+            for i, (label, rows) in enumerate(epochs):
                 _curve(axes, rows, "epoch", column, label, f"C{i % 10}")
             axes.set(xlabel="epoch", ylabel=words)
 
-        if any(row[column] for rows in epochs.values() for row in rows):
+        if any(row[column] for _, rows in epochs for row in rows):
             _save(folder / "plots" / f"{name}.png", f"sweep {folder.name}", curves)
 
 

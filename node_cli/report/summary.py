@@ -4,7 +4,6 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import compress
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -14,12 +13,15 @@ from node_cli.run.records import RunFolder, read_csv, write_text
 
 METRICS = (
     "train_accuracy",
+    "train_eval_accuracy",
     "holdout_accuracy",
     "test_accuracy",
     "nfe_forward_mean",
     "nfe_backward_mean",
     "nfe_eval_mean",
 )
+
+SECONDS = ("seconds", "eval_seconds")
 
 Row = dict[str, Any]
 
@@ -28,7 +30,8 @@ def summarise(sweep: Path) -> list[Row]:
     """Write summary.csv, summary.md and plots into a sweep's folder; return the rows.
 
     A row holds ``job``, one column per key that was typed, the metrics (None where the job has
-    none), ``seconds`` and ``status``. Jobs that have not started have no row.
+    none), ``seconds`` of training, ``eval_seconds`` and ``status``. Jobs that have not started have
+    no row.
     """
     paths = (file.parent.relative_to(sweep) for file in sweep.rglob("status.json"))
     names = sorted(map(str, paths), key=lambda name: (len(name), name))  # 2 before 10
@@ -41,9 +44,13 @@ def summarise(sweep: Path) -> list[Row]:
     ]
     write_text(sweep / "summary.csv", _csv(rows))
     write_text(sweep / "summary.md", f"# Sweep {sweep.name}\n\n{as_text(rows)}")
-    labels = [_label(row, _varied(rows, typed)) for row in rows]
-    sound = [row["status"] != "damaged" for row in rows]
-    plot_sweep(sweep, dict(compress(zip(labels, folders, strict=True), sound)))
+    varied = _varied(rows, typed)
+    jobs_to_plot = [
+        (_label(row, varied), folder)
+        for row, folder in zip(rows, folders, strict=True)
+        if row["status"] != "damaged"
+    ]
+    plot_sweep(sweep, jobs_to_plot)
     return rows
 
 
@@ -51,9 +58,11 @@ def as_text(rows: Sequence[Row]) -> str:
     """The table of jobs; where seeds were swept, also one of mean and standard deviation."""
     if not rows:
         return "No job has started.\n"
-    typed = [key for key in rows[0] if key not in ("job", *METRICS, "seconds", "status")]
-    keys = _varied(rows, typed) or typed
-    metrics = [name for name in (*METRICS, "seconds") if any(row[name] is not None for row in rows)]
+    numbers = (*METRICS, *SECONDS)
+    typed = [key for key in rows[0] if key not in ("job", *numbers, "status")]
+    varied = _varied(rows, typed)
+    keys = varied or typed
+    metrics = [name for name in numbers if any(row[name] is not None for row in rows)]
     text = _table(
         ["job", *keys, *metrics, "status"],
         [
@@ -66,7 +75,7 @@ def as_text(rows: Sequence[Row]) -> str:
             for row in rows
         ],
     )
-    if "seed" not in keys or not any(row["status"] == "done" for row in rows):
+    if "seed" not in varied or not any(row["status"] == "done" for row in rows):
         return text
     others = [key for key in keys if key != "seed"]
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
@@ -85,7 +94,7 @@ def as_text(rows: Sequence[Row]) -> str:
 def _row(folder: RunFolder) -> tuple[dict[str, str], Row]:
     """What was typed for a job, and what was measured."""
     overrides = dict(o.partition("=")[::2] for o in folder.read_overrides())
-    measured: Row = dict.fromkeys((*METRICS, "seconds"))
+    measured: Row = dict.fromkeys((*METRICS, *SECONDS))
     try:
         measured |= _measured(folder)
         status = folder.read_status().get("status", "unknown")
@@ -104,7 +113,8 @@ def _measured(folder: RunFolder) -> dict[str, float]:
     metrics = result.get("metrics", recorded[-1] if recorded else {})
     if not isinstance(metrics, dict):
         raise ValueError(f"{folder.result}: no metrics")
-    found = {name: metrics.get(name) for name in METRICS} | {"seconds": result.get("seconds")}
+    found = {name: metrics.get(name) for name in METRICS}
+    found |= {name: result.get(name) for name in SECONDS}
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
@@ -119,7 +129,7 @@ def _label(row: Row, keys: Sequence[str]) -> str:
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.1f}"
+    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4g}"
 
 
 def _spread(name: str, values: Sequence[float | None]) -> str:
@@ -144,7 +154,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def _csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
-    columns = list(rows[0]) if rows else ["job", *METRICS, "seconds", "status"]
+    columns = list(rows[0]) if rows else ["job", *METRICS, *SECONDS, "status"]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

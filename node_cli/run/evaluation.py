@@ -19,9 +19,6 @@ from node_cli.run.device import Backend
 class Diverged(RuntimeError):
     """The loss or its gradient is no longer finite."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what}; lower optimizer.lr, or set optimizer.grad_clip")
-
 
 @dataclass(frozen=True)
 class Metrics:

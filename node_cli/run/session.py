@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Callable, Sequence
 
-from node_cli.config.messages import typed
+from node_cli.config.messages import shell_override
 from node_cli.config.schema import Config
 from node_cli.errors import UserError, complain, one_line
 from node_cli.ode.failures import SolveFailed
@@ -34,6 +34,7 @@ def execute(
 
         def begin() -> None:
             folder.remove_temporaries()
+            folder.result.unlink(missing_ok=True)  # that of fewer epochs
             folder.write_config(config.model_dump())
             folder.write_status("running", overrides=overrides)
 
@@ -75,7 +76,7 @@ def execute(
             plot()
         except KeyboardInterrupt as error:
             saved = "checkpoint written" if isinstance(error, Interrupted) else "stopped at once"
-            resume = f"; go on with: node-train {typed('resume', folder.path)}"
+            resume = f"; go on with: node-train {shell_override('resume', folder.path)}"
             end("interrupted", 130, saved + resume * (config.task == "train"))
             raise
         except OSError as error:

@@ -60,14 +60,17 @@ class Training:
             trainer.run(training_display, stop)
 
         rows = read_csv(folder.epochs)
-        metrics = {name: float(cell) if cell else None for name, cell in rows[-1].items()}
+        metrics = {name: _number(cell) for name, cell in rows[-1].items()}
         progress = trainer.progress
         folder.write_result(
             {
                 "task": "train",
                 "seconds": sum(float(row["seconds"]) for row in rows),
+                "eval_seconds": sum(float(row["eval_seconds"]) for row in rows),
                 "metrics": metrics,
-                "best": {"epoch": progress.best_epoch, "holdout_accuracy": progress.best_score},
+                "best": None
+                if progress.best_epoch is None
+                else {"epoch": progress.best_epoch, "holdout_accuracy": progress.best_score},
                 **self.setup.facts(),
             }
         )
@@ -107,7 +110,7 @@ class Evaluation:
                 f"Accuracy: {m.accuracy:.2%}  Loss: {m.loss:.4f}{nfe}"
             )
         result: dict[str, float | None] = {
-            f"{name}_{key}": value
+            f"{'train_eval' if name == 'train' else name}_{key}": value
             for name, m in metrics.items()
             for key, value in (("loss", m.loss), ("accuracy", m.accuracy))
         }
@@ -116,12 +119,19 @@ class Evaluation:
             {
                 "task": "eval",
                 "checkpoint": str(self.path),
-                "seconds": seconds,
+                "eval_seconds": seconds,
                 "metrics": result,
                 **setup.facts(),
             }
         )
         return metrics["holdout"].accuracy if "holdout" in metrics else None
+
+
+def _number(cell: str) -> float | None:
+    """A cell of a record; a count stays a whole number."""
+    if not cell:
+        return None
+    return int(cell) if cell.isdigit() else float(cell)
 
 
 TASKS: dict[str, type[Task]] = {"train": Training, "eval": Evaluation}

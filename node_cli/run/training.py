@@ -37,7 +37,7 @@ from node_cli.run.records import (
 from node_cli.run.stopping import Interrupted, StopRequest
 
 
-class Display(Protocol):
+class Observer(Protocol):
     """Shows how a training goes, from the rows of its records."""
 
     def step(self, progress: Progress, row: Mapping[str, Any]) -> None: ...
@@ -48,8 +48,9 @@ class Display(Protocol):
 class Trainer:
     """Trains a model; writes its records and checkpoints into a run folder.
 
-    Every random number is a function of the seed and of its purpose, so that a checkpoint
-    determines all that comes after it.
+    Every random number here is a function of the seed and of its purpose; the state of torch's own
+    generators is in the checkpoint for modules that draw from them. So a checkpoint determines all
+    that comes after it.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Trainer:
         self.progress = Progress()
         self.batches_per_epoch = batches_per_epoch(config, len(splits["train"]))
 
-    def run(self, display: Display, stop: StopRequest) -> None:
+    def run(self, observer: Observer, stop: StopRequest) -> None:
         """Train until ``epochs`` are completed. Raises ``Interrupted`` once ``stop`` is requested,
         ``Diverged`` and ``SolveFailed``; the last checkpoint stays what it was."""
         step = self.progress.step or -1  # a start from the beginning keeps no rows
@@ -82,12 +83,12 @@ class Trainer:
             if self.progress.step == 0 and self.config.eval.initial:
                 self._evaluate()
             while self.progress.epoch < self.config.epochs:
-                self._epoch(display, stop)
+                self._epoch(observer, stop)
         finally:
             for log in (self.steps, self.epochs, self.evaluations):
                 log.close()
 
-    def _epoch(self, display: Display, stop: StopRequest) -> None:
+    def _epoch(self, observer: Observer, stop: StopRequest) -> None:
         """The rest of the epoch in progress."""
         progress, config = self.progress, self.config
         lr = learning_rate(config.optimizer.lr, config.schedule, progress.epoch, config.epochs)
@@ -103,13 +104,13 @@ class Trainer:
         for batch in in_batches(train, config.batch_size, order[progress.sums.images :]):
             row = self._step(batch)
             self.steps.append(row)
-            display.step(progress, row)
+            observer.step(progress, row)
 
             last_of_epoch = progress.sums.batches == self.batches_per_epoch
             if last_of_epoch:
                 epoch_row = self._epoch_row(self._evaluate())
                 self.epochs.append(epoch_row)
-                display.epoch(epoch_row)
+                observer.epoch(epoch_row)
                 progress.epoch += 1
                 progress.sums = EpochSums()
             elif _divides(config.eval.every_steps, progress.step):
@@ -138,7 +139,8 @@ class Trainer:
         loss_value = loss.item()
         if not math.isfinite(loss_value) or not math.isfinite(grad_norm):
             raise Diverged(
-                f"step {progress.step + 1}: loss {loss_value:g}, gradient norm {grad_norm:g}"
+                f"step {progress.step + 1}: loss {loss_value:g}, gradient norm {grad_norm:g}; "
+                "lower optimizer.lr, or set optimizer.grad_clip"
             )
         self.optimizer.step()
         correct = int((logits.argmax(1) == batch.labels).sum())

@@ -34,3 +34,12 @@ def test_a_tolerance_below_what_the_precision_gives_is_a_note(
     backwards = ["sensitivity=backsolve", f"solver.tol={above}", f"sensitivity.rtol={below}"]
     (note,) = notes(*backwards)
     assert f"{below:g}" in note
+
+
+def test_a_schedule_that_ends_before_it_begins_is_a_note(configure: Configure) -> None:
+    def notes(*overrides: str) -> list[str]:
+        return checked(configure("schedule=step", *overrides).model_dump())[1]
+
+    (note,) = notes("schedule.milestones=[30,40]", "epochs=30")
+    assert note.startswith("schedule.milestones=[30,40]: none is below epochs=30")
+    assert notes("schedule.milestones=[29,40]", "epochs=30") == []

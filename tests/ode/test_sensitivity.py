@@ -266,9 +266,7 @@ def test_autocast_concerns_the_field_alone(sensitivity: Sensitivity) -> None:
 def test_a_failure_of_the_backward_solve_says_so() -> None:
     method = Backsolve(solver=Solver("dopri5", rtol=1e-9, atol=1e-9, max_steps=3))
     y = method(MLP(), start(), FORWARD, Solver("rk4", n_steps=5), Work())
-    with pytest.raises(
-        SolveFailed, match=r"^backward solve: 3 steps .*Take sensitivity=discr"
-    ) as e:
+    with pytest.raises(SolveFailed, match=r"^backward solve: 3 steps .*sensitivity=discr") as e:
         y.sum().backward()
     assert e.value.backward
     assert 0.4 < e.value.t < 1

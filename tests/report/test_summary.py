@@ -55,7 +55,7 @@ def test_rows_mean_and_deviation(tmp_path: Path) -> None:
         assert {row["epochs"] for row in csv.DictReader(file)} == {"1"}
     (spread,) = [line for line in text.splitlines() if "±" in line]
     assert spread.split() == [
-        *("|", "rk4", "|", "2", "|", "92.00%", "±", "2.83%", "|", "2.0", "±", "0.0", "|")
+        *("|", "rk4", "|", "2", "|", "92.00%", "±", "2.83%", "|", "2", "±", "0", "|")
     ], "of finished jobs alone"
 
 

@@ -168,6 +168,15 @@ def test_a_signal_ends_the_run_between_two_steps(
     assert_same_run(whole, folder)
 
 
+def test_more_epochs_under_a_cosine_are_noted(configure: Configure, tmp_path: Path) -> None:
+    """The rates so far were those of the shorter schedule."""
+    folder = run(configure("data.limit=100", "epochs=1", "schedule=cosine"), tmp_path / "run")
+    found = resumed(folder, {"epochs": 2})
+    assert found is not None
+    (note,) = found[1]
+    assert note.startswith("schedule=cosine: the learning rates of the 1 epochs so far")
+
+
 def test_a_finished_run_can_be_trained_further(configure: Configure, tmp_path: Path) -> None:
     """More epochs, with a constant learning rate: as if they had been asked for at once."""
     options = ["data.limit=200", "batch_size=32"]

@@ -26,7 +26,7 @@ class Discrete:
     def __call__(
         self, field: nn.Module, y0: Tensor, t: Tensor, solver: Solver, work: Work
     ) -> Tensor:
-        assert solver.name != "scipy" or not torch.is_grad_enabled(), "refused by config.checks"
+        assert solver.name != "scipy" or not torch.is_grad_enabled(), "has no gradient"
         counted = CountedField(field, work, Autocast(y0.device.type))
         y, steps = integrate(counted, y0, t, solver)
         work.forward.add(steps)

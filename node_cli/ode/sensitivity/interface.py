@@ -13,7 +13,8 @@ class Sensitivity(Protocol):
 
     ``field``: a module called as ``field(t, y)`` with t 0-dim. ``y0``: any shape. ``t``: (T,),
     monotonic. Returns y at the requested times, ``(T, *y0.shape)``. The cost of the forward solve
-    and, once it has run, of the backward pass is added to ``work``. Raises ``SolveFailed``.
+    and, once it has run, of the backward pass is added to ``work``. Buffers, such as a BatchNorm's
+    statistics, see every forward evaluation, and no backward one. Raises ``SolveFailed``.
     """
 
     def __call__(
