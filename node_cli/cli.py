@@ -109,7 +109,7 @@ def _dispatch(args: argparse.Namespace) -> int:
 
 def _start(command: "Command", args: argparse.Namespace) -> int:
     """Check once more, with torch; then run the jobs."""
-    from node_cli import launch
+    from node_cli import launch, sweep
     from node_cli.config.messages import quoted
     from node_cli.run.records import RunFolder
 
@@ -119,13 +119,9 @@ def _start(command: "Command", args: argparse.Namespace) -> int:
     if not args.multirun:
         _hydra(args, *command.overrides, quoted("hydra.run.dir", str(folder.path)))
         return launch.exit_code(folder)
-    try:
-        with folder.locked():
-            _hydra(args, *command.overrides, quoted("hydra.sweep.dir", str(folder.path)))
-    except KeyboardInterrupt:
-        launch.say_how_to_go_on(folder.path)
-        raise
-    return launch.sweep_result(command)
+    with sweep.running(folder.path):
+        _hydra(args, *command.overrides, quoted("hydra.sweep.dir", str(folder.path)))
+    return sweep.result(command)
 
 
 def _complete(args: argparse.Namespace) -> None:
@@ -139,7 +135,7 @@ def _complete(args: argparse.Namespace) -> None:
 def _claim(command: "Command", args: argparse.Namespace) -> None:
     """Make the folder of a run or sweep and, at once, what a resume needs. Raises ``UserError``
     where it cannot be written to, or holds files already."""
-    from node_cli.resume import record_sweep
+    from node_cli import sweep
     from node_cli.run.records import RunFolder
 
     folder = command.folder
@@ -150,7 +146,7 @@ def _claim(command: "Command", args: argparse.Namespace) -> None:
                 f"folder {folder}: not empty; choose another (resume= goes on with a run)"
             )
         if args.multirun:
-            record_sweep(folder, args.overrides, args.config_name, args.config_dir)
+            sweep.record(folder, args.overrides, args.config_name, args.config_dir)
         else:
             RunFolder(folder).write_config(command.jobs[0].config.model_dump())
     except OSError as error:
@@ -193,7 +189,7 @@ def _job(cfg: "DictConfig") -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from node_cli import launch
+    from node_cli import launch, sweep
     from node_cli.configure import configure, plain_tree
     from node_cli.run.records import RunFolder
 
@@ -202,7 +198,7 @@ def _job(cfg: "DictConfig") -> float | None:
     in_sweep = hydra.mode == RunMode.MULTIRUN
     folder = RunFolder(launch.short(Path(hydra.runtime.output_dir)))
     if in_sweep:
-        launch.announce(hydra.job.num, overrides)
+        sweep.announce(hydra.job.num, overrides)
     try:
         config, notes = configure(plain_tree(cfg), overrides, in_sweep=in_sweep)
     except UserError as error:  # only where what was checked at the door has changed since
@@ -216,4 +212,4 @@ def _job(cfg: "DictConfig") -> float | None:
         return None
     finally:
         if in_sweep:
-            launch.update_summary(Path(hydra.sweep.dir))
+            sweep.update_summary(Path(hydra.sweep.dir))

@@ -69,12 +69,6 @@ def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:
     except ValueError as error:
         raise UserError(f"checkpoint={plain(given)}: {error}") from error
     merged: Tree = checkpoints.load(path)["config"]
-    try:
-        checked(merged)
-    except UserError as error:
-        raise UserError(
-            f"checkpoint={path}: its configuration is not valid ({error.problems[0]})"
-        ) from error
     if get(tree, "data.name") == get(merged, "data.name"):
         for key in set(SPLIT_KEYS) - typed:
             put(tree, key, get(merged, key))

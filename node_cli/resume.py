@@ -1,38 +1,22 @@
 """Going on with a run, or a sweep, in its own folder."""
 
-import contextlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from node_cli import launch
-from node_cli.compose import Command, Composer
+from node_cli import launch, sweep
 from node_cli.config.checks import checked
 from node_cli.config.messages import plain
 from node_cli.config.schema import Config, absolute
 from node_cli.config.tree import Tree, get, put, show
-from node_cli.errors import UserError, complain, print_problems
+from node_cli.errors import UserError, one_line, print_problems
 from node_cli.run import checkpoints
 from node_cli.run.display import Display
-from node_cli.run.records import RunFolder, write_text
+from node_cli.run.records import RunFolder
 from node_cli.run.setup import preflight
 
 # A resumed run goes on as it began, but for these.
 RESUME_KEYS = ("epochs", "device", "data.root")
-
-
-@dataclass(frozen=True)
-class _Sweep:
-    """What was typed for a sweep, and where: the content of sweep.json."""
-
-    overrides: list[str]
-    config_name: str | None
-    config_dir: str | None
-    working_directory: str
 
 
 def resume(location: str, typed: Mapping[str, Any]) -> int:
@@ -45,14 +29,14 @@ def resume(location: str, typed: Mapping[str, Any]) -> int:
         path = launch.short(Path(absolute(location)))
     except ValueError as error:
         raise UserError(f"resume={location}: {error}") from error
-    if is_sweep(path):
+    if sweep.is_sweep(path):
         if typed:
             raise UserError(f"{', '.join(typed)}: not with the resume= of a sweep")
-        return _resume_sweep(path)
+        return _go_on_with_sweep(path)
     folder = RunFolder(path)
     code = _go_on(folder, typed)
-    if is_sweep(path.parent):
-        launch.update_summary(path.parent)
+    if sweep.is_sweep(path.parent):
+        sweep.update_summary(path.parent)
     return code
 
 
@@ -60,8 +44,7 @@ def _go_on(folder: RunFolder, typed: Mapping[str, Any]) -> int:
     """The rest of one run; says so where there is none. Returns the exit code."""
     found = resumed(folder, typed)
     if found is None:
-        text = f"{folder.path}: this run is finished; train it further with epochs=N"
-        Display().line(text)
+        Display().line(f"{folder.path}: this run is finished; train it further with epochs=N")
         return 0
     config, notes = found
     preflight(config)
@@ -71,34 +54,29 @@ def _go_on(folder: RunFolder, typed: Mapping[str, Any]) -> int:
     return launch.exit_code(folder)
 
 
-def _resume_sweep(path: Path) -> int:
+def _go_on_with_sweep(path: Path) -> int:
     """The rest of every job that has started, and every job that has not."""
-    command = resumed_sweep(path)
+    command = sweep.recorded(path)
     launch.preflight_all(command)
     refused = 0
-    try:
-        with RunFolder(path).locked():
-            for number, job in enumerate(command.jobs):
-                folder = RunFolder(path / str(number))
-                launch.announce(number, job.overrides)
-                try:
-                    if folder.config.exists() and job.config.task == "train":
-                        _go_on(folder, {})
-                    elif folder.read_status().get("status") != "done":
-                        folder.path.mkdir(exist_ok=True)
-                        launch.run(job.config, folder, job.overrides, job.notes)
-                except UserError as error:  # costs this job alone
-                    print_problems(error)
-                    refused = 1
-                except OSError as error:
-                    complain(f"{folder.path}: {error.strerror}")
-                    refused = 1
-                finally:
-                    launch.update_summary(path)
-    except KeyboardInterrupt:
-        launch.say_how_to_go_on(path)
-        raise
-    return max(launch.sweep_result(command), refused)
+    with sweep.running(path):
+        for number, job in enumerate(command.jobs):
+            folder = RunFolder(path / str(number))
+            sweep.announce(number, job.overrides)
+            try:
+                if folder.config.exists() and job.config.task == "train":
+                    _go_on(folder, {})
+                elif folder.read_status().get("status") != "done":
+                    folder.path.mkdir(exist_ok=True)
+                    launch.run(job.config, folder, job.overrides, job.notes)
+            except (UserError, OSError) as error:  # costs this job alone
+                print_problems(
+                    error if isinstance(error, UserError) else UserError(one_line(error))
+                )
+                refused = 1
+            finally:
+                sweep.update_summary(path)
+    return max(sweep.result(command), refused)
 
 
 def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[str]] | None:
@@ -149,12 +127,6 @@ def _check_same_run(folder: RunFolder, tree: Tree) -> None:
     if not folder.last.exists():
         return
     began: Tree = checkpoints.load(folder.last)["config"]
-    try:
-        checked(began)
-    except UserError as error:
-        raise UserError(
-            f"checkpoint={folder.last}: its configuration is not valid ({error.problems[0]})"
-        ) from error
     for key in RESUME_KEYS:
         put(began, key, get(tree, key))
     for key, value in began.items():
@@ -165,40 +137,3 @@ def _check_same_run(folder: RunFolder, tree: Tree) -> None:
                     f"{folder.config}: {show(tree, dotted)}, but the checkpoint was made with "
                     f"{show(began, dotted)}"
                 )
-
-
-def is_sweep(folder: Path) -> bool:
-    return _sweep_file(folder).is_file()
-
-
-def record_sweep(
-    folder: Path, overrides: list[str], config_name: str | None, config_dir: str | None
-) -> None:
-    """Write down what ``resumed_sweep`` needs."""
-    sweep = _Sweep(overrides, config_name, config_dir, str(Path.cwd()))
-    write_text(_sweep_file(folder), json.dumps(asdict(sweep), indent=2) + "\n")
-
-
-def resumed_sweep(folder: Path) -> Command:
-    """The jobs of the sweep that began in ``folder``, composed again from what was typed for it.
-
-    Job N lies in, or goes to, the folder N. Raises ``UserError`` where the configuration has become
-    wrong since.
-    """
-    try:
-        text = _sweep_file(folder).read_text(encoding="utf-8")
-        sweep = TypeAdapter(_Sweep).validate_json(text, strict=True)
-    except ValueError as error:
-        raise UserError(f"{_sweep_file(folder)}: damaged") from error
-    if any(o.lstrip("+").startswith("hydra/sweeper=") for o in sweep.overrides):
-        raise UserError(f"resume={folder}: a sweeper chose its values; resume its runs one by one")
-    here = Path.cwd() / folder
-    # What was typed is relative to where it was typed, unless this is another machine.
-    directory = sweep.working_directory if Path(sweep.working_directory).is_dir() else "."
-    with contextlib.chdir(directory), Composer(sweep.config_name, sweep.config_dir) as composer:
-        command = composer.command(sweep.overrides, multirun=True)
-    return replace(command, folder=launch.short(here))
-
-
-def _sweep_file(folder: Path) -> Path:
-    return folder / "sweep.json"

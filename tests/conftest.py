@@ -1,14 +1,17 @@
 """What several tests share."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from node_cli.cli import main
 from node_cli.compose import Composer
 from node_cli.config.schema import Config
+from tests.commands import Result
 
 FULL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -32,6 +35,22 @@ def configure() -> Callable[..., Config]:
         return job.config
 
     return configure
+
+
+@pytest.fixture
+def node_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Result]:
+    """Runs a command line in an empty folder, in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CI", "true")
+
+    def node_train(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["node-train", *arguments])
+        code = main()
+        return Result(code, *capfd.readouterr())
+
+    return node_train
 
 
 @pytest.fixture

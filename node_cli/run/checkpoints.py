@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from node_cli.config.checks import checked
 from node_cli.errors import UserError
 from node_cli.run.progress import Progress
 from node_cli.run.records import RunFolder, replacing
@@ -26,7 +27,8 @@ def save(path: Path, checkpoint: dict[str, Any]) -> None:
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU, without running any code from it.
 
-    Raises ``UserError`` where the file is missing, damaged or not one of ours.
+    Raises ``UserError`` where the file is missing, damaged or not one of ours, or where the
+    configuration in it is not valid.
     """
     try:
         with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(path) as archive:
@@ -40,6 +42,12 @@ def load(path: Path) -> dict[str, Any]:
     if not _is_ours(checkpoint):
         raise UserError(f"checkpoint={path}: not a checkpoint of node-train")
     assert isinstance(checkpoint, dict)
+    try:
+        checked(checkpoint["config"])
+    except UserError as error:
+        raise UserError(
+            f"checkpoint={path}: its configuration is not valid ({error.problems[0]})"
+        ) from error
     return checkpoint
 
 

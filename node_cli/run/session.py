@@ -30,7 +30,7 @@ def execute(
     """
     display = Display()
     with folder.locked():
-        resumed = folder.status.exists()
+        begun_before = folder.status.exists()
 
         def begin() -> None:
             folder.remove_temporaries()
@@ -53,10 +53,10 @@ def execute(
                 complain(f"no plots: {one_line(error)}")
 
         try:
-            if not resumed:
+            if not begun_before:
                 begin()
             task = TASKS[config.task](config, folder)
-            if resumed:
+            if begun_before:
                 begin()
             for note in notes:
                 display.line(f"note: {note}")
@@ -65,7 +65,7 @@ def execute(
             end("done", 0)
             return score
         except UserError as error:
-            if resumed:
+            if begun_before:
                 raise
             end("failed", 2, str(error))
         except SolveFailed as error:

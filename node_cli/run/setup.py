@@ -6,8 +6,8 @@ import torch
 
 import node_cli
 from node_cli.config.schema import Config
+from node_cli.data import sources
 from node_cli.data.batches import Preprocess
-from node_cli.data.sources import check, find, load
 from node_cli.errors import check_all
 from node_cli.models.classifier import build
 from node_cli.models.describe import describe, parameter_count
@@ -26,14 +26,14 @@ def preflight(config: Config) -> None:
     so that no job of a sweep starts in vain."""
 
     def parts() -> None:
-        source = find(config.data.name)
+        source = sources.find(config.data.name)
         model = build(config, source.shape, source.classes)
         if config.task == "eval":
             assert config.checkpoint is not None
             checkpoints.load_for_evaluation(config.checkpoint, model)
 
     def images() -> None:
-        left = check(config.data)
+        left = sources.check(config.data)
         if config.task == "train":
             batches_per_epoch(config, left)
 
@@ -47,10 +47,10 @@ class Setup:
         self.config = config
         self.backend = device.choose(config)
         device.activate(self.backend, deterministic=config.deterministic)
-        source = find(config.data.name)
+        source = sources.find(config.data.name)
         self.splits = {
             name: images.to(self.backend.device)
-            for name, images in load(config.data, config.seed).items()
+            for name, images in sources.load(config.data, config.seed).items()
         }
         self.preprocess = Preprocess(
             self.backend.dtype,
@@ -93,7 +93,8 @@ class Setup:
                 "model": f"{config.model.name}, {count:,} parameters, init {config.model.init}",
                 **{f"  {name}": f"{[*shape]!s:<{width}}  {words}" for name, words, shape in parts},
                 "data": f"{config.data.name}, {[*self.image]}, {splits}",
-                **self._solver_facts(),
+                "solver": self._solver(),
+                "sensitivity": self._sensitivity(),
                 "device": str(self.backend),
                 "seed": str(config.seed),
                 "folder": str(folder.path),
@@ -101,14 +102,18 @@ class Setup:
         )
         display.line()
 
-    def _solver_facts(self) -> dict[str, str]:
-        config = self.config
-        if config.solver is None or config.sensitivity is None:
-            return {"solver": "none", "sensitivity": "none"}
-        solver = config.forward_solver()
+    def _solver(self) -> str:
+        if self.config.solver is None:
+            return "none"
+        solver = self.config.forward_solver()
         order = f", order {solver.method.order}" if solver.method.order else ""
-        sensitivity: str = config.sensitivity.name
-        if sensitivity == "backsolve":
-            norm = f"{config.sensitivity.norm} norm, " if config.sensitivity.norm else ""
-            sensitivity += f", {norm}backwards {config.backward_solver()}"
-        return {"solver": f"{solver}{order}, engine {ENGINE}", "sensitivity": sensitivity}
+        return f"{solver}{order}, engine {ENGINE}"
+
+    def _sensitivity(self) -> str:
+        sensitivity = self.config.sensitivity
+        if sensitivity is None:
+            return "none"
+        if sensitivity.name == "discrete":
+            return "discrete"
+        norm = f"{sensitivity.norm} norm, " if sensitivity.norm else ""
+        return f"{sensitivity.name}, {norm}backwards {self.config.backward_solver()}"

@@ -14,6 +14,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from node_cli.config.schema import Config
 from node_cli.models.classifier import Classifier
 from node_cli.models.shape import Shape
+from node_cli.resume import resumed
 from node_cli.run.records import RunFolder
 from node_cli.run.session import execute
 
@@ -25,6 +26,13 @@ def run(config: Config, path: Path) -> RunFolder:
     execute(config, folder, [])
     assert folder.read_status()["status"] == "done"
     return folder
+
+
+def go_on(folder: RunFolder, **typed: object) -> None:
+    """What resume= does, with these keys typed (``data__root`` for data.root)."""
+    found = resumed(folder, {key.replace("__", "."): v for key, v in typed.items()})
+    assert found is not None
+    execute(found[0], folder, [])
 
 
 class Killed(BaseException):

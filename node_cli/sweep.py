@@ -1,0 +1,98 @@
+"""What the jobs of a sweep have in common: a record of what was typed, a lock, a summary."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from node_cli import launch
+from node_cli.compose import Command, Composer
+from node_cli.config.messages import shell_override
+from node_cli.errors import UserError, complain
+from node_cli.report.summary import Row, as_text, summarise
+from node_cli.run.display import Display
+from node_cli.run.records import RunFolder, write_text
+
+
+@dataclass(frozen=True)
+class _Typed:
+    """What was typed for a sweep, and where: the content of sweep.json."""
+
+    overrides: list[str]
+    config_name: str | None
+    config_dir: str | None
+    working_directory: str
+
+
+def is_sweep(folder: Path) -> bool:
+    return _file(folder).is_file()
+
+
+def record(
+    folder: Path, overrides: list[str], config_name: str | None, config_dir: str | None
+) -> None:
+    """Write down what ``recorded`` needs."""
+    typed = _Typed(overrides, config_name, config_dir, str(Path.cwd()))
+    write_text(_file(folder), json.dumps(asdict(typed), indent=2) + "\n")
+
+
+def recorded(folder: Path) -> Command:
+    """The jobs of the sweep that began in ``folder``, composed again from what was typed for it.
+
+    Job N lies in, or goes to, the folder N. Raises ``UserError`` where the configuration has become
+    wrong since.
+    """
+    try:
+        text = _file(folder).read_text(encoding="utf-8")
+        typed = TypeAdapter(_Typed).validate_json(text, strict=True)
+    except ValueError as error:
+        raise UserError(f"{_file(folder)}: damaged") from error
+    if any(o.lstrip("+").startswith("hydra/sweeper=") for o in typed.overrides):
+        raise UserError(f"resume={folder}: a sweeper chose its values; resume its runs one by one")
+    here = Path.cwd() / folder
+    # What was typed is relative to where it was typed, unless this is another machine.
+    directory = typed.working_directory if Path(typed.working_directory).is_dir() else "."
+    with contextlib.chdir(directory), Composer(typed.config_name, typed.config_dir) as composer:
+        command = composer.command(typed.overrides, multirun=True)
+    return replace(command, folder=launch.short(here))
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[None]:
+    """Hold the sweep's folder while its jobs run; where they are interrupted, say how to go on.
+
+    Raises ``UserError`` where another process holds it.
+    """
+    try:
+        with RunFolder(folder).locked():
+            yield
+    except KeyboardInterrupt:
+        complain(f"go on with the sweep: node-train {shell_override('resume', folder)}")
+        raise
+
+
+def announce(number: int, overrides: Sequence[str]) -> None:
+    Display().line(f"\njob {number}: {' '.join(overrides)}\n")
+
+
+def update_summary(folder: Path) -> list[Row]:
+    """``summarise``, where it can be written; else no rows."""
+    try:
+        return summarise(folder)
+    except OSError as error:
+        complain(f"{folder}: no summary ({error.strerror})")
+        return []
+
+
+def result(command: Command) -> int:
+    """Print the table of a finished sweep; 1 where a job failed or is missing."""
+    rows = update_summary(command.folder)
+    Display().line(f"\n{as_text(rows)}\n{command.folder / 'summary.csv'}")
+    return 0 if len(rows) >= len(command.jobs) and all(r["status"] == "done" for r in rows) else 1
+
+
+def _file(folder: Path) -> Path:
+    return folder / "sweep.json"
