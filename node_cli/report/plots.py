@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from node_cli.run.records import RunFolder, read_csv, replacing
 
@@ -37,9 +38,10 @@ def plot_run(folder: RunFolder) -> None:
         axes.set(xlabel="epoch", ylabel="accuracy")
 
     def nfe(axes: Axes) -> None:
-        for color, name in enumerate(("nfe_forward", "nfe_backward", "vjps_backward")):
-            _curve(axes, steps, "step", name, name, f"C{color}", marker="")
-        axes.set(xlabel="step", ylabel="count per batch", ylim=(0, None))
+        names = ("nfe_forward", "nfe_backward", "vjps_backward")
+        for i, (name, width) in enumerate(zip(names, _widths(len(names)), strict=True)):
+            _curve(axes, steps, "step", name, name, f"C{i}", marker="", linewidth=width)
+        axes.set(xlabel="step", ylabel="count per batch", ylim=(-0.5, None))
 
     _save(folder.plots / "loss.png", title, loss)
     if epochs:
@@ -58,21 +60,34 @@ def plot_sweep(folder: Path, jobs: Sequence[tuple[str, RunFolder]]) -> None:
     ):
 
         def curves(axes: Axes, column: str = column, words: str = words) -> None:
-            for i, (label, rows) in enumerate(epochs):
-                _curve(axes, rows, "epoch", column, label, f"C{i % 10}")
+            widths = _widths(len(epochs))
+            for i, ((label, rows), width) in enumerate(zip(epochs, widths, strict=True)):
+                _curve(axes, rows, "epoch", column, label, f"C{i % 10}", linewidth=width)
             axes.set(xlabel="epoch", ylabel=words)
 
         if any(row[column] for _, rows in epochs for row in rows):
             _save(folder / "plots" / f"{name}.png", f"sweep {folder.name}", curves)
 
 
+def _widths(curves: int) -> list[float]:
+    """Of lines, the first one widest: it stays visible behind others that equal it."""
+    return [1.5 + 3 * (curves - 1 - i) / curves for i in range(curves)]
+
+
 def _curve(
-    axes: Axes, rows: Rows, x: str, y: str, label: str, color: str, marker: str = "."
+    axes: Axes,
+    rows: Rows,
+    x: str,
+    y: str,
+    label: str,
+    color: str,
+    marker: str = ".",
+    linewidth: float = 1.5,
 ) -> None:
     """One column against another; nothing where the column is empty."""
     xs, ys = _points(rows, x, y)
     if xs:
-        axes.plot(xs, ys, marker=marker, color=color, label=label)
+        axes.plot(xs, ys, marker=marker, color=color, label=label, linewidth=linewidth)
 
 
 def _points(rows: Rows, x: str, y: str) -> tuple[list[float], list[float]]:
@@ -104,6 +119,7 @@ def _save(path: Path, title: str, draw: Callable[[Axes], None]) -> None:
     axes = figure.subplots()
     draw(axes)
     axes.set_title(title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.grid(alpha=0.3)
     axes.legend()
     path.parent.mkdir(exist_ok=True)
