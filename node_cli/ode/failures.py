@@ -2,6 +2,10 @@
 
 from node_cli.ode.solver import Solver
 
+LOOSEN = "Loosen the tolerances"
+STABILISE = "In training, lower the learning rate or clip the gradient."
+SMALLER_STEPS = f"Take smaller steps. {STABILISE}"
+
 
 class SolveFailed(RuntimeError):
     """The solver gave up at time ``t``; the message says where, how and what to try.

@@ -1,38 +1,65 @@
-"""A module called with other parameters and buffers than its own."""
+"""A module called as a function of its parameters and buffers, and buffers left alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 from torch.func import functional_call
 
 
-class FunctionalField:
-    """``field(t, y)`` as a function of its parameters, its own tensors left alone.
+class FunctionalCall(nn.Module):
+    """``field(t, y)`` with every parameter and buffer passed in: the field has no hidden state.
 
-    ``parameters``: those that are trained, each once, however often the module uses it; buffers
-    are copied when this object is made, and what a call writes into them stays here. Raises what
-    the module raises. Cost: one swap of every tensor and back per call.
+    Results equal those of the module. What calls write into buffers is kept aside and committed
+    once, at the end of ``solving``; outside it nothing is committed. Raises what the module raises.
+    Cost: one swap of every tensor and back per call, which compiling removes.
 
-    torch's own handling of ties does not restore a module that is registered under two names
-    (seen in torch 2.15), hence the table of places here.
+    Every slot of every module is swapped once: torch would swap those of a module that is
+    registered under two names twice, and then restore what the first swap put there (2.15).
     """
 
     def __init__(self, module: nn.Module) -> None:
+        super().__init__()
         self.module = module
-        self.places: dict[str, int] = {}  # where each of the parameters is to be put
-        self.buffers: dict[str, Tensor] = {}
-        index: dict[Tensor, int] = {}
-        copies: dict[Tensor, Tensor] = {}
-        for prefix, part in module.named_modules():
-            dot = "." if prefix else ""
-            for name, p in part.named_parameters(recurse=False, remove_duplicate=False):
-                if p.requires_grad:
-                    self.places[f"{prefix}{dot}{name}"] = index.setdefault(p, len(index))
-            for name, b in part.named_buffers(recurse=False, remove_duplicate=False):
-                self.buffers[f"{prefix}{dot}{name}"] = copies.setdefault(b, b.clone())
-        self.parameters = list(index)
+        self._copies: dict[str, Tensor] | None = None
 
-    def __call__(self, parameters: Sequence[Tensor], t: Tensor, y: Tensor) -> Tensor:
-        tensors = {name: parameters[i] for name, i in self.places.items()} | self.buffers
-        dy: Tensor = functional_call(self.module, tensors, (t, y), tie_weights=False)
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        parameters = dict(self._slots("_parameters"))
+        buffers = self._buffer_copies() if self._copies is None else self._copies
+        dy: Tensor = functional_call(self.module, parameters | buffers, (t, y), tie_weights=False)
         return dy
+
+    @contextmanager
+    def solving(self) -> Iterator[None]:
+        """The calls of one solve: they share one set of buffers, committed once it has ended."""
+        self._copies = self._buffer_copies()
+        try:
+            yield
+            for name, buffer in self.module.named_buffers():
+                buffer.copy_(self._copies[name])
+        finally:
+            self._copies = None
+
+    def _buffer_copies(self) -> dict[str, Tensor]:
+        copies: dict[Tensor, Tensor] = {}
+        return {
+            name: copies.setdefault(buffer, buffer.clone())
+            for name, buffer in self._slots("_buffers")
+        }
+
+    def _slots(self, kind: str) -> Iterator[tuple[str, Tensor]]:
+        for prefix, module in self.module.named_modules():
+            for name, tensor in getattr(module, kind).items():
+                if tensor is not None:
+                    yield f"{prefix}.{name}" if prefix else name, tensor
+
+
+@contextmanager
+def untouched_buffers(module: nn.Module) -> Iterator[None]:
+    """Whatever happens to the buffers inside, a BatchNorm's statistics, say, is undone."""
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in before:
+            buffer.copy_(value)

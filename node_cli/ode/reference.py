@@ -1,12 +1,10 @@
 """Every solver of torchdiffeq, made to land on the requested times. The only file that imports it.
 
 torchdiffeq overshoots a requested time and interpolates back, differentiates its initial step
-size, and reports failures as bare asserts. Here every solver lands, the initial step size is a
-constant, and failures are ``SolveFailed``. Its solver classes are private, hence the exact pin of
-its version in pyproject.toml.
+size, and reports failures as bare asserts: not here. Its solver classes are private, hence the
+exact pin of its version in pyproject.toml.
 """
 
-import math
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
@@ -23,24 +21,12 @@ from torchdiffeq._impl.rk_common import (
 )
 from torchdiffeq._impl.scipy_wrapper import ScipyWrapperODESolver
 
-from node_cli.ode.failures import SolveFailed
-from node_cli.ode.solver import Solver
-from node_cli.ode.tableaus import TABLEAUS, Tableau
+from node_cli.ode.failures import LOOSEN, SMALLER_STEPS, STABILISE, SolveFailed
+from node_cli.ode.norms import Norm, rms_norm
+from node_cli.ode.solver import Solver, WarmStart, check_times
+from node_cli.ode.tableau import Tableau
+from node_cli.ode.tableaus import TSIT5
 from node_cli.ode.work import Field, Steps
-
-Norm = Callable[[Tensor], Tensor]
-"""Maps a tensor of the state's shape to the 0-dim size that the step control compares with 1."""
-
-# A step may exceed step_size by this relative amount, so that rounding in (t1 - t0) / step_size
-# never costs a whole extra step.
-GRID_SLACK = 1e-6
-
-STABILISE = "In training, lower the learning rate or clip the gradient."
-
-
-def rms_norm(y: Tensor) -> Tensor:
-    """Root mean square over all elements, the whole batch included."""
-    return y.pow(2).mean().sqrt()
 
 
 def integrate(
@@ -54,16 +40,39 @@ def integrate(
     solution carries no gradient.
 
     Raises ``SolveFailed`` where a step size underflows, the state or f stops being finite, or
-    ``solver.max_steps`` is reached; ValueError where t is not monotonic.
+    ``max_steps`` or ``max_nfe`` of the solver is reached.
     """
-    lengths = t[1:] - t[:-1]
-    if len(t) < 2 or not ((lengths > 0).all() or (lengths < 0).all()):
-        raise ValueError("t needs two or more strictly increasing or decreasing times")
+    assert not isinstance(solver.first_step, WarmStart)
+    assert solver.controller != "pi"
+    check_times(t.tolist())
     steps = Steps()
+    limited = _Limited(field, solver, steps)
+    t = t.to(y0.device, torch.float32 if y0.device.type == "mps" else t.dtype)  # has no float64
     ys = [y0]
     for segment in _segments(t, solver):
-        ys.extend(_solve(field, ys[-1], segment, solver, norm, steps).unbind()[1:])
+        ys.extend(_solve(limited, ys[-1], segment, solver, norm, steps).unbind()[1:])
     return torch.stack(ys), steps
+
+
+class _Limited:
+    """f, until ``max_nfe`` evaluations."""
+
+    def __init__(self, field: Field, solver: Solver, steps: Steps) -> None:
+        self.field, self.solver, self.steps = field, solver, steps
+        self.nfe = 0
+
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        if self.nfe == self.solver.max_nfe:
+            raise SolveFailed(
+                f"{self.nfe} evaluations of f were not enough",
+                solver=self.solver,
+                advice=f"{LOOSEN}, or raise max_nfe.",
+                t=float(t),
+                y_norm=float(rms_norm(y.detach())),
+                **vars(self.steps),
+            )
+        self.nfe += 1
+        return self.field(t, y)
 
 
 def _segments(t: Tensor, solver: Solver) -> list[Tensor]:
@@ -104,14 +113,13 @@ def _solve(field: Field, y0: Tensor, t: Tensor, solver: Solver, norm: Norm, step
 
 
 def _integrated(instance: Any, times: Tensor, t: Tensor, solver: Solver) -> Tensor:
-    solution: Tensor
+    integrate: Callable[[Tensor], Tensor] = instance.integrate
     if solver.method.kind != "implicit_adams":
-        solution = instance.integrate(times)
-        return solution
+        return integrate(times)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Functional iteration did not converge")
-            solution = instance.integrate(times)
+            return integrate(times)
     except UserWarning as error:  # torchdiffeq would carry on with what it has
         raise SolveFailed(
             "the corrector did not converge within a step",
@@ -119,7 +127,6 @@ def _integrated(instance: Any, times: Tensor, t: Tensor, solver: Solver) -> Tens
             advice=f"Take smaller steps, or loosen the tolerances. {STABILISE}",
             t=float(t[0]),
         ) from error
-    return solution
 
 
 def _check_finite(solution: Tensor, t: Tensor, solver: Solver, steps: Steps) -> None:
@@ -128,10 +135,9 @@ def _check_finite(solution: Tensor, t: Tensor, solver: Solver, steps: Steps) -> 
         raise SolveFailed(
             "the state is not finite",
             solver=solver,
-            advice=f"Take smaller steps. {STABILISE}",
+            advice=SMALLER_STEPS,
             t=float(t[int(finite.long().argmin())]),
-            accepted=steps.accepted,
-            rejected=steps.rejected,
+            **vars(steps),
         )
 
 
@@ -139,11 +145,7 @@ def _grid(t: Tensor, solver: Solver, steps: Steps) -> Tensor:
     """Times of a fixed-step solve: each interval of t cut into equal steps, its ends exact."""
     pieces = []
     for start, end in pairwise(t):
-        if solver.n_steps is not None:
-            n = solver.n_steps
-        else:
-            assert solver.step_size is not None
-            n = math.ceil(abs(float(end - start)) / solver.step_size * (1 - GRID_SLACK))
+        n = solver.steps_in(float((end - start).detach()))
         fractions = torch.arange(n, dtype=t.dtype, device=t.device) / n
         pieces.append(start + (end - start) * fractions)
     pieces.append(t[-1:])
@@ -193,7 +195,7 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
             raise self._failure(
                 state,
                 f"{self.settings.max_steps} steps were not enough",
-                "Loosen the tolerances, or raise max_steps.",
+                f"{LOOSEN}, or raise max_steps.",
             )
         try:
             after = super()._adaptive_step(state)
@@ -214,10 +216,10 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
             advice = STABILISE
         elif not state.dt.isfinite():
             reason = "f, or the estimate of the error, is not finite within a step"
-            advice = f"Loosen the tolerances. {STABILISE}"
+            advice = f"{LOOSEN}. {STABILISE}"
         else:
             reason = "the step size underflows"
-            advice = "Loosen the tolerances, or compute in a higher precision."
+            advice = f"{LOOSEN}, or compute in a higher precision."
         return self._failure(state, reason, advice)
 
     def _failure(self, state: Any, reason: str, advice: str) -> SolveFailed:
@@ -229,13 +231,14 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
             dt=self.sign * float(state.dt),
             y_norm=float(rms_norm(state.y1.detach())),
             f_norm=float(rms_norm(state.f1.detach())),
-            accepted=self.steps.accepted,
-            rejected=self.steps.rejected,
+            **vars(self.steps),
         )
 
 
 def _tableau_solver(tableau: Tableau) -> type[RKAdaptiveStepsizeODESolver]:
     """A torchdiffeq solver class from one of our own tableaux."""
+
+    assert tableau.b_error is not None
 
     def row(values: tuple[float, ...]) -> Tensor:
         return torch.tensor(values, dtype=torch.float64)
@@ -279,7 +282,7 @@ class _Scipy(ScipyWrapperODESolver):  # type: ignore[misc]
             reason,
             solver=self.settings,
             t=self.start,
-            advice="Loosen the tolerances, or take another scipy_method.",
+            advice=f"{LOOSEN}, or take another scipy_method.",
         )
 
 
@@ -288,7 +291,7 @@ def _landing(base: type[RKAdaptiveStepsizeODESolver]) -> type[RKAdaptiveStepsize
 
 
 _CLASSES: dict[str, Any] = {
-    **{name: _landing(_tableau_solver(tableau)) for name, tableau in TABLEAUS.items()},
+    "tsit5": _landing(_tableau_solver(TSIT5)),
     "scipy": _Scipy,
     **{
         name: _landing(base) if issubclass(base, RKAdaptiveStepsizeODESolver) else base

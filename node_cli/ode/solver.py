@@ -1,17 +1,23 @@
 """What a solver is: a method, and the options that it reads. Free of torch."""
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
+from node_cli.ode.tableau import Tableau
 from node_cli.ode.tableaus import TABLEAUS
 
 Kind = Literal["adaptive", "fixed", "explicit_adams", "implicit_adams", "scipy"]
+
+Engine = Literal["native", "torchdiffeq"]
+Controller = Literal["integral", "pi"]
 
 STEPS = frozenset({"step_size", "n_steps"})
 TOLERANCES = frozenset({"rtol", "atol"})
 
 OPTIONS_OF_KIND: dict[Kind, frozenset[str]] = {
-    "adaptive": TOLERANCES | {"first_step", "max_steps"},
+    "adaptive": TOLERANCES | {"first_step", "max_steps", "controller"},
     "fixed": STEPS,
     "explicit_adams": STEPS | {"max_order"},
     # The corrector of a predictor-corrector pair iterates until it meets the tolerances.
@@ -30,21 +36,20 @@ class Method:
     @property
     def options(self) -> frozenset[str]:
         """Names of the ``Solver`` fields that this method reads."""
-        return OPTIONS_OF_KIND[self.kind]
+        return OPTIONS_OF_KIND[self.kind] | {"engine", "max_nfe"}
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """The engines that have this method."""
+        native = self.kind in ("adaptive", "fixed")
+        return ("native", "torchdiffeq") if native else ("torchdiffeq",)
 
 
 METHODS: dict[str, Method] = {
-    **{name: Method(tableau.order, "adaptive") for name, tableau in TABLEAUS.items()},
-    "dopri5": Method(5, "adaptive"),
-    "dopri8": Method(8, "adaptive"),
-    "bosh3": Method(3, "adaptive"),
-    "fehlberg2": Method(2, "adaptive"),
-    "adaptive_heun": Method(2, "adaptive"),
-    "euler": Method(1, "fixed"),
-    "midpoint": Method(2, "fixed"),
-    "heun2": Method(2, "fixed"),
-    "heun3": Method(3, "fixed"),
-    "rk4": Method(4, "fixed"),
+    **{
+        name: Method(tableau.order, "adaptive" if tableau.adaptive else "fixed")
+        for name, tableau in TABLEAUS.items()
+    },
     "explicit_adams": Method(None, "explicit_adams"),
     "implicit_adams": Method(None, "implicit_adams"),
     "fixed_adams": Method(None, "implicit_adams"),
@@ -52,6 +57,31 @@ METHODS: dict[str, Method] = {
 }
 
 SCIPY_METHODS = ("RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA")
+
+# A step may exceed step_size by this relative amount, so that rounding in (t1 - t0) / step_size
+# never costs a whole extra step.
+GRID_SLACK = 1e-6
+
+
+def check_times(times: list[float]) -> None:
+    """Raises ``ValueError`` unless they are two at least, strictly increasing or decreasing."""
+    signs = {(end > start) - (end < start) for start, end in pairwise(times)}
+    if signs not in ({1}, {-1}):
+        reason = "t must be strictly increasing or decreasing, two times at least"
+        raise ValueError(f"{reason}: {times}")
+
+
+class WarmStart:
+    """The size of the first step, learnt from solve to solve.
+
+    A solve begins with ``size``, the initial-step heuristic where that is None, and, as long as
+    ``learning`` is set, leaves the size that it proposes after its first accepted step. One for
+    each block and direction.
+    """
+
+    def __init__(self) -> None:
+        self.size: float | None = None
+        self.learning = True
 
 
 @dataclass(frozen=True)
@@ -62,7 +92,9 @@ class Solver:
     ``step_size`` is a maximum: every interval between two requested times is cut into
     ``ceil(length / step_size)`` equal steps; ``n_steps`` gives that number per interval instead.
     ``first_step`` replaces the initial-step heuristic (one evaluation of f less). ``max_steps``
-    bounds accepted plus rejected steps of one solve. Time is in the units of the ODE.
+    bounds accepted plus rejected steps of one solve, ``max_nfe`` its evaluations of f.
+    ``controller``: how the next step size follows from the errors, the native engine only. Time is
+    in the units of the ODE.
     """
 
     name: str
@@ -70,19 +102,42 @@ class Solver:
     atol: float | None = None
     step_size: float | None = None
     n_steps: int | None = None
-    first_step: float | None = None
+    first_step: float | WarmStart | None = None
+    controller: Controller | None = None
     max_steps: int | None = None
+    max_nfe: int | None = None
     max_order: int | None = None
     scipy_method: str | None = None
+    engine: Engine | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine is None:
+            object.__setattr__(self, "engine", self.method.engines[0])
+        assert self.engine in self.method.engines
 
     @property
     def method(self) -> Method:
         return METHODS[self.name]
 
+    @property
+    def tableau(self) -> Tableau:
+        """Of a Runge-Kutta method."""
+        return TABLEAUS[self.name]
+
+    def steps_in(self, length: float) -> int:
+        """Into how many equal steps a fixed-step method cuts an interval."""
+        if self.n_steps is not None:
+            return self.n_steps
+        assert self.step_size is not None
+        return max(1, math.ceil(abs(length) / self.step_size * (1 - GRID_SLACK)))
+
     def __str__(self) -> str:
+        values = dict(vars(self))
+        if isinstance(self.first_step, WarmStart):
+            values["first_step"] = "warm"
         options = [
             f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
-            for key, value in asdict(self).items()
-            if key != "name" and value is not None
+            for key, value in values.items()
+            if key not in ("name", "engine") and value is not None
         ]
         return " ".join([self.name, *options])

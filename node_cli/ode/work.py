@@ -1,7 +1,6 @@
 """Counts what a solve costs: evaluations of f (NFE), vector-Jacobian products (VJPs), steps."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
@@ -44,6 +43,13 @@ class Work:
     forward: Steps = field(default_factory=Steps)
     backward: Steps = field(default_factory=Steps)
 
+    def evaluated(self, times: int, *, backward: bool = False) -> None:
+        """Count evaluations of f."""
+        if backward:
+            self.nfe_backward += times
+        else:
+            self.nfe_forward += times
+
 
 class Autocast:
     """Remembers whether autocast is on here, to enter it again where autograd has left it."""
@@ -53,30 +59,34 @@ class Autocast:
         self.enabled = torch.is_autocast_enabled(device_type)
         self.dtype = torch.get_autocast_dtype(device_type)
 
-    def __call__(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device_type, dtype=self.dtype, enabled=self.enabled)
+    @property
+    def key(self) -> object:
+        """What has to be equal for two of them to have the same effect."""
+        return self.dtype if self.enabled else None
+
+    def around(self, f: Field) -> Field:
+        """f under autocast, its result in the dtype of y: the state, the error norm and the time
+        keep their precision."""
+
+        def cast(t: Tensor, y: Tensor) -> Tensor:
+            with torch.autocast(self.device_type, dtype=self.dtype, enabled=True):
+                return f(t, y).to(y.dtype)
+
+        # Entering it takes as long as a small layer.
+        return cast if self.enabled else lambda t, y: f(t, y).to(y.dtype)
 
 
 class CountedField:
-    """f as the forward solve calls it: counts its evaluations, and its VJPs under autograd.
+    """f as a solve calls it: its evaluations are counted, as ``backward`` ones or forward ones.
 
-    Autocast is entered around f alone and its result cast to the dtype of y, so that the state,
-    the error norm and the time keep their precision. Cost: one Python call and, where a gradient
-    is wanted, one autograd hook per evaluation.
+    Cost: one Python call per evaluation.
     """
 
-    def __init__(self, f: Field, work: Work, autocast: Autocast) -> None:
-        self.f = f
+    def __init__(self, f: Field, work: Work, autocast: Autocast, *, backward: bool = False) -> None:
+        self.f = autocast.around(f)
         self.work = work
-        self.autocast = autocast
+        self.backward = backward
 
     def __call__(self, t: Tensor, y: Tensor) -> Tensor:
-        self.work.nfe_forward += 1
-        with self.autocast():
-            dy = self.f(t, y).to(y.dtype)
-        if dy.requires_grad:
-            dy.register_hook(self._count_vjp)
-        return dy
-
-    def _count_vjp(self, _grad: Tensor) -> None:
-        self.work.vjps_backward += 1
+        self.work.evaluated(1, backward=self.backward)
+        return self.f(t, y)

@@ -288,9 +288,3 @@ def test_what_is_not_finite_is_no_solution(name: str) -> None:
     with pytest.raises(SolveFailed) as caught:
         integrate(not_a_number, y0, t, solver(name, n_steps=5))
     assert 0 <= caught.value.t <= 1
-
-
-@pytest.mark.parametrize("times", [[0.0], [0.0, 0.0], [0.0, 1.0, 0.5]])
-def test_times_that_are_not_monotonic_are_refused(times: list[float]) -> None:
-    with pytest.raises(ValueError, match="increasing or decreasing"):
-        integrate(pendulum, torch.ones(2), torch.tensor(times), Solver("euler", n_steps=1))

@@ -1,0 +1,218 @@
+"""Explicit Runge-Kutta methods, fixed and adaptive: the engine of our own.
+
+Time is a Python float throughout, so that a step asks the device for one number only: the estimate
+of its error. Nothing here is differentiated; sensitivity methods work from the accepted steps.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from node_cli.ode.control import controller, initial_step
+from node_cli.ode.failures import LOOSEN, SMALLER_STEPS, STABILISE, SolveFailed
+from node_cli.ode.norms import Norm, rms_norm
+from node_cli.ode.solver import Solver, WarmStart, check_times
+from node_cli.ode.step import Attempt, Stage, Stepper
+from node_cli.ode.work import Steps
+
+NUMPY_FLOAT: dict[torch.dtype, type[np.floating[Any]]] = {
+    torch.float32: np.float32,
+    torch.float64: np.float64,
+}
+
+
+@dataclass
+class Step:
+    """An accepted step from (t0, y0) to (t1, y1).
+
+    ``times``: where f was evaluated for the stages. ``share_t0`` and ``share_dt``: the derivatives
+    of t0 - start and of dt by the length of the interval between two requested times in which the
+    step lies, the one of index ``interval``. A step size that was chosen is a constant; one that
+    lands on the end of the interval, or divides it, is not.
+    """
+
+    interval: int
+    t0: float
+    t1: float
+    times: list[float]
+    y0: Tensor
+    y1: Tensor
+    share_t0: float
+    share_dt: float
+
+    @property
+    def dt(self) -> float:
+        return self.t1 - self.t0
+
+
+OnAccept = Callable[[Step, Stage, Attempt], object]
+"""Sees an accepted step, its first stage, and the attempt that it was."""
+
+
+def integrate(
+    stepper: Stepper,
+    y0: Tensor,
+    t: Tensor,
+    solver: Solver,
+    norm: Norm = rms_norm,
+    on_accept: OnAccept = lambda *_: None,
+) -> tuple[Tensor, Steps]:
+    """Solve dy/dt = f(t, y) from y0 at t[0]; return y at every requested time, and the steps.
+
+    ``stepper``: knows f, the tableau and the tolerances of ``solver``. ``y0``: any shape, float32
+    or float64. ``t``: (T,), strictly increasing or decreasing, T >= 2; every one of these times is
+    landed on. ``norm`` measures y and f where a first step size has to be found. ``on_accept`` sees
+    every accepted step. Returns ``(T, *y0.shape)``.
+
+    Raises ``SolveFailed`` where a step size underflows, the state or f stops being finite, or
+    ``max_steps`` or ``max_nfe`` of the solver would be exceeded.
+    """
+    times = t.tolist()
+    check_times(times)
+    solve = _Solve(stepper, solver, norm, on_accept)
+    with torch.autocast(y0.device.type, enabled=False):
+        return solve.through(times, y0), Steps(solve.accepted, solve.rejected)
+
+
+class _Solve:
+    """A solve on its way, at (t, y). ``first``: the first stage of the next step, if evaluated."""
+
+    def __init__(self, stepper: Stepper, solver: Solver, norm: Norm, on_accept: OnAccept) -> None:
+        self.stepper = stepper
+        self.solver = solver
+        self.tableau = solver.tableau
+        self.norm = norm
+        self.on_accept = on_accept
+        self.accepted = self.rejected = self.nfe = 0
+        self.first: Stage | None = None
+        self.dt: float | None = None  # of the step at hand
+
+    def through(self, times: list[float], y0: Tensor) -> Tensor:
+        self.t, self.y, self.end = times[0], y0, times[-1]
+        cross = self._fixed
+        if self.tableau.adaptive:
+            self.direction = math.copysign(1.0, times[-1] - self.t)
+            self.control = controller(self.solver)
+            self.size = self._first_size()
+            cross = self._adaptive
+        ys = [y0]
+        for i, (start, end) in enumerate(pairwise(times)):
+            cross(i, start, end)
+            if not bool(self.y.isfinite().all()):
+                self._fail("the state is not finite", SMALLER_STEPS)
+            ys.append(self.y)
+        return torch.stack(ys)
+
+    def _spend(self, evaluations: int) -> None:
+        """Count evaluations of f that are about to be made."""
+        self.nfe += evaluations
+        if self.solver.max_nfe is not None and self.nfe > self.solver.max_nfe:
+            reason = f"{self.solver.max_nfe} evaluations of f were not enough"
+            self._fail(reason, f"{LOOSEN}, or raise max_nfe.")
+
+    def _first_stage(self) -> Stage:
+        if self.first is None:
+            self._spend(1)
+            self.first, self.first_time = self.stepper.evaluate(self.t, self.y), self.t
+        return self.first
+
+    def _first_size(self) -> float:
+        match self.solver.first_step:
+            case float(size) | WarmStart(size=float(size)):
+                return size
+        first = self._first_stage()
+        self._spend(1)
+        return initial_step(self.stepper, self.t, first, self.direction, self.solver, self.norm)
+
+    def _fixed(self, interval: int, start: float, end: float) -> None:
+        """Cut an interval into equal steps."""
+        n = self.solver.steps_in(end - start)
+        for j in range(n):
+            t1 = end if j == n - 1 else start + (end - start) * ((j + 1) / n)
+            times, attempt = self._attempt(t1)
+            self._accept(interval, t1, times, attempt, share_t0=j / n, share_dt=1 / n)
+
+    def _adaptive(self, interval: int, start: float, end: float) -> None:
+        """Step through an interval, the last step landing on its end."""
+        while self.t != end:
+            if self.accepted + self.rejected == self.solver.max_steps:
+                reason = f"{self.solver.max_steps} steps were not enough"
+                self._fail(reason, f"{LOOSEN}, or raise max_steps.")
+            t1 = self.t + self.direction * self.size
+            if not math.isfinite(t1):
+                self._fail_not_finite()
+            if t1 == self.t:
+                advice = f"{LOOSEN}, or compute in a higher precision."
+                self._fail("the step size underflows", advice)
+            lands = (t1 - end) * self.direction >= 0
+            t1 = end if lands else t1
+            times, attempt = self._attempt(t1)
+            assert attempt.error is not None
+            if math.isnan(attempt.error):
+                self._fail_not_finite()
+            # Of the size asked for, where that was taken: dt is that rounded to units in the last
+            # place of t, and of one such unit nothing less would ever be tried.
+            size = abs(t1 - self.t) if lands else self.size
+            self.size = size * self.control.factor(attempt.error)
+            if attempt.error <= 1:
+                self._accept(interval, t1, times, attempt, share_t0=0.0, share_dt=float(lands))
+                self._learn()
+            else:
+                self.rejected += 1
+
+    def _attempt(self, t1: float) -> tuple[list[float], Attempt]:
+        tableau, t0, first = self.tableau, self.t, self._first_stage()
+        self.dt = dt = t1 - t0
+        times = [self.first_time, *(t0 + c * dt for c in tableau.c[1:])]
+        if tableau.adaptive:
+            # As torchdiffeq, in case f is discontinuous at t1.
+            kind = NUMPY_FLOAT[first.y.dtype]
+            before = float(np.nextafter(kind(t1), kind(t0)))
+            times = [before if c == 1 else s for c, s in zip(tableau.c, times, strict=True)]
+        self._spend(tableau.stages - 1)
+        return times, self.stepper.attempt(first, times, dt, final=t1 == self.end)
+
+    def _accept(
+        self,
+        interval: int,
+        t1: float,
+        times: list[float],
+        attempt: Attempt,
+        *,
+        share_t0: float,
+        share_dt: float,
+    ) -> None:
+        first = self._first_stage()
+        step = Step(interval, self.t, t1, times, first.y, attempt.y1, share_t0, share_dt)
+        self.accepted += 1
+        self.t, self.y = t1, attempt.y1
+        self.first, self.first_time = attempt.last, times[-1]
+        self.on_accept(step, first, attempt)
+
+    def _learn(self) -> None:
+        start = self.solver.first_step
+        if self.accepted == 1 and isinstance(start, WarmStart) and start.learning:
+            start.size = self.size
+
+    def _fail_not_finite(self) -> NoReturn:
+        reason = "f, or the estimate of the error, is not finite within a step"
+        self._fail(reason, f"{LOOSEN}. {STABILISE}")
+
+    def _fail(self, reason: str, advice: str) -> NoReturn:
+        raise SolveFailed(
+            reason,
+            solver=self.solver,
+            advice=advice,
+            t=self.t,
+            dt=self.dt,
+            y_norm=float(rms_norm(self.y.detach())),
+            f_norm=None if self.first is None else float(rms_norm(self.first.k.detach())),
+            accepted=self.accepted,
+            rejected=self.rejected,
+        )
