@@ -1,272 +1,273 @@
-"""Gradients: against closed forms, torchdiffeq, finite differences and each other."""
+"""What every sensitivity method promises besides the gradient of an ordinary field."""
+
+import math
 
 import pytest
 import torch
-import torchdiffeq
 from torch import Tensor, nn
 
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.sensitivity.backsolve import Backsolve
+from node_cli.ode.sensitivity.checkpointed import Checkpointed
 from node_cli.ode.sensitivity.discrete import Discrete
+from node_cli.ode.sensitivity.gauss import Gauss
 from node_cli.ode.sensitivity.interface import Sensitivity
+from node_cli.ode.sensitivity.interpolating import Interpolating
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Work
+from tests.ode.problems import FLOAT64, MLP, gradients, loss_of, name_of, relative, start, times
 
-FLOAT64 = torch.float64
-FORWARD = torch.tensor([0.0, 0.4, 1.0], dtype=FLOAT64)
-BACKWARD = FORWARD.flip(0)
+METHODS = [Discrete(), Checkpointed(), Backsolve(), Interpolating(), Gauss()]
+every_method = pytest.mark.parametrize("sensitivity", METHODS, ids=name_of)
+both_solvers = pytest.mark.parametrize(
+    "solver", [Solver("rk4", n_steps=16), Solver("dopri5", rtol=1e-8, atol=1e-8)], ids=str
+)
+
+T = times(0.0, 0.4, 1.0)
+RK4 = Solver("rk4", n_steps=16)
 
 
-class MLP(nn.Module):
-    """A small non-linear field that sees the time."""
+def theta_gradient(field: nn.Module) -> Tensor:
+    return torch.cat([p.grad.flatten() for p in field.parameters() if p.grad is not None])
 
-    def __init__(self) -> None:
+
+@both_solvers
+@every_method
+def test_frozen_parameters_get_no_gradient(sensitivity: Sensitivity, solver: Solver) -> None:
+    """And the others get the one that they would have otherwise."""
+    field, whole = MLP(), MLP()
+    field.net[2].weight.requires_grad_(False)
+    for f in (field, whole):
+        loss_of(sensitivity(f, start(), T, solver, Work())).backward()
+    assert field.net[2].weight.grad is None
+    for got, expected in ((field.net[0], whole.net[0]), (field.net[2], whole.net[2])):
+        assert relative(got.bias.grad, expected.bias.grad) < 1e-6
+
+
+class Tied(nn.Module):
+    """Two layers with one weight, one of them registered under two names."""
+
+    def __init__(self, tied: bool) -> None:
         super().__init__()
-        torch.manual_seed(0)
-        self.net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)).double()
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        return self.net(torch.cat([y, t.expand(len(y), 1)], 1))
-
-
-class Linear(nn.Module):
-    """dy/dt = A y."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(1)
-        self.a = nn.Parameter(torch.randn(3, 3, dtype=FLOAT64))
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        return y @ self.a.T
-
-
-def start() -> Tensor:
-    torch.manual_seed(2)
-    return torch.randn(5, 3, dtype=FLOAT64, requires_grad=True)
-
-
-def gradients(
-    sensitivity: Sensitivity, field: nn.Module, t: Tensor, solver: Solver
-) -> tuple[Tensor, Tensor, Tensor]:
-    """dL/dtheta (flat), dL/dy0, dL/dt for a loss that sees every requested time."""
-    y0, t = start(), t.clone().requires_grad_()
-    y = sensitivity(field, y0, t, solver, Work())
-    weights = torch.arange(1, y.numel() + 1, dtype=FLOAT64).view_as(y).sin()
-    parameters = list(field.parameters())
-    *theta, d_y0, d_t = torch.autograd.grad((weights * y).sum(), [*parameters, y0, t])
-    return torch.cat([g.flatten() for g in theta]), d_y0, d_t
-
-
-def relative(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm())
-
-
-@pytest.mark.parametrize("t", [FORWARD, BACKWARD])
-@pytest.mark.parametrize("sensitivity", [Discrete(), Backsolve(), Backsolve("seminorm")])
-def test_against_the_matrix_exponential(sensitivity: Sensitivity, t: Tensor) -> None:
-    field = Linear()
-
-    def closed_form(_: nn.Module, y0: Tensor, t: Tensor, *__: object) -> Tensor:
-        return torch.stack([y0 @ torch.matrix_exp(field.a * (s - t[0])).T for s in t])
-
-    ours = gradients(sensitivity, field, t, Solver("dopri8", rtol=1e-11, atol=1e-11))
-    for got, expected in zip(ours, gradients(closed_form, field, t, ours), strict=True):
-        assert relative(got, expected) < 1e-9
-
-
-@pytest.mark.parametrize("t", [FORWARD, BACKWARD])
-@pytest.mark.parametrize("name", ["dopri5", "tsit5", "bosh3", "rk4", "implicit_adams"])
-def test_backsolve_converges_to_discrete(name: str, t: Tensor) -> None:
-    """Both converge to the gradient of the ODE as the tolerances, or the steps, get smaller."""
-    errors = []
-    for tol, n in ((1e-4, 8), (1e-6, 32), (1e-8, 128)):
-        steps = {"n_steps": n} if name in ("rk4", "implicit_adams") else {}
-        tolerances = {} if name == "rk4" else {"rtol": tol, "atol": tol}
-        order = {"max_order": 4} if name == "implicit_adams" else {}
-        solver = Solver(name, **steps, **tolerances, **order)
-        pairs = zip(
-            gradients(Backsolve(), MLP(), t, solver),
-            gradients(Discrete(), MLP(), t, solver),
-            strict=True,
-        )
-        errors.append(max(relative(a, b) for a, b in pairs))
-    assert errors[0] < 1e-2
-    assert errors[2] < min(1e-6, errors[0])
-
-
-@pytest.mark.parametrize("name", ["dopri5", "bosh3", "dopri8"])
-def test_discrete_is_autograd_through_torchdiffeq(name: str) -> None:
-    """With torchdiffeq landing too (step_t) and its first step a constant."""
-    field, t = MLP(), FORWARD[[0, 2]]
-    options = {"rtol": 1e-5, "atol": 1e-5, "first_step": 0.05}
-
-    def theirs(field: nn.Module, y0: Tensor, t: Tensor, *_: object) -> Tensor:
-        steps = {"first_step": 0.05, "step_t": t[1:].detach()}
-        return torchdiffeq.odeint(field, y0, t, rtol=1e-5, atol=1e-5, method=name, options=steps)
-
-    ours = gradients(Discrete(), field, t, Solver(name, **options))
-    for got, expected in zip(ours[:2], gradients(theirs, field, t, ours)[:2], strict=True):
-        assert relative(got, expected) < 1e-10
-
-
-@pytest.mark.parametrize("norm", ["full", "seminorm"])
-def test_backsolve_is_odeint_adjoint(norm: str) -> None:
-    """torchdiffeq's adjoint, landing in both passes, takes the same steps to the same gradient.
-
-    An autonomous field: torchdiffeq lets the gradient by the time into its norms, wanted or not.
-    """
-    field, t, work = Linear(), FORWARD[[0, 2]], Work()
-    calls = 0
-
-    class Counting(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.field = field
-
-        def forward(self, t: Tensor, y: Tensor) -> Tensor:
-            nonlocal calls
-            calls += 1
-            return self.field(t, y)
-
-    def theirs(_: nn.Module, y0: Tensor, t: Tensor, *__: object) -> Tensor:
-        backward = {"step_t": -t[:-1].detach()}  # their time increases backwards
-        if norm == "seminorm":
-            backward["norm"] = "seminorm"
-        return torchdiffeq.odeint_adjoint(
-            Counting(),
-            y0,
-            t.detach(),
-            rtol=1e-5,
-            atol=1e-5,
-            method="dopri5",
-            options={"step_t": t[1:].detach()},
-            adjoint_options=backward,
-        )
-
-    def both(sensitivity: Sensitivity) -> list[Tensor]:
-        y0 = start()
-        y = sensitivity(field, y0, t, Solver("dopri5", rtol=1e-5, atol=1e-5), work)
-        return torch.autograd.grad(y[-1].square().sum(), [y0, *field.parameters()])
-
-    for got, expected in zip(both(Backsolve(norm)), both(theirs), strict=True):
-        assert relative(got, expected) < 1e-9
-    assert calls == work.nfe_forward + work.nfe_backward
-
-
-@pytest.mark.parametrize("sensitivity", [Discrete(), Backsolve()])
-def test_against_finite_differences(sensitivity: Sensitivity) -> None:
-    field, solver = MLP(), Solver("dopri5", rtol=1e-9, atol=1e-9)
-    theta, _, _ = gradients(sensitivity, field, FORWARD, solver)
-    direction = torch.randn_like(theta)
-
-    def loss(step: float) -> float:
+        generator = torch.Generator().manual_seed(3)
+        self.first, self.second = (nn.Linear(3, 3, bias=False).double() for _ in range(2))
         with torch.no_grad():
-            moved = nn.utils.parameters_to_vector(field.parameters()) + step * direction
-            probe = MLP()
-            nn.utils.vector_to_parameters(moved, probe.parameters())
-            y = Discrete()(probe, start(), FORWARD, solver, Work())
-            weights = torch.arange(1, y.numel() + 1, dtype=FLOAT64).view_as(y).sin()
-            return float((weights * y).sum())
+            for layer in (self.first, self.second):
+                layer.weight.copy_(torch.randn(3, 3, dtype=FLOAT64, generator=generator))
+            self.second.weight.copy_(self.first.weight)
+        if tied:
+            self.second.weight = self.first.weight
+            self.alias = self.first
 
-    slope = (loss(1e-4) - loss(-1e-4)) / 2e-4
-    assert float(theta @ direction) == pytest.approx(slope, rel=1e-6)
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return self.second(self.first(y).tanh()) * torch.cos(t)
 
 
-class Stateful(nn.Module):
-    """A field with buffers: what BatchNorm does in training mode."""
+@both_solvers
+@every_method
+def test_a_tied_parameter_gets_the_sum_of_its_uses(
+    sensitivity: Sensitivity, solver: Solver
+) -> None:
+    tied, free = Tied(True), Tied(False)
+    for field in (tied, free):
+        loss_of(sensitivity(field, start(), T, solver, Work())).backward()
+    assert len(list(tied.parameters())) == 1
+    total = free.first.weight.grad + free.second.weight.grad
+    assert relative(tied.first.weight.grad, total) < 1e-6
+
+
+@every_method
+def test_a_constant_start(sensitivity: Sensitivity) -> None:
+    """y0 does not require a gradient: that of theta is the same."""
+    field, reference = MLP(), MLP()
+    loss_of(sensitivity(field, start().detach(), T, RK4, Work())).backward()
+    loss_of(sensitivity(reference, start(), T, RK4, Work())).backward()
+    assert torch.equal(theta_gradient(field), theta_gradient(reference))
+
+
+@every_method
+def test_times_that_need_no_gradient_change_nothing_else(sensitivity: Sensitivity) -> None:
+    work, with_time = Work(), Work()
+    field, y0 = MLP(), start()
+    loss_of(sensitivity(field, y0, T, RK4, work)).backward()
+    theta, d_y0, d_t = gradients(sensitivity, MLP(), T, RK4, with_time)
+    torch.testing.assert_close(theta_gradient(field), theta, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(y0.grad, d_y0, rtol=1e-13, atol=1e-13)
+    assert d_t.abs().min() > 0
+    assert T.grad is None
+    assert work.vjps_backward == with_time.vjps_backward
+
+
+@every_method
+def test_where_no_gradient_is_wanted_none_is_prepared(sensitivity: Sensitivity) -> None:
+    field, frozen = MLP(), MLP().requires_grad_(False)
+    y = sensitivity(frozen, start().detach(), T, RK4, Work())
+    assert not y.requires_grad
+    with torch.no_grad():
+        assert not sensitivity(field, start(), T, RK4, Work()).requires_grad
+    with torch.inference_mode():
+        again = sensitivity(field, start(), T, RK4, Work())
+    assert torch.equal(y, again)
+    assert sensitivity(field, start(), T, RK4, Work()).requires_grad
+
+
+class Clock(nn.Module):
+    """dy/dt = cos t: no parameters, no dependence on y."""
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return torch.cos(t).expand_as(y)
+
+
+class Drift(nn.Module):
+    """dy/dt = p cos t: nothing of y in it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(3).double()
+        self.p = nn.Parameter(torch.tensor([1.0, -2.0, 0.5], dtype=FLOAT64))
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        return self.norm(y).tanh()
+        return (self.p * torch.cos(t)).expand_as(y)
 
 
-@pytest.mark.parametrize("sensitivity", [Discrete(), Backsolve()])
-def test_buffers_see_every_forward_evaluation_and_no_backward_one(sensitivity: Sensitivity) -> None:
-    field, work = Stateful(), Work()
-    y0 = torch.randn(8, 3, dtype=FLOAT64)
-    t = torch.tensor([0.0, 1.0], dtype=FLOAT64)
-    y = sensitivity(field, y0, t, Solver("dopri5", rtol=1e-4, atol=1e-4), work)
-    counted = int(field.norm.num_batches_tracked)
-    assert counted == work.nfe_forward
-    mean = field.norm.running_mean.clone()
-    y[-1].sum().backward()
-    assert int(field.norm.num_batches_tracked) == counted
-    assert torch.equal(field.norm.running_mean, mean)
+class Decay(nn.Module):
+    """dy/dt = -y, and a parameter that takes no part in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.ones(2, dtype=FLOAT64))
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return -y
 
 
-@pytest.mark.parametrize("sensitivity", [Discrete(), Backsolve()])
-def test_frozen_and_shared_parameters_and_a_constant_start(sensitivity: Sensitivity) -> None:
-    field = MLP()
-    field.net[2].bias.requires_grad_(False)
-    field.alias = field.net[0]  # the same layer under a second name
-    solver = Solver("dopri5", rtol=1e-8, atol=1e-8)
-    y = sensitivity(field, start().detach(), FORWARD, solver, Work())
-    y[-1].square().sum().backward()
-    assert field.net[2].bias.grad is None
-    reference = MLP()
-    Discrete()(reference, start().detach(), FORWARD, solver, Work())[-1].square().sum().backward()
-    assert relative(field.net[0].weight.grad, reference.net[0].weight.grad) < 1e-6
+class Identity(nn.Module):
+    """dy/dt = y, the very tensor that was given."""
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return y
 
 
-@pytest.mark.parametrize("sensitivity", [Discrete(), Backsolve()])
-def test_a_field_without_dependence_on_the_state(sensitivity: Sensitivity) -> None:
-    """dy/dt = cos t: the adjoint is constant."""
+@both_solvers
+@every_method
+def test_fields_that_leave_an_input_out(sensitivity: Sensitivity, solver: Solver) -> None:
+    y0, t = start(), T.clone().requires_grad_()
 
-    class Clock(nn.Module):
-        def forward(self, t: Tensor, y: Tensor) -> Tensor:
-            return torch.cos(t).expand_as(y)
+    y = sensitivity(Clock(), y0, t, solver, Work())
+    d_y0, d_t = torch.autograd.grad(y[-1].sum(), [y0, t])
+    torch.testing.assert_close(d_y0, torch.ones_like(y0), rtol=0, atol=1e-12)
+    expected = times(-y0.numel(), 0.0, y0.numel() * math.cos(1.0))
+    torch.testing.assert_close(d_t, expected, rtol=0, atol=1e-4)
 
+    field = Drift()
+    y = sensitivity(field, y0, t, solver, Work())
+    d_y0, d_p = torch.autograd.grad(y[-1].sum(), [y0, field.p])
+    torch.testing.assert_close(d_y0, torch.ones_like(y0), rtol=0, atol=1e-12)
+    torch.testing.assert_close(d_p, torch.full_like(d_p, 5 * math.sin(1.0)), rtol=1e-6, atol=0)
+
+    decay = Decay()
+    y = sensitivity(decay, y0, t, solver, Work())
+    d_y0, d_unused = torch.autograd.grad(y[-1].sum(), [y0, decay.unused])
+    torch.testing.assert_close(d_y0, torch.full_like(y0, math.exp(-1.0)), rtol=1e-5, atol=0)
+    assert not d_unused.any()
+
+    y = sensitivity(Identity(), y0, t, solver, Work())
+    (d_y0,) = torch.autograd.grad(y[-1].sum(), y0)
+    torch.testing.assert_close(d_y0, torch.full_like(y0, math.exp(1.0)), rtol=1e-5, atol=0)
+
+
+@every_method
+def test_a_loss_that_sees_only_the_start(sensitivity: Sensitivity) -> None:
+    field, y0 = MLP(), start()
+    y = sensitivity(field, y0, T, RK4, Work())
+    y[0].sum().backward()
+    assert torch.equal(y0.grad, torch.ones_like(y0))
+    assert not theta_gradient(field).any()
+
+
+@every_method
+def test_no_second_derivatives(sensitivity: Sensitivity) -> None:
     y0 = start()
-    y = sensitivity(Clock(), y0, FORWARD, Solver("rk4", n_steps=8), Work())
-    (gradient,) = torch.autograd.grad(y[-1].sum(), y0)
-    assert torch.equal(gradient, torch.ones_like(y0))
-
-
-def test_second_derivatives() -> None:
-    """Discrete has them; backsolve says that it has not."""
-    y0, t, solver = start(), FORWARD, Solver("rk4", n_steps=4)
-    y = Discrete()(MLP(), y0, t, solver, Work())
-    (gradient,) = torch.autograd.grad(y[-1].square().sum(), y0, create_graph=True)
-    assert torch.autograd.grad(gradient.sum(), y0)[0].isfinite().all()
-    y = Backsolve()(MLP(), y0, t, solver, Work())
+    y = sensitivity(MLP(), y0, T, RK4, Work())
     (gradient,) = torch.autograd.grad(y[-1].square().sum(), y0, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
 
 
-@pytest.mark.parametrize("sensitivity", [Discrete(), Backsolve()])
-def test_autocast_concerns_the_field_alone(sensitivity: Sensitivity) -> None:
-    """bf16 inside f, forward and backward; state and result in float32."""
-    seen: set[torch.dtype] = set()
+def test_discrete_with_torchdiffeq_has_second_derivatives() -> None:
+    """Those of differences of the first ones."""
+    solver, field = Solver("rk4", n_steps=4, engine="torchdiffeq"), MLP()
 
-    class Spy(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(3, 3)
+    def first(y0: Tensor) -> Tensor:
+        y = Discrete()(field, y0, T, solver, Work())
+        return torch.autograd.grad(y[-1].square().sum(), y0, create_graph=True)[0]
 
-        def forward(self, t: Tensor, y: Tensor) -> Tensor:
-            assert y.dtype == torch.float32
-            dy = self.layer(y)
-            seen.add(dy.dtype)
-            return dy
-
-    field, y0 = Spy(), torch.randn(5, 3, requires_grad=True)
-    t = torch.tensor([0.0, 1.0], dtype=FLOAT64)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        y = sensitivity(field, y0, t, Solver("rk4", n_steps=2), Work())
-    y[-1].sum().backward()
-    assert seen == {torch.bfloat16}
-    assert y.dtype == y0.grad.dtype == field.layer.weight.grad.dtype == torch.float32
+    y0, direction = start(), start(9).detach()
+    (second,) = torch.autograd.grad((first(y0) * direction).sum(), y0)
+    h = 1e-5 * direction
+    differences = (
+        first((y0 + h).detach().requires_grad_()) - first((y0 - h).detach().requires_grad_())
+    ) / 2e-5
+    assert relative(second, differences.detach()) < 1e-7
 
 
-def test_a_failure_of_the_backward_solve_says_so() -> None:
-    method = Backsolve(solver=Solver("dopri5", rtol=1e-9, atol=1e-9, max_steps=3))
-    y = method(MLP(), start(), FORWARD, Solver("rk4", n_steps=5), Work())
-    with pytest.raises(SolveFailed, match=r"^backward solve: 3 steps .*sensitivity=discr") as e:
+@every_method
+def test_a_second_backward_pass(sensitivity: Sensitivity) -> None:
+    """Repeats the first with retain_graph, but for discrete, which explains why not."""
+    y0 = start()
+    loss = loss_of(sensitivity(MLP(), y0, T, RK4, Work()))
+    (once,) = torch.autograd.grad(loss, y0, retain_graph=True)
+    if isinstance(sensitivity, Discrete):
+        with pytest.raises(RuntimeError, match=r"frees its graphs .* sensitivity=checkpointed"):
+            loss.backward()
+    else:
+        (twice,) = torch.autograd.grad(loss, y0)
+        assert torch.equal(once, twice)
+        with pytest.raises(RuntimeError, match="second time"):
+            loss.backward()
+
+
+@pytest.mark.parametrize("what", ["start", "result", "parameter"])
+@every_method
+def test_what_the_gradient_rests_on_must_not_change(sensitivity: Sensitivity, what: str) -> None:
+    """In place, between the forward and the backward pass: an error, not a wrong gradient."""
+    field, y0 = MLP(), start().detach().clone()
+    y = sensitivity(field, y0, T, RK4, Work())
+    loss = y.sum()
+    with torch.no_grad():
+        changed = {"start": y0, "result": y, "parameter": field.net[0].weight}[what]
+        changed.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@every_method
+def test_the_result_does_not_share_memory_with_the_start(sensitivity: Sensitivity) -> None:
+    y0 = start().detach()
+    before = y0.clone()
+    y = sensitivity(MLP(), y0, T, RK4, Work())
+    assert torch.equal(y[0], y0)
+    with torch.no_grad():
+        y.zero_()
+    assert torch.equal(y0, before)
+
+
+@pytest.mark.parametrize("sensitivity", [Backsolve, Interpolating, Gauss])
+@pytest.mark.parametrize("limit", ["max_steps", "max_nfe"])
+def test_a_failure_of_the_backward_solve_says_so(sensitivity: type[Backsolve], limit: str) -> None:
+    method = sensitivity(solver=Solver("dopri5", rtol=1e-9, atol=1e-9, **{limit: 9}))
+    y = method(MLP(scale=3.0), start(), T, Solver("rk4", n_steps=5), Work())
+    with pytest.raises(SolveFailed, match=r"^backward solve: 9 .*sensitivity=discrete") as e:
         y.sum().backward()
     assert e.value.backward
-    assert 0.4 < e.value.t < 1
+    assert 0.4 <= e.value.t <= 1
+    assert e.value.accepted is not None
+    assert e.value.solver is method.solver
+
+
+@every_method
+def test_a_forward_solve_that_fails_leaves_the_field_usable(sensitivity: Sensitivity) -> None:
+    field = MLP()
+    with pytest.raises(SolveFailed):
+        sensitivity(field, start(), T, Solver("rk4", n_steps=4, max_nfe=3), Work())
+    loss_of(sensitivity(field, start(), T, RK4, Work())).backward()
+    assert theta_gradient(field).isfinite().all()

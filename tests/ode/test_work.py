@@ -5,8 +5,11 @@ import torch
 from torch import Tensor, nn
 
 from node_cli.ode.sensitivity.backsolve import Backsolve
+from node_cli.ode.sensitivity.checkpointed import Checkpointed
 from node_cli.ode.sensitivity.discrete import Discrete
+from node_cli.ode.sensitivity.gauss import Gauss
 from node_cli.ode.sensitivity.interface import Sensitivity
+from node_cli.ode.sensitivity.interpolating import Interpolating
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Steps, Work
 
@@ -108,6 +111,48 @@ def test_backsolve_with_another_backward_solver() -> None:
     work, _, backward, _ = solve(Probe(), EULER, Backsolve(solver=RK4))
     assert work.nfe_forward == 7
     assert work.nfe_backward == backward == 16
+
+
+@pytest.mark.parametrize("solver", [EULER, RK4, SMOOTH, REJECTING], ids=str)
+def test_checkpointed_recomputes_the_stages_that_the_result_depends_on(solver: Solver) -> None:
+    """Of accepted steps alone: 6 of dopri5's 7, its last serving the error estimate."""
+    work, forward, backward, vjps = solve(Probe(30.0), solver, Checkpointed())
+    discrete, *_ = solve(Probe(30.0), solver, Discrete())
+    assert work.nfe_forward == forward == discrete.nfe_forward
+    assert work.forward == discrete.forward
+    assert work.forward.accepted is not None
+    stages = solver.tableau.stages_of_result * work.forward.accepted
+    assert work.nfe_backward == backward == work.vjps_backward == vjps == stages
+    assert vjps == discrete.vjps_backward
+    assert (work.backward.accepted, work.backward.rejected) == (0, 0)
+
+
+def test_interpolating_costs_one_f_and_one_vjp_per_backward_stage() -> None:
+    work, forward, backward, vjps = solve(Probe(), DOPRI5, Interpolating())
+    assert work.nfe_forward == forward == 2 + 6 * total(work.forward)
+    assert work.nfe_backward == backward == 2 + 6 * total(work.backward)
+    assert work.vjps_backward == vjps == work.nfe_backward
+
+
+@pytest.mark.parametrize(("solver", "nodes"), [(DOPRI5, 3), (Solver("bosh3", 1e-3, 1e-3), 2)])
+def test_gauss_costs_one_more_of_each_per_node(solver: Solver, nodes: int) -> None:
+    """Nodes of the quadrature over each accepted backward step."""
+    work, forward, backward, vjps = solve(Probe(), solver, Gauss())
+    stages = solver.tableau.stages - 1
+    assert work.nfe_forward == forward == 2 + stages * total(work.forward)
+    assert work.backward.accepted is not None
+    expected = 2 + stages * total(work.backward) + nodes * work.backward.accepted
+    assert work.nfe_backward == backward == work.vjps_backward == vjps == expected
+
+
+@pytest.mark.parametrize("sensitivity", [Interpolating(), Gauss()])
+def test_dense_output_of_fixed_steps_costs_f_at_the_end(sensitivity: Sensitivity) -> None:
+    work, forward, backward, _ = solve(Probe(), EULER, sensitivity, (0.0, 0.3, 1.0))
+    assert work.nfe_forward == forward == 14 + 1
+    # Gauss: f at the end of each of the two backward solves, two nodes in each of 14 steps.
+    extra = 2 + 2 * 14 if isinstance(sensitivity, Gauss) else 0
+    assert work.nfe_backward == backward == 14 + extra
+    assert work.backward.accepted == 14
 
 
 def test_scipy_reports_no_steps() -> None:

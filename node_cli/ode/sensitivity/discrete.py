@@ -1,17 +1,25 @@
 """Discretise, then optimise: the exact gradient of the numerical solution."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from node_cli.ode.reference import integrate
+from node_cli.ode import native, reference
+from node_cli.ode.native import Step
+from node_cli.ode.sensitivity.custom import CustomGradient, Gradients, Problem
+from node_cli.ode.sensitivity.linearised import Linearised
+from node_cli.ode.sensitivity.step_adjoint import Pull, adjoint_of_steps, step_adjoint
 from node_cli.ode.solver import Solver
-from node_cli.ode.work import Autocast, CountedField, Work
+from node_cli.ode.step import Attempt, EagerStepper, Stage
+from node_cli.ode.tableau import Tableau
+from node_cli.ode.work import Autocast, CountedField, Field, Work
 
 
 @dataclass(frozen=True)
-class Discrete:
+class Discrete(CustomGradient):
     """Reverse-mode differentiation of the solver's own steps, step sizes held constant.
 
     Gives dL/dtheta, dL/dy0 and, when t requires grad, dL/dt of the numerical solution, exact to
@@ -19,15 +27,88 @@ class Discrete:
     evaluation of f that the result depends on, no further evaluation. Do not use it where that
     memory does not fit, or with scipy, whose solution carries no gradient.
 
+    With the native engine autograd sees f alone: the steps are differentiated by ``step_adjoint``,
+    and a second backward pass raises RuntimeError, as the first frees the graphs. With
+    engine=torchdiffeq autograd goes through the solver, and second derivatives exist.
+
     Source: Gholami, Keutzer and Biros, "ANODE: Unconditionally accurate memory-efficient gradients
     for neural ODEs", IJCAI 2019, section 3 (the discretise-then-optimise gradient).
     """
 
+    evaluates_backwards = False
+
+    def differentiable(self, problem: Problem, y0: Tensor) -> Tensor:
+        if problem.compiled and not problem.t.requires_grad:
+            return _through_compiled_steps(problem, y0)
+        return super().differentiable(problem, y0)
+
     def __call__(
         self, field: nn.Module, y0: Tensor, t: Tensor, solver: Solver, work: Work
     ) -> Tensor:
-        assert solver.name != "scipy" or not torch.is_grad_enabled(), "has no gradient"
-        counted = CountedField(field, work, Autocast(y0.device.type))
-        y, steps = integrate(counted, y0, t, solver)
+        if solver.engine == "native" or not torch.is_grad_enabled():
+            return super().__call__(field, y0, t, solver, work)
+        assert solver.name != "scipy", "has no gradient"
+        f = CountedField(field, work, Autocast(y0.device.type))
+        y, steps = reference.integrate(_counting_vjps(f), y0, t, solver)
         work.forward.add(steps)
         return y
+
+    def forward(self, problem: Problem, y0: Tensor) -> tuple[Tensor, "_Kept"]:
+        kept = _Kept(problem.linearised(backward=False, with_time=problem.t.requires_grad), [])
+        stepper = EagerStepper(kept.f.f, problem.solver, evaluate=kept.f.evaluate)
+        y, steps = native.integrate(
+            stepper, y0.detach(), problem.t, problem.solver, on_accept=kept.record
+        )
+        problem.work.forward.add(steps)
+        return y, kept
+
+    def gradient(self, problem: Problem, kept: "_Kept", y: Tensor, grad_y: Tensor) -> Gradients:
+        if not kept.steps:
+            raise RuntimeError(
+                "sensitivity=discrete frees its graphs in the first backward pass; for a second "
+                "one take sensitivity=checkpointed, or solver.engine=torchdiffeq"
+            )
+        return adjoint_of_steps(kept.taken(problem.solver.tableau), grad_y, problem)
+
+
+@dataclass
+class _Kept:
+    f: Linearised
+    steps: list[tuple[Step, list[Stage]]]
+
+    def record(self, step: Step, _first: Stage, attempt: Attempt) -> None:
+        assert attempt.stages is not None
+        self.steps.append((step, attempt.stages))
+
+    def taken(self, tableau: Tableau) -> Iterator[tuple[Step, Pull]]:
+        """The steps from the last to the first, none of them kept any longer."""
+        while self.steps:
+            step, stages = self.steps.pop()
+            yield step, partial(step_adjoint, self.f, tableau, step, stages)
+
+
+def _through_compiled_steps(problem: Problem, y0: Tensor) -> Tensor:
+    """Autograd goes from step to step, and the graph of each has its adjoint compiled."""
+    solver, work = problem.solver, problem.work
+    y, steps = native.integrate(problem.stepper(), y0, problem.t, solver)
+    work.forward.add(steps)
+    accepted = steps.accepted or 0
+
+    def count(_: Tensor) -> None:
+        work.vjps_backward += accepted * solver.tableau.stages_of_result
+
+    y.register_hook(count)
+    return y
+
+
+def _counting_vjps(f: CountedField) -> Field:
+    def count(_: Tensor) -> None:
+        f.work.vjps_backward += 1
+
+    def counted(t: Tensor, y: Tensor) -> Tensor:
+        dy = f(t, y)
+        if dy.requires_grad:
+            dy.register_hook(count)
+        return dy
+
+    return counted

@@ -1,0 +1,144 @@
+"""The adjoint equations, as far as the methods that solve them backwards share them."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from node_cli.ode import native, reference
+from node_cli.ode.compiled import CompiledStepper
+from node_cli.ode.failures import SolveFailed
+from node_cli.ode.native import OnAccept
+from node_cli.ode.norms import Norm, rms_norm
+from node_cli.ode.sensitivity.custom import Gradients, Problem
+from node_cli.ode.sensitivity.linearised import Products
+from node_cli.ode.sensitivity.traceable import Traceable
+from node_cli.ode.solver import Solver
+from node_cli.ode.step import EagerStepper, Stage, Stepper
+
+Gradient = list[Tensor]
+"""dL/dtheta so far, one tensor per trained parameter."""
+
+Cross = Callable[[int, Tensor, Gradient], tuple[Tensor, Gradient]]
+"""Takes lambda and dL/dtheta from t[i] to t[i - 1]."""
+
+NormName = Literal["full", "seminorm"]
+
+
+class Differentiable(Protocol):
+    """f, and its products with a vector: what the right-hand side of an adjoint system needs."""
+
+    def evaluate(self, t: Tensor, y: Tensor) -> Stage: ...
+
+    def products(self, stage: Stage, v: Tensor) -> Products: ...
+
+
+def sweep(problem: Problem, y: Tensor, grad_y: Tensor, cross: Cross) -> Gradients:
+    """From dL/dy at the requested times to the gradients.
+
+    lambda(t) = dL/dy(t) jumps by dL/dy_i at every requested time t_i, and ``cross`` solves in
+    between, backwards,
+
+        dlambda/dt = -lambda^T df/dy,    dg/dt = -lambda^T df/dtheta,
+
+    so that dL/dy0 = lambda(t0), dL/dtheta = g(t0); dL/dt_i = (dL/dy_i)^T f(t_i, y_i) and
+    dL/dt_0 = -lambda(t0)^T f(t0, y0). ``y``, ``grad_y``: (T, *y0.shape).
+    """
+    t = problem.t
+    grad_t = torch.zeros(len(t), dtype=t.dtype, device=t.device) if t.requires_grad else None
+    adjoint = grad_y[-1]
+    gradient = [torch.zeros_like(p) for p in problem.parameters]
+    f = problem.counted(backward=True)
+    for i in range(len(t) - 1, 0, -1):
+        if grad_t is not None:
+            grad_t[i] = (grad_y[i] * f(t[i].to(y), y[i])).sum()
+        adjoint, gradient = cross(i, adjoint, gradient)
+        if grad_t is not None and i == 1:
+            grad_t[0] = -(adjoint * f(t[0].to(y), y[0])).sum()
+        adjoint = adjoint + grad_y[i - 1]
+    return Gradients(grad_t, adjoint, gradient)
+
+
+class Backwards:
+    """A system that is solved backwards, from one requested time to the one before.
+
+    ``system``: (f, t, state, *values) -> derivative of the state; costs one evaluation of f and one
+    product. ``given``: from a list of times to tensors with one row for each, the values.
+    ``name`` and the shape of y tell the system from others of the same field.
+    Whole steps are compiled where those of the forward solve are, unless f has buffers, which its
+    traced products cannot have.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        system: Callable[..., Tensor],
+        problem: Problem,
+        solver: Solver,
+        norm: Norm = rms_norm,
+        *,
+        with_parameters: bool = True,
+        given: Callable[[list[float]], list[Tensor]] = lambda _: [],
+    ) -> None:
+        self.problem = problem
+        self.solver = solver
+        self.norm = norm
+        f = problem.linearised(with_parameters=with_parameters)
+
+        def eager(t: Tensor, state: Tensor) -> Tensor:
+            return system(f, t, state, *(rows[0] for rows in given([float(t)])))
+
+        def traced(t: Tensor, state: Tensor, *values: Tensor) -> Tensor:
+            f = Traceable(
+                problem.field, problem.parameters if with_parameters else [], problem.autocast
+            )
+            return system(f, t, state, *values)
+
+        self.eager = eager
+        self.stepper: Stepper | None = None
+        if solver.engine == "native":
+            self.stepper = EagerStepper(eager, solver, norm)
+            if problem.compiled and not any(True for _ in problem.field.buffers()):
+                key = (name, problem.autocast.key, problem.y_shape)
+                self.stepper = CompiledStepper(
+                    problem.compiled, key, traced, solver, self._count, norm, given
+                )
+
+    def _count(self, times: int) -> None:
+        self.problem.work.evaluated(times, backward=True)
+        self.problem.work.vjps_backward += times
+
+    @torch.no_grad()
+    def solve(self, end: Tensor, t: Tensor, on_accept: OnAccept = lambda *_: None) -> Tensor:
+        """The state at t[1] from that at t[0]. Raises ``SolveFailed``."""
+        solver, norm = self.solver, self.norm
+        try:
+            if self.stepper is None:
+                states, steps = reference.integrate(self.eager, end, t, solver, norm)
+            else:
+                states, steps = native.integrate(self.stepper, end, t, solver, norm, on_accept)
+        except SolveFailed as error:
+            raise error.of_backward_solve() from error
+        self.problem.work.backward.add(steps)
+        return states[-1]
+
+
+class Layout:
+    """Several tensors as one flat vector, the only state that a solver knows."""
+
+    def __init__(self, examples: Sequence[Tensor]) -> None:
+        self.shapes = [x.shape for x in examples]
+        self.sizes = [x.numel() for x in examples]
+
+    def join(self, tensors: Sequence[Tensor]) -> Tensor:
+        return torch.cat([x.reshape(-1) for x in tensors])
+
+    def split(self, flat: Tensor) -> list[Tensor]:
+        pieces = flat.split(self.sizes)
+        return [piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
+
+    def norm(self, name: NormName, states: int) -> Norm:
+        """The largest RMS norm among all tensors, or for ``seminorm`` the first ``states``."""
+        count = states if name == "seminorm" else len(self.shapes)
+        return lambda flat: torch.stack([rms_norm(x) for x in self.split(flat)[:count]]).max()
