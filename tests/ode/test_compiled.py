@@ -1,0 +1,188 @@
+"""Compiled steps: one graph each, the same numbers, and no graph made anew while sizes change.
+
+Without the code generator, unless slow: what is traced, and how often, does not depend on it.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from node_cli.models.fields import FIELDS
+from node_cli.ode.compiled import CompiledSteps
+from node_cli.ode.functional import FunctionalCall
+from node_cli.ode.sensitivity.backsolve import Backsolve
+from node_cli.ode.sensitivity.checkpointed import Checkpointed
+from node_cli.ode.sensitivity.discrete import Discrete
+from node_cli.ode.sensitivity.gauss import Gauss
+from node_cli.ode.sensitivity.interface import Sensitivity
+from node_cli.ode.sensitivity.interpolating import Interpolating
+from node_cli.ode.solver import Solver
+from node_cli.ode.work import Work
+from tests.ode.problems import times
+
+STATES = {"dense": (3, 20)} | dict.fromkeys(("conv", "conv_time", "preactivation"), (2, 8, 4, 4))
+
+
+# Dynamo looks at the gradients of whatever it meets.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+    """Compiling means tracing forward and backward; every graph that is made is listed."""
+    made: list[object] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        made.append(graph)
+        return aot_eager(graph, inputs)
+
+    torch.compiler.reset()
+    aot_eager = torch._dynamo.lookup_backend("aot_eager")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    with torch._dynamo.config.patch(recompile_limit=64):
+        yield made
+    torch.compiler.reset()
+
+
+def field_and_start(name: str) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    state = STATES[name]
+    return FIELDS[name](state[1:]).double(), torch.randn(state, dtype=torch.float64)
+
+
+def train(
+    field: nn.Module, y0: Tensor, sensitivity: Sensitivity, solver: Solver
+) -> list[tuple[list[Tensor], Work]]:
+    """Gradients and work of a few steps, between which f gets faster and so its steps shorter."""
+    found = []
+    parameters = list(field.parameters())
+    for _ in range(4):
+        work = Work()
+        y0 = y0.detach().requires_grad_()
+        y = sensitivity(field, y0, times(0.0, 1.0), solver, work)[-1]
+        gradients = torch.autograd.grad((y**2).sum(), [y0, *parameters])
+        found.append(([y.detach(), *gradients], work))
+        with torch.no_grad():
+            for p in parameters:
+                p *= 1.7
+    return found
+
+
+def assert_equal(
+    ours: list[tuple[list[Tensor], Work]], expected: list[tuple[list[Tensor], Work]], tol: float
+) -> None:
+    for (tensors, work), (others, other_work) in zip(ours, expected, strict=True):
+        assert work == other_work
+        scale = max(float(b.norm()) for b in others)
+        for a, b in zip(tensors, others, strict=True):
+            assert float((a - b).norm()) <= tol * scale
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_no_field_needs_a_new_graph_when_step_sizes_change(name: str, graphs: list[object]) -> None:
+    field, y0 = field_and_start(name)
+    solver = Solver("dopri5", rtol=1e-4, atol=1e-4, max_steps=1000)
+    steps = CompiledSteps(field)
+    compiled = train(steps, y0, Discrete(), solver)
+    assert len({work.forward.accepted for _, work in compiled}) > 1
+    made = len(graphs)  # of f with and without gradient, a step within, the last step
+    train(steps, 0.5 * y0, Discrete(), solver)
+    assert len(graphs) == made
+    field, y0 = field_and_start(name)
+    assert_equal(compiled, train(field, y0, Discrete(), solver), 1e-10)
+
+
+METHODS = [Discrete(), Checkpointed(), Backsolve("seminorm"), Interpolating(), Gauss()]
+
+
+@pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize(
+    ("sensitivity", "functional"),
+    [*((method, False) for method in METHODS), (Discrete(), True), (Backsolve(), True)],
+)
+def test_every_method_gives_the_same_gradient_at_the_same_cost(
+    sensitivity: Sensitivity, functional: bool
+) -> None:
+    field, y0 = field_and_start("dense")
+    solver = Solver("tsit5", rtol=1e-4, atol=1e-4, max_steps=1000)
+    called = FunctionalCall(field) if functional else field
+    compiled = train(CompiledSteps(called), y0, sensitivity, solver)
+    field, y0 = field_and_start("dense")
+    assert_equal(compiled, train(field, y0, sensitivity, solver), 1e-8)
+
+
+@pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize(
+    ("name", "sensitivity"),
+    [("euler", Discrete()), ("heun3", Checkpointed()), ("rk4", Discrete())],
+)
+def test_fixed_steps(name: str, sensitivity: Sensitivity) -> None:
+    field, y0 = field_and_start("dense")
+    solver = Solver(name, n_steps=3)
+    compiled = train(CompiledSteps(field), y0, sensitivity, solver)
+    field, y0 = field_and_start("dense")
+    assert_equal(compiled, train(field, y0, sensitivity, solver), 1e-10)
+
+
+@pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize("name", ["fehlberg2", "bosh3"])
+def test_adaptive_steps(name: str) -> None:
+    field, y0 = field_and_start("dense")
+    solver = Solver(name, rtol=1e-3, atol=1e-3, max_steps=1000)
+    compiled = train(CompiledSteps(field), y0, Discrete(), solver)
+    field, y0 = field_and_start("dense")
+    assert_equal(compiled, train(field, y0, Discrete(), solver), 1e-10)
+
+
+class Normed(nn.Module):
+    """A field with buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Tanh()).double()
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        dy: Tensor = self.net(y)
+        return dy
+
+
+@pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize("sensitivity", [Discrete(), Checkpointed(), Backsolve()])
+def test_buffers_are_updated_as_without_compiling(sensitivity: Sensitivity) -> None:
+    eager, compiled = Normed(), Normed()
+    y0 = torch.randn(6, 4, dtype=torch.float64)
+    solver = Solver("rk4", n_steps=2)
+    expected = train(eager, y0, sensitivity, solver)
+    assert_equal(train(CompiledSteps(compiled), y0, sensitivity, solver), expected, 1e-9)
+    for a, b in zip(compiled.buffers(), eager.buffers(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize("sensitivity", [Discrete(), Interpolating()])
+def test_compiled_vjps_are_those_of_autograd(sensitivity: Sensitivity) -> None:
+    field, y0 = field_and_start("dense")
+    solver = Solver("dopri5", rtol=1e-4, atol=1e-4, max_steps=1000)
+    field.compile(fullgraph=True, dynamic=False, backend="aot_eager")
+    compiled = train(field, y0, sensitivity, solver)
+    field, y0 = field_and_start("dense")
+    assert_equal(compiled, train(field, y0, sensitivity, solver), 1e-8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sensitivity", METHODS)
+def test_generated_code_gives_the_same_gradient(sensitivity: Sensitivity) -> None:
+    torch.compiler.reset()
+    field, y0 = field_and_start("dense")
+    solver = Solver("dopri5", rtol=1e-3, atol=1e-3, max_steps=1000)
+    compiled = train(CompiledSteps(field.float()), y0.float(), sensitivity, solver)
+    field, y0 = field_and_start("dense")
+    expected = train(field.float(), y0.float(), sensitivity, solver)
+    for (tensors, _), (others, _) in zip(compiled[:2], expected[:2], strict=True):
+        for a, b in zip(tensors, others, strict=True):
+            assert float((a - b).norm()) <= 1e-5 * float(b.norm())
