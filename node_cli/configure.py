@@ -12,8 +12,8 @@ from node_cli.config.schema import Config, absolute
 from node_cli.config.tree import Tree, get, put
 from node_cli.errors import UserError
 
-# An evaluation takes these from the command, all else from the checkpoint.
-EVALUATION_KEYS = ("task", "checkpoint", "device", "deterministic")
+# With a checkpoint these come from the command, all else from the checkpoint.
+COMMAND_KEYS = ("task", "checkpoint", "device", "deterministic")
 
 
 def plain_tree(cfg: DictConfig) -> Tree:
@@ -34,12 +34,13 @@ def configure(tree: Tree, overrides: Sequence[str], *, in_sweep: bool) -> tuple[
     tree, typed = dict(tree), _typed_keys(overrides)
     if (folder := tree.pop("resume", None)) is not None:
         raise UserError(f"resume={plain(folder)}: only on the command line")
-    if tree.get("task") != "eval" or tree.get("checkpoint") is None:
+    task = tree.get("task")
+    if task not in ("eval", "check_gradients") or tree.get("checkpoint") is None:
         return checked(tree, typed, in_sweep=in_sweep)
     foreign = {key for key in typed if key.split(".")[0] not in Config.model_fields}
     typed -= foreign
     problems = [
-        f"{key}: not used by task=eval, the checkpoint has its configuration"
+        f"{key}: not used by task={task}, the checkpoint has its configuration"
         for key in sorted(foreign)
     ]
     try:
@@ -72,7 +73,7 @@ def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:
     if get(tree, "data.name") == get(merged, "data.name"):
         for key in set(SPLIT_KEYS) - typed:
             put(tree, key, get(merged, key))
-    for key in (*EVALUATION_KEYS, *sorted(typed)):
+    for key in (*COMMAND_KEYS, *sorted(typed)):
         section, _, name = key.rpartition(".")
         if section and merged[section] is not None:
             merged[section][name] = tree[section][name]

@@ -28,6 +28,7 @@ Examples
   node-train model=conv model.core=none data=mnist      the control: stem and head alone
   node-train -m solver.tol=1e-2,1e-3,1e-4 seed=0,1,2    a sweep, and its summary table
   node-train task=eval checkpoint=RUN solver.tol=1e-6   a trained network under another solver
+  node-train task=check_gradients solver.tol=1e-5       every gradient method against a reference
   node-train resume=RUN                                 go on after an interruption
 
 Flags

@@ -93,7 +93,7 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
         if key not in RESUME_KEYS
     ]
     if tree.get("task") != "train":
-        problems.append(f"resume={folder.path}: not a training run; run the evaluation again")
+        problems.append(f"resume={folder.path}: not a training run; start it again")
     try:
         checked(tree)
     except UserError as error:

@@ -108,7 +108,7 @@ def test_tab_completion(tmp_path: Path, typed: str, offered: set[str]) -> None:
     assert offered <= set(done.out.split())
 
 
-def test_help_names_every_choice_every_key_and_ten_examples_that_compose(
+def test_help_names_every_choice_every_key_and_examples_that_compose(
     node_train: NodeTrain,
 ) -> None:
     text = node_train("--help").out
@@ -117,7 +117,7 @@ def test_help_names_every_choice_every_key_and_ten_examples_that_compose(
     for path in CONF.glob("*/*.yaml"):
         assert path.stem.startswith("_") or re.search(rf"\b{path.stem}\b", text)
     examples = re.findall(r"^  node-train(?: (\S.*?))?  .*$", text, re.MULTILINE)
-    assert len(examples) == 10
+    assert len(examples) == 11
     for example in examples:
         check_command(example.split())
 
@@ -149,7 +149,7 @@ def test_a_mistake_ends_with_2_and_writes_nothing(node_train: NodeTrain, tmp_pat
     assert result.err.splitlines() == [
         "error: model=convv: choose from conv, dense, mlp, odenet, resnet (did you mean conv?)",
         "error: epocs=3: no such key (did you mean epochs?); there are task, checkpoint, seed, "
-        "device, precision, deterministic, epochs, batch_size, resume",
+        "device, precision, deterministic, compile, epochs, batch_size, resume",
     ]
     assert not list(tmp_path.iterdir())
 

@@ -33,6 +33,10 @@ def checked(
     problems = pairs.not_read_by_task(tree, typed)
     if get(tree, "task") == "eval":
         tree["sensitivity"] = None  # it computes no gradient, and takes any solver
+    if get(tree, "task") == "check_gradients":
+        # Every method is checked. This one reads every option, and works with any solver.
+        put(tree, "sensitivity.name", "backsolve")
+        put(tree, "sensitivity.norm", None)
     _silence_alternatives(tree, typed)
     _drop_unused_defaults(tree, typed)
 
@@ -64,6 +68,12 @@ def _drop_unused_defaults(tree: Tree, typed: set[str]) -> None:
     backward = pairs.method_of(pairs.backward_name(tree))
     if backward and backward.kind != "adaptive" and "sensitivity.norm" not in typed:
         put(tree, "sensitivity.norm", None)
+    if get(tree, "model.core") != "ode" and "model.field_call" not in typed:
+        put(tree, "model.field_call", None)
+    if get(tree, "solver.engine") == "torchdiffeq" and "solver.controller" not in typed:
+        put(tree, "solver.controller", None)
+    if get(tree, "train.on_solver_failure") == "raise" and "train.max_skipped" not in typed:
+        put(tree, "train.max_skipped", None)
 
 
 def _validated(tree: Tree) -> tuple[Config | None, dict[str, str]]:

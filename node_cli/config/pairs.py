@@ -1,6 +1,7 @@
 """Keys against each other: what is not used, what is missing, what cannot work together."""
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from node_cli.config.messages import not_among
@@ -17,7 +18,16 @@ NOT_READ = {
         *("model.init", "eval.every_steps", "eval.initial", "data.augment", "data.drop_last"),
         *SPLIT_KEYS,  # cut anew, a holdout would have images that were trained on
     },
+    "check_gradients": {
+        *("epochs", "optimizer", "schedule", "eval", "train", "compile", "sensitivity.norm"),
+    },
 }
+
+# Groups of which a task reads the keys, but not which file was chosen.
+NOT_CHOSEN = {"check_gradients": {"sensitivity"}}
+
+BACKWARD_SOLVES = ("backsolve", "interpolating", "gauss")
+NEEDS_NATIVE = ("checkpointed", "interpolating", "gauss")
 
 # About the relative rounding error of f; below it the error estimate of a step is noise.
 FINEST_TOLERANCE: dict[Precision, float] = {
@@ -42,27 +52,37 @@ def unused(tree: Tree) -> list[str]:
     return lines
 
 
-def _unread_options(tree: Tree) -> Iterator[tuple[str, str, set[str]]]:
+def _unread_options(tree: Tree) -> Iterator[tuple[str, str, AbstractSet[str]]]:
     """Section, what was chosen there, and the options of the section that it does not read."""
-    if (core := get(tree, "model.core")) in ("ode", "plain", "none"):
-        yield "model", f"model.core={core}", {"blocks"}
+    if (core := get(tree, "model.core")) in ("ode", "plain", "none", "residual"):
+        unread = {"blocks"} if core != "residual" else set()
+        unread |= {"field_call"} if core != "ode" else set()
+        yield "model", f"model.core={core}", unread
     if (data := get(tree, "data.name")) == "digits":
         yield "data", f"data={data}", {"root", "download"}
     if (optimizer := get(tree, "optimizer.name")) in ("adam", "adamw"):
         yield "optimizer", f"optimizer={optimizer}", {"momentum"}
     if (schedule := get(tree, "schedule.name")) in ("constant", "cosine"):
         yield "schedule", f"schedule={schedule}", {"milestones", "gamma"}
+    if get(tree, "train.on_solver_failure") == "raise":
+        yield "train", "train.on_solver_failure=raise", {"max_skipped"}
     if method := method_of(solver := get(tree, "solver.name")):
         tol = {"tol"} if method.options & TOLERANCES else set()
-        yield "solver", f"solver={solver}", {*_fields("solver")} - method.options - tol - {"name"}
-    if get(tree, "sensitivity.name") == "discrete":
+        unread = set(_fields("solver")) - method.options - tol - {"name"}
+        choice = f"solver={solver}"
+        if "controller" not in unread and get(tree, "solver.engine") == "torchdiffeq":
+            unread |= {"controller"}
+            choice += " with solver.engine=torchdiffeq"
+        yield "solver", choice, unread
+    sensitivity = get(tree, "sensitivity.name")
+    if sensitivity in ("discrete", "checkpointed"):
         unread = {"norm", "solver", "rtol", "atol"}
-        yield "sensitivity", "sensitivity=discrete", unread
+        yield "sensitivity", f"sensitivity={sensitivity}", unread
     elif backward := method_of(name := backward_name(tree)):
-        norm = set() if backward.kind == "adaptive" else {"norm"}
+        has_norm = backward.kind == "adaptive" and sensitivity != "gauss"
         tolerances = TOLERANCES - backward.options
-        choice = f"sensitivity=backsolve with the solver {name}"
-        yield "sensitivity", choice, norm | tolerances
+        choice = f"sensitivity={sensitivity} with the solver {name}"
+        yield "sensitivity", choice, tolerances | (set() if has_norm else {"norm"})
 
 
 def missing(tree: Tree) -> list[str]:
@@ -116,7 +136,7 @@ def _missing_solver_options(tree: Tree) -> list[str]:
         lines.append(f"{given}: give either solver.step_size or solver.n_steps")
     if forward and forward.options & missing:
         lines.append(f"solver={name}: needs solver.tol, or both solver.rtol and solver.atol")
-    if get(tree, "sensitivity.name") == "backsolve" and forward and backward:
+    if get(tree, "sensitivity.name") in BACKWARD_SOLVES and forward and backward:
         missing -= {key for key in missing if get(tree, f"sensitivity.{key}") is not None}
         if backward.options & STEPS and not forward.options & STEPS:
             lines.append(
@@ -134,10 +154,40 @@ def _missing_solver_options(tree: Tree) -> list[str]:
 def impossible(tree: Tree) -> list[str]:
     """Pairs of choices that cannot work."""
     lines = []
-    if (get(tree, "solver.name"), get(tree, "sensitivity.name")) == ("scipy", "discrete"):
+    solver, engine = get(tree, "solver.name"), get(tree, "solver.engine")
+    sensitivity = get(tree, "sensitivity.name")
+    if (solver, sensitivity) == ("scipy", "discrete"):
         lines.append(
             "solver=scipy sensitivity=discrete: scipy's solution carries no gradient; "
             "take sensitivity=backsolve, or another solver"
+        )
+    native = [name for name, method in METHODS.items() if "native" in method.engines]
+    if (method := method_of(solver)) and engine == "native" and engine not in method.engines:
+        lines.append(
+            f"solver.engine=native: does not have solver={solver}; take engine=torchdiffeq, "
+            f"or a solver among {', '.join(native)}"
+        )
+    elif sensitivity in NEEDS_NATIVE and engine == "torchdiffeq":
+        lines.append(
+            f"sensitivity={sensitivity}: needs the steps of solver.engine=native, which has "
+            f"{', '.join(native)}; with engine=torchdiffeq take sensitivity=backsolve"
+        )
+    back = get(tree, "sensitivity.solver")
+    if sensitivity == "gauss" and method_of(back) and back not in native:
+        lines.append(
+            f"sensitivity.solver={back}: sensitivity=gauss needs dense output; "
+            f"choose from {', '.join(native)}"
+        )
+    if engine == "torchdiffeq" and get(tree, "solver.first_step") == "warm":
+        lines.append(
+            "solver.first_step=warm: not with solver.engine=torchdiffeq; give a number, or "
+            "take engine=native"
+        )
+    core = get(tree, "model.core")
+    if get(tree, "task") == "check_gradients" and core in ("residual", "plain", "none"):
+        lines.append(
+            f"model.core={core}: has no ODE, so that task=check_gradients has nothing to check; "
+            "choose a model with model.core=ode"
         )
     milestones = get(tree, "schedule.milestones")
     if isinstance(milestones, list) and milestones != sorted(set(milestones)):
@@ -148,12 +198,20 @@ def impossible(tree: Tree) -> list[str]:
 def not_read_by_task(tree: Tree, typed: set[str]) -> list[str]:
     """Typed keys that the chosen task does not read."""
     task = get(tree, "task")
-    unread = NOT_READ.get(task, set()) if isinstance(task, str) else set()
-    instead = {"batch_size": "; choose eval.batch_size"}
+    if not isinstance(task, str):
+        return []
+    unread, chosen = NOT_READ.get(task, set()), NOT_CHOSEN.get(task, set())
+    if task == "check_gradients" and get(tree, "checkpoint") is not None:
+        unread = unread | {"model.init"}
+    instead = {
+        "batch_size": "; choose eval.batch_size",
+        "sensitivity": ", which checks every method (sensitivity.rtol, atol and solver are read)",
+        "sensitivity.norm": ", which checks both norms",
+    }
     return [
         f"{show(tree, key)}: not used by task={task}{instead.get(key, '')}"
         for key in sorted(typed)
-        if {key, key.split(".")[0]} & unread and get(tree, key) is not None
+        if ({key, key.split(".")[0]} & unread or key in chosen) and get(tree, key) is not None
     ]
 
 
@@ -162,7 +220,7 @@ def imprecise(config: Config) -> list[str]:
     if config.solver is None:
         return []
     solvers = [config.forward_solver()]
-    if config.sensitivity and config.sensitivity.name == "backsolve":
+    if config.sensitivity and config.sensitivity.name in BACKWARD_SOLVES:
         solvers.append(config.backward_solver())
     finest = FINEST_TOLERANCE[config.precision]
     smallest = min((s.rtol for s in solvers if s.rtol is not None), default=finest)
@@ -176,7 +234,7 @@ def imprecise(config: Config) -> list[str]:
 def without_effect(config: Config) -> list[str]:
     """A schedule that ends before it begins."""
     milestones = config.schedule.milestones or []
-    if config.task == "eval" or not milestones or milestones[0] < config.epochs:
+    if config.task != "train" or not milestones or milestones[0] < config.epochs:
         return []
     text = ",".join(map(str, milestones))
     return [

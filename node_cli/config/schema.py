@@ -17,7 +17,7 @@ from pydantic import (
     PositiveInt,
 )
 
-from node_cli.ode.solver import METHODS, SCIPY_METHODS, Solver
+from node_cli.ode.solver import METHODS, SCIPY_METHODS, Controller, Engine, Solver, WarmStart
 
 Precision = Literal["float32", "tf32", "float64", "bf16"]
 Core = Literal["ode", "residual", "plain", "none"]
@@ -71,6 +71,7 @@ class ModelConfig(Section):
     core: Core
     blocks: Annotated[int, Field(ge=1, le=10_000)] | None = None
     init: Literal["torch", "glorot"]
+    field_call: Literal["module", "functional"] | None = None
 
 
 class DataConfig(Section):
@@ -92,14 +93,18 @@ class SolverConfig(Section):
     atol: PositiveFloat | None = None
     step_size: Annotated[float, Field(ge=1 / MOST_STEPS)] | None = None
     n_steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
-    first_step: PositiveFloat | None = None
+    first_step: Literal["warm"] | PositiveFloat | None = None
+    controller: Controller | None = None
     max_steps: PositiveInt | None = None
+    max_nfe: PositiveInt | None = None
     max_order: Annotated[int, Field(ge=4, le=12)] | None = None
     scipy_method: Annotated[str, _one_of(SCIPY_METHODS)] | None = None
+    engine: Engine
 
 
 class SensitivityConfig(Section):
-    name: Literal["discrete", "backsolve"]
+    name: Literal["discrete", "checkpointed", "backsolve", "interpolating", "gauss"]
+    vjp: Literal["autograd", "compiled"]
     norm: Literal["full", "seminorm"] | None = None
     solver: Annotated[str, _one_of(METHODS)] | None = None
     rtol: PositiveFloat | None = None
@@ -122,6 +127,8 @@ class ScheduleConfig(Section):
 
 class TrainConfig(Section):
     checkpoint_every: PositiveInt | None = None
+    on_solver_failure: Literal["raise", "skip"]
+    max_skipped: PositiveInt | None = None
 
 
 class EvalConfig(Section):
@@ -134,12 +141,13 @@ class EvalConfig(Section):
 class Config(Section):
     """A checked configuration; ``solver`` and ``sensitivity`` are None without an ODE."""
 
-    task: Literal["train", "eval"]
+    task: Literal["train", "eval", "check_gradients"]
     checkpoint: Location | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: Annotated[str, AfterValidator(_device)]
     precision: Precision
     deterministic: bool
+    compile: bool
     epochs: PositiveInt
     batch_size: PositiveInt
     model: ModelConfig
@@ -152,9 +160,12 @@ class Config(Section):
     eval: EvalConfig
 
     def forward_solver(self) -> Solver:
-        """The solver of the forward pass, ``tol`` resolved into rtol and atol."""
+        """The solver of the forward pass, ``tol`` resolved into rtol and atol, ``warm`` into a
+        start that has learnt nothing yet."""
         assert self.solver is not None
         options = self.solver.model_dump(exclude={"tol", "rtol", "atol"})
+        if self.solver.first_step == "warm":
+            options["first_step"] = WarmStart()
         return Solver(
             **options,
             rtol=self.solver.rtol or self.solver.tol,
@@ -164,12 +175,20 @@ class Config(Section):
     def backward_solver(self) -> Solver:
         """The solver of the backward pass: the forward one but for what ``sensitivity`` sets.
 
-        ``first_step`` is not handed on: the adjoint has a scale of its own.
+        A ``first_step`` in numbers is not handed on: the adjoint has a scale of its own. Nor is the
+        engine to a method that it does not have.
         """
         assert self.sensitivity is not None
         forward = self.forward_solver()
         name = self.sensitivity.solver or forward.name
+        engines = METHODS[name].engines
+        engine = forward.engine if forward.engine in engines else engines[0]
+        is_warm = isinstance(forward.first_step, WarmStart) and engine == "native"
         options = {
+            "engine": engine,
+            "first_step": WarmStart() if is_warm else None,
+            "controller": forward.controller if engine == "native" else None,
+            "max_nfe": forward.max_nfe,
             "rtol": self.sensitivity.rtol or forward.rtol,
             "atol": self.sensitivity.atol or forward.atol,
             "step_size": forward.step_size,

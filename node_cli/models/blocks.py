@@ -3,23 +3,35 @@
 The state of each is at least float32: under autocast only f runs in the lower precision.
 """
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
+from node_cli.ode.compiled import CompiledSteps
+from node_cli.ode.functional import FunctionalCall
 from node_cli.ode.sensitivity.interface import Sensitivity
-from node_cli.ode.solver import Solver
+from node_cli.ode.solver import Solver, WarmStart
 from node_cli.ode.work import Work
 
 
 class ODEBlock(nn.Module):
     """y(t1) of dy/dt = field(t, y) with y(t0) the input; [N, *state] to [N, *state].
 
-    Raises ``SolveFailed``. The step sizes of an adaptive solver depend on the whole batch, and with
-    them, within the tolerance, the result for each sample.
+    ``functional``: the field is called with its parameters and buffers passed in. Raises
+    ``SolveFailed``. The step sizes of an adaptive solver depend on the whole batch, and with them,
+    within the tolerance, the result for each sample. A ``WarmStart`` learns in training alone.
     """
 
     def __init__(
-        self, field: nn.Module, t0: float, t1: float, solver: Solver, sensitivity: Sensitivity
+        self,
+        field: nn.Module,
+        t0: float,
+        t1: float,
+        solver: Solver,
+        sensitivity: Sensitivity,
+        *,
+        functional: bool = False,
     ) -> None:
         super().__init__()
         self.field = field
@@ -28,12 +40,27 @@ class ODEBlock(nn.Module):
         self.solver = solver
         self.sensitivity = sensitivity
         self._work = Work()
+        # What a solve calls. Tuples, since these are no parts of the model beside the field.
+        self._functional = (FunctionalCall(field),) if functional else ()
+        self._called: tuple[nn.Module] = self._functional or (field,)
+
+    def compile_steps(self) -> None:
+        """From now on compute whole steps of the solver in one compiled graph each."""
+        self._called = (CompiledSteps(self._called[0]),)
 
     def forward(self, y: Tensor) -> Tensor:
         y = _state(y)
-        time_dtype = torch.float32 if y.device.type == "mps" else torch.float64
-        t = torch.tensor([self.t0, self.t1], dtype=time_dtype, device=y.device)
-        return self.sensitivity(self.field, y, t, self.solver, self._work)[-1]
+        for start in self.warm_starts():
+            start.learning = self.training
+        t = torch.tensor([self.t0, self.t1], dtype=torch.float64)  # on the CPU, as steps are chosen
+        with self._functional[0].solving() if self._functional else nullcontext():
+            return self.sensitivity(self._called[0], y, t, self.solver, self._work)[-1]
+
+    def warm_starts(self) -> list[WarmStart]:
+        """Those of the forward and the backward solve, in this order, if the solver has any."""
+        solvers = [self.solver, getattr(self.sensitivity, "solver", None)]
+        starts = [s.first_step for s in solvers if s is not None]
+        return [start for start in starts if isinstance(start, WarmStart)]
 
     def take_work(self) -> Work:
         """What has been counted since the last call; counting starts again from zero."""

@@ -13,8 +13,12 @@ from node_cli.models.heads import HEADS
 from node_cli.models.shape import Shape, output_shape
 from node_cli.models.stems import STEMS
 from node_cli.ode.sensitivity.backsolve import Backsolve
+from node_cli.ode.sensitivity.checkpointed import Checkpointed
 from node_cli.ode.sensitivity.discrete import Discrete
+from node_cli.ode.sensitivity.gauss import Gauss
 from node_cli.ode.sensitivity.interface import Sensitivity
+from node_cli.ode.sensitivity.interpolating import Interpolating
+from node_cli.ode.solver import WarmStart
 from node_cli.ode.work import Work
 
 T0, T1 = 0.0, 1.0
@@ -33,9 +37,24 @@ class Classifier(nn.Module):
         logits: Tensor = self.head(self.core(self.stem(images)))
         return logits
 
+    def compile_parts(self) -> None:
+        """From now on compute stem, core and head compiled; of an ODE block, the solver's steps.
+
+        Each is compiled, in some seconds, at its first use with a new shape.
+        """
+        for part in (self.stem, self.core, self.head):
+            if isinstance(part, ODEBlock):
+                part.compile_steps()
+            else:
+                part.compile(fullgraph=True, dynamic=False)
+
     def take_work(self) -> Work | None:
         """What the ODE block has counted since the last call; None for a core without an ODE."""
         return self.core.take_work() if isinstance(self.core, ODEBlock) else None
+
+    def warm_starts(self) -> list[WarmStart]:
+        """What the ODE block has learnt of its first step sizes: part of every checkpoint."""
+        return self.core.warm_starts() if isinstance(self.core, ODEBlock) else []
 
 
 def build(config: Config, image: Shape, classes: int) -> Classifier:
@@ -67,13 +86,36 @@ def _core(config: Config, state: Shape) -> nn.Module:
         case "plain":
             return PlainField(field(state), T0)
         case "ode":
-            return ODEBlock(field(state), T0, T1, config.forward_solver(), _sensitivity(config))
+            f = field(state)
+            if config.sensitivity and config.sensitivity.vjp == "compiled":
+                f.compile(fullgraph=True, dynamic=False)
+            return ODEBlock(
+                f,
+                T0,
+                T1,
+                config.forward_solver(),
+                sensitivity(config),
+                functional=model.field_call == "functional",
+            )
 
 
-def _sensitivity(config: Config) -> Sensitivity:
-    if config.sensitivity is None or config.sensitivity.name == "discrete":  # none: an evaluation
+def sensitivity(config: Config) -> Sensitivity:
+    """The method that the configuration names; ``Discrete`` where it names none, to evaluate."""
+    chosen = config.sensitivity
+    if chosen is None:
         return Discrete()
-    return Backsolve(config.sensitivity.norm or "full", config.backward_solver())
+    norm = chosen.norm or "full"
+    match chosen.name:
+        case "discrete":
+            return Discrete()
+        case "checkpointed":
+            return Checkpointed()
+        case "backsolve":
+            return Backsolve(norm, config.backward_solver())
+        case "interpolating":
+            return Interpolating(norm, config.backward_solver())
+        case "gauss":
+            return Gauss(config.backward_solver())
 
 
 def _check_names(model: ModelConfig) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from node_cli.config.checks import checked
 from node_cli.errors import UserError
+from node_cli.models.classifier import Classifier
 from node_cli.run.progress import Progress
 from node_cli.run.records import RunFolder, replacing
 
@@ -53,7 +53,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def _is_ours(checkpoint: object) -> bool:
     dicts = ("model", "optimizer", "progress", "rng", "config")
-    if not isinstance(checkpoint, dict):
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("first_steps"), list):
         return False
     if not all(isinstance(checkpoint.get(name), dict) for name in dicts):
         return False
@@ -73,7 +73,7 @@ def find(location: str) -> Path:
     return folder.best if folder.best.exists() else folder.last
 
 
-def load_for_evaluation(location: str, model: nn.Module) -> tuple[Path, Progress]:
+def load_for_evaluation(location: str, model: Classifier) -> tuple[Path, Progress]:
     """Put the weights of a checkpoint into a model; return its file and how far it was trained.
 
     Raises ``UserError`` as ``load`` does, and where the weights are those of another model.
@@ -85,4 +85,6 @@ def load_for_evaluation(location: str, model: nn.Module) -> tuple[Path, Progress
     except (RuntimeError, TypeError, AttributeError) as error:
         first = " ".join(str(error).splitlines()[-1].split())
         raise UserError(f"checkpoint={path}: does not fit the model ({first})") from error
+    for start, size in zip(model.warm_starts(), checkpoint["first_steps"], strict=False):
+        start.size = size
     return path, Progress.from_state_dict(checkpoint["progress"])

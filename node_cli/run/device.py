@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from node_cli.config.pairs import BACKWARD_SOLVES
 from node_cli.config.schema import Config, Precision
 from node_cli.errors import UserError
 
@@ -76,7 +77,7 @@ def _refusals(device_type: str, config: Config) -> list[str]:
         if config.precision == "float64":
             lines.append("precision=float64: mps has none; choose from float32, bf16")
         solvers = [config.forward_solver()] if config.solver else []
-        if config.sensitivity and config.sensitivity.name == "backsolve":
+        if config.sensitivity and config.sensitivity.name in BACKWARD_SOLVES:
             solvers.append(config.backward_solver())
         lines += [
             f"solver={s.name}: computes in float64, which mps does not have; take device=cpu"

@@ -77,11 +77,15 @@ class TrainingDisplay:
 
     def step(self, progress: Progress, row: Mapping[str, Any]) -> None:
         sums = progress.sums
-        numbers = (
-            f"loss {row['loss']:.3f}  accuracy {sums.correct / sums.images:.1%}"
-            f"{_nfe(row['nfe_forward'], row['nfe_backward'])}"
-            f"  {sums.images / sums.seconds:,.0f} img/s"
-        )
+        if row["loss"] is None:
+            numbers = "batch left out, its solve failed"
+            self._line(f"  step {progress.step}: {numbers}")
+        else:
+            numbers = (
+                f"loss {row['loss']:.3f}  accuracy {sums.correct / sums.trained:.1%}"
+                f"{_nfe(row['nfe_forward'], row['nfe_backward'])}"
+                f"  {sums.images / sums.seconds:,.0f} img/s"
+            )
         if self.bar:
             self.bar.update(
                 self.task, completed=progress.step, epoch=progress.current_epoch, numbers=numbers

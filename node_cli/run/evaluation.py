@@ -13,6 +13,7 @@ from node_cli.data.batches import Preprocess, in_batches
 from node_cli.data.images import ImageSet
 from node_cli.data.streams import stream
 from node_cli.models.classifier import Classifier
+from node_cli.run import compiler
 from node_cli.run.device import Backend
 
 
@@ -47,7 +48,7 @@ def evaluate(
     loss = 0.0
     correct = batches = nfe = 0
     for batch in in_batches(images, batch_size):
-        with backend.autocast():
+        with backend.autocast(), compiler.for_batch(len(batch), batch_size):
             logits = model(preprocess(batch.pixels))
         loss += float(cross_entropy(logits.to(backend.dtype), batch.labels, reduction="sum"))
         correct += int((logits.argmax(1) == batch.labels).sum())

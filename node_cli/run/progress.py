@@ -12,11 +12,15 @@ from node_cli.ode.work import Work
 class EpochSums:
     """Running sums over the steps of the epoch in progress.
 
-    ``rejected``: forward and backward; None where the solver does not report its steps.
+    ``images``: those of every batch so far, of which ``trained`` were not left out; ``skipped``:
+    batches left out. ``rejected``: forward and backward; None where the solver does not report its
+    steps.
     """
 
     batches: NonNegativeInt = 0
+    skipped: NonNegativeInt = 0
     images: NonNegativeInt = 0
+    trained: NonNegativeInt = 0
     seconds: float = 0.0
     eval_seconds: float = 0.0
     loss: float = 0.0
@@ -28,10 +32,22 @@ class EpochSums:
     vjps_backward: int = 0
     rejected: int | None = 0
 
+    @property
+    def updates(self) -> int:
+        """Batches that were not left out."""
+        return self.batches - self.skipped
+
+    def skip(self, images: int) -> None:
+        """Count one batch that was left out."""
+        self.batches += 1
+        self.skipped += 1
+        self.images += images
+
     def add(self, images: int, loss: float, correct: int, work: Work | None) -> None:
         """Count one step; ``loss`` is the mean over its images."""
         self.batches += 1
         self.images += images
+        self.trained += images
         self.loss += loss * images
         self.correct += correct
         if work is None:

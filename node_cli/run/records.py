@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -59,6 +59,23 @@ EPOCH_COLUMNS = (
     "peak_memory_mib",
 )
 EVALUATION_COLUMNS = ("step", "epoch", "split", "images", "loss", "accuracy", "nfe_mean")
+GRADIENT_COLUMNS = (
+    "sensitivity",
+    "norm",
+    "relative_error",
+    "relative_error_f",
+    "cosine",
+    "nfe_forward",
+    "nfe_backward",
+    "vjps_backward",
+    "accepted_forward",
+    "rejected_forward",
+    "accepted_backward",
+    "rejected_backward",
+    "extra_memory_mib",
+    "seconds",
+    "note",
+)
 
 
 @contextmanager
@@ -78,6 +95,14 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole file so that it is never seen half-written."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a whole CSV file. Cells: floats in full precision, None empty."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -116,14 +141,7 @@ class CsvLog:
     def __init__(self, path: Path, columns: Sequence[str], keep_to_step: int) -> None:
         """Open for appending; rows after step ``keep_to_step``, or torn, are cut first."""
         self.columns = columns
-        rows = rows_up_to(path, columns, keep_to_step)
-        with (
-            replacing(path) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(path, columns, rows_up_to(path, columns, keep_to_step))
         self._file = path.open("a", newline="", encoding="utf-8", buffering=1)
         self._writer = csv.writer(self._file, lineterminator="\n")
 
@@ -150,6 +168,7 @@ class RunFolder:
         self.steps = path / "steps.csv"
         self.epochs = path / "epochs.csv"
         self.evaluations = path / "evaluations.csv"
+        self.gradients = path / "gradients.csv"
         self.last = path / "checkpoints" / "last.pt"
         self.best = path / "checkpoints" / "best.pt"
         self.plots = path / "plots"

@@ -11,13 +11,11 @@ from node_cli.data.batches import Preprocess
 from node_cli.errors import check_all
 from node_cli.models.classifier import build
 from node_cli.models.describe import describe, parameter_count
-from node_cli.run import checkpoints, device
+from node_cli.run import checkpoints, compiler, device
+from node_cli.run.batches import batches_per_epoch
 from node_cli.run.display import Display
 from node_cli.run.environment import environment
 from node_cli.run.records import RunFolder
-from node_cli.run.training import batches_per_epoch
-
-ENGINE = "torchdiffeq"
 
 
 def preflight(config: Config) -> None:
@@ -28,13 +26,12 @@ def preflight(config: Config) -> None:
     def parts() -> None:
         source = sources.find(config.data.name)
         model = build(config, source.shape, source.classes)
-        if config.task == "eval":
-            assert config.checkpoint is not None
+        if config.task != "train" and config.checkpoint is not None:
             checkpoints.load_for_evaluation(config.checkpoint, model)
 
     def images() -> None:
         left = sources.check(config.data)
-        if config.task == "train":
+        if config.task != "eval":
             batches_per_epoch(config, left)
 
     check_all(lambda: device.choose(config), parts, images)
@@ -65,6 +62,9 @@ class Setup:
             self.backend.device, self.backend.dtype
         )
 
+        if config.compile:
+            compiler.compile_model(self.model, self.backend)
+
     def facts(self) -> dict[str, Any]:
         """What result.json says about the setting."""
         config = self.config
@@ -76,7 +76,7 @@ class Setup:
             "parameters": parameter_count(self.model),
             "images": {name: len(images) for name, images in self.splits.items()},
             "solver": str(solver) if solver else None,
-            "engine": ENGINE if solver else None,
+            "engine": solver.engine if solver else None,
             "sensitivity": config.sensitivity.name if config.sensitivity else None,
             "environment": environment(self.backend),
         }
@@ -107,13 +107,15 @@ class Setup:
             return "none"
         solver = self.config.forward_solver()
         order = f", order {solver.method.order}" if solver.method.order else ""
-        return f"{solver}{order}, engine {ENGINE}"
+        return f"{solver}{order}, engine {solver.engine}"
 
     def _sensitivity(self) -> str:
         sensitivity = self.config.sensitivity
         if sensitivity is None:
             return "none"
-        if sensitivity.name == "discrete":
-            return "discrete"
+        if self.config.task == "check_gradients":
+            return f"every method, backwards {self.config.backward_solver()}"
+        if sensitivity.name in ("discrete", "checkpointed"):
+            return sensitivity.name
         norm = f"{sensitivity.norm} norm, " if sensitivity.norm else ""
         return f"{sensitivity.name}, {norm}backwards {self.config.backward_solver()}"

@@ -6,6 +6,7 @@ from typing import Protocol
 from node_cli.config.schema import Config
 from node_cli.errors import UserError, one_line
 from node_cli.run import checkpoints
+from node_cli.run.check_gradients import CheckGradients
 from node_cli.run.display import Display, TrainingDisplay
 from node_cli.run.evaluation import evaluate_splits, evaluation_rows, nfe_mean
 from node_cli.run.records import EVALUATION_COLUMNS, CsvLog, RunFolder, read_csv
@@ -134,4 +135,8 @@ def _number(cell: str) -> float | None:
     return int(cell) if cell.isdigit() else float(cell)
 
 
-TASKS: dict[str, type[Task]] = {"train": Training, "eval": Evaluation}
+TASKS: dict[str, type[Task]] = {
+    "train": Training,
+    "eval": Evaluation,
+    "check_gradients": CheckGradients,
+}

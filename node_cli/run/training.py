@@ -1,22 +1,19 @@
 """The training loop."""
 
-import math
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
-from torch.nn.functional import cross_entropy
-from torch.nn.utils import clip_grad_norm_
 
 from node_cli.config.schema import Config
 from node_cli.data.batches import Preprocess, in_batches
 from node_cli.data.images import ImageSet
-from node_cli.data.streams import stream
-from node_cli.errors import UserError
 from node_cli.models.classifier import Classifier
+from node_cli.ode.failures import SolveFailed
 from node_cli.ode.work import Work
 from node_cli.run import checkpoints, memory
+from node_cli.run.batches import augmentation, batches_per_epoch, order_of_epoch
 from node_cli.run.device import Backend
 from node_cli.run.evaluation import (
     Diverged,
@@ -25,7 +22,7 @@ from node_cli.run.evaluation import (
     evaluation_rows,
     nfe_mean,
 )
-from node_cli.run.optimizers import learning_rate, optimizer
+from node_cli.run.optimizers import learning_rate
 from node_cli.run.progress import EpochSums, Progress
 from node_cli.run.records import (
     EPOCH_COLUMNS,
@@ -35,6 +32,7 @@ from node_cli.run.records import (
     RunFolder,
 )
 from node_cli.run.stopping import Interrupted, StopRequest
+from node_cli.run.update import Update
 
 
 class Observer(Protocol):
@@ -68,7 +66,8 @@ class Trainer:
         self.preprocess = preprocess
         self.backend = backend
         self.folder = folder
-        self.optimizer = optimizer(config.optimizer, model.parameters())
+        self.update = Update(config, model, backend)
+        self.optimizer = self.update.optimizer
         self.progress = Progress()
         self.batches_per_epoch = batches_per_epoch(config, len(splits["train"]))
 
@@ -96,9 +95,7 @@ class Trainer:
             group["lr"] = lr
         memory.reset_peak(self.backend.device)
         train = self.splits["train"]
-        order = torch.randperm(len(train), generator=stream(config.seed, "order", progress.epoch))[
-            : self.batches_per_epoch * config.batch_size
-        ]
+        order = order_of_epoch(config, len(train), progress.epoch)
 
         self.model.train()
         for batch in in_batches(train, config.batch_size, order[progress.sums.images :]):
@@ -123,43 +120,49 @@ class Trainer:
                 raise Interrupted
 
     def _step(self, batch: ImageSet) -> dict[str, Any]:
-        """One update; returns its row of steps.csv."""
+        """One update, or a batch that is left out; returns its row of steps.csv."""
         start = time.perf_counter()
         config, progress = self.config, self.progress
-        augment = stream(config.seed, "augment", progress.step) if config.data.augment else None
-        images = self.preprocess(batch.pixels, augment)
-        with self.backend.autocast():
-            logits = self.model(images)
-        loss = cross_entropy(logits.to(self.backend.dtype), batch.labels)
-        self.optimizer.zero_grad()
-        loss.backward()
-        max_norm = config.optimizer.grad_clip or math.inf
-        grad_norm = clip_grad_norm_(self.model.parameters(), max_norm).item()
-        work = self.model.take_work()
-        loss_value = loss.item()
-        if not math.isfinite(loss_value) or not math.isfinite(grad_norm):
-            raise Diverged(
-                f"step {progress.step + 1}: loss {loss_value:g}, gradient norm {grad_norm:g}; "
-                "lower optimizer.lr, or set optimizer.grad_clip"
-            )
-        self.optimizer.step()
-        correct = int((logits.argmax(1) == batch.labels).sum())
+        images = self.preprocess(batch.pixels, augmentation(config, progress.step))
+        outcome = None
+        try:
+            outcome = self.update(images, batch.labels)
+        except Diverged as error:
+            raise Diverged(f"step {progress.step + 1}: {error}") from error
+        except SolveFailed:
+            if not self._may_skip():
+                raise
+            self.optimizer.zero_grad()
+            self.model.take_work()
         seconds = time.perf_counter() - start
 
         progress.step += 1
-        progress.sums.add(len(batch), loss_value, correct, work)
-        progress.sums.seconds += seconds
         row: dict[str, Any] = dict.fromkeys(STEP_COLUMNS)
         row |= {
             "step": progress.step,
-            "epoch": progress.current_epoch,
-            "loss": loss_value,
-            "accuracy": correct / len(batch),
+            "epoch": progress.epoch + 1,
             "lr": self.optimizer.param_groups[0]["lr"],
-            "grad_norm": grad_norm,
             "seconds": seconds,
         }
-        return row | _work_cells(work) if work else row
+        progress.sums.seconds += seconds
+        if outcome is None:
+            progress.sums.skip(len(batch))
+            return row
+        progress.sums.add(len(batch), outcome.loss, outcome.correct, outcome.work)
+        row |= {
+            "loss": outcome.loss,
+            "accuracy": outcome.correct / len(batch),
+            "grad_norm": outcome.grad_norm,
+        }
+        return row | work_cells(outcome.work) if outcome.work else row
+
+    def _may_skip(self) -> bool:
+        """Whether one more batch may be left out, its solve having failed."""
+        train = self.config.train
+        if train.on_solver_failure == "raise":
+            return False
+        assert train.max_skipped is not None
+        return self.progress.sums.skipped < train.max_skipped
 
     def _evaluate(self) -> dict[str, Metrics]:
         """Evaluate and record every split at once."""
@@ -182,21 +185,24 @@ class Trainer:
             "seconds": sums.seconds,
             "eval_seconds": sums.eval_seconds,
             "images_per_s": sums.images / sums.seconds,
-            "train_loss": sums.loss / sums.images,
-            "train_accuracy": sums.correct / sums.images,
             "peak_memory_mib": memory.peak_mib(self.backend.device),
         }
-        if self.config.model.core == "ode":
+        if sums.updates:
             row |= {
-                "nfe_forward_mean": sums.nfe_forward / sums.batches,
+                "train_loss": sums.loss / sums.trained,
+                "train_accuracy": sums.correct / sums.trained,
+            }
+        if self.config.model.core == "ode" and sums.updates:
+            row |= {
+                "nfe_forward_mean": sums.nfe_forward / sums.updates,
                 "nfe_forward_max": sums.nfe_forward_max,
-                "nfe_backward_mean": sums.nfe_backward / sums.batches,
+                "nfe_backward_mean": sums.nfe_backward / sums.updates,
                 "nfe_backward_max": sums.nfe_backward_max,
-                "vjps_backward_mean": sums.vjps_backward / sums.batches,
-                "nfe_eval_mean": nfe_mean(metrics),
+                "vjps_backward_mean": sums.vjps_backward / sums.updates,
             }
             if sums.rejected is not None:
-                row["rejected_mean"] = sums.rejected / sums.batches
+                row["rejected_mean"] = sums.rejected / sums.updates
+        row["nfe_eval_mean"] = nfe_mean(metrics) if metrics else None
         for name, m in metrics.items():
             if name == "train":
                 row["train_eval_accuracy"] = m.accuracy
@@ -231,6 +237,7 @@ class Trainer:
                 "cpu": torch.get_rng_state(),
                 "cuda": torch.cuda.get_rng_state_all() if self._on_cuda() else [],
             },
+            "first_steps": [start.size for start in self.model.warm_starts()],
             "config": self.config.model_dump(),
         }
 
@@ -248,27 +255,18 @@ class Trainer:
             or batches >= self.batches_per_epoch
         ):
             raise ValueError(f"step {progress.step} of epoch {progress.current_epoch}")
+        for start, size in zip(self.model.warm_starts(), state["first_steps"], strict=True):
+            start.size = size
         torch.set_rng_state(state["rng"]["cpu"])
         if self._on_cuda() and state["rng"]["cuda"]:
             torch.cuda.set_rng_state_all(state["rng"]["cuda"][: torch.cuda.device_count()])
-
-
-def batches_per_epoch(config: Config, images: int) -> int:
-    """Batches that ``images`` training images make. Raises ``UserError`` where there are none."""
-    size = config.batch_size
-    batches = images // size if config.data.drop_last else -(-images // size)
-    if batches == 0:
-        raise UserError(
-            f"batch_size={size}: data.drop_last=true leaves nothing of {images} training images"
-        )
-    return batches
 
 
 def _divides(interval: int | None, step: int) -> bool:
     return interval is not None and step % interval == 0
 
 
-def _work_cells(work: Work) -> dict[str, int | None]:
+def work_cells(work: Work) -> dict[str, int | None]:
     """The columns of steps.csv that count work."""
     return {
         "nfe_forward": work.nfe_forward,

@@ -1,6 +1,7 @@
 """The shipped models: exact sizes, the cores' relations, initialisation, precision."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -13,8 +14,11 @@ from node_cli.models.classifier import Classifier, build
 from node_cli.models.describe import describe, parameter_count
 from node_cli.models.fields import FIELDS
 from node_cli.ode.sensitivity.backsolve import Backsolve
+from node_cli.ode.sensitivity.checkpointed import Checkpointed
 from node_cli.ode.sensitivity.discrete import Discrete
+from node_cli.ode.sensitivity.gauss import Gauss
 from node_cli.ode.sensitivity.interface import Sensitivity
+from node_cli.ode.sensitivity.interpolating import Interpolating
 from node_cli.ode.solver import Solver
 
 Configure = Callable[..., Config]
@@ -94,20 +98,32 @@ def test_the_configured_interval_is_from_0_to_1(configure: Configure) -> None:
     torch.testing.assert_close(ode(images), block(images))
 
 
+adaptive = partial(Solver, controller="integral")
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
         ([], Discrete()),
+        (["sensitivity=checkpointed"], Checkpointed()),
+        (
+            ["sensitivity=gauss", "sensitivity.solver=rk4", "solver=heun3", "solver.n_steps=2"],
+            Gauss(Solver("rk4", n_steps=2)),
+        ),
+        (
+            ["sensitivity=interpolating", "solver.tol=1e-4", "solver.max_steps=9"],
+            Interpolating("full", adaptive("dopri5", rtol=1e-4, atol=1e-4, max_steps=9)),
+        ),
         (
             ["sensitivity=backsolve", "solver.tol=1e-4"],
-            Backsolve("full", Solver("dopri5", rtol=1e-4, atol=1e-4, max_steps=10_000)),
+            Backsolve("full", adaptive("dopri5", rtol=1e-4, atol=1e-4, max_steps=10_000)),
         ),
         (
             [
                 *("sensitivity=backsolve", "sensitivity.norm=seminorm", "sensitivity.solver=tsit5"),
                 *("sensitivity.rtol=1e-5", "sensitivity.atol=1e-7", "solver.max_steps=50"),
             ],
-            Backsolve("seminorm", Solver("tsit5", rtol=1e-5, atol=1e-7, max_steps=50)),
+            Backsolve("seminorm", adaptive("tsit5", rtol=1e-5, atol=1e-7, max_steps=50)),
         ),
         (
             ["sensitivity=backsolve", "sensitivity.solver=euler", "solver=rk4", "solver.n_steps=3"],

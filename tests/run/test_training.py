@@ -51,7 +51,7 @@ def test_the_run_folder_is_as_documented(train: Train) -> None:
     result = json.loads(folder.result.read_text())
     assert result["parameters"] == 16_450
     assert result["metrics"]["test_accuracy"] == float(epochs[-1]["test_accuracy"])
-    assert result["engine"] == "torchdiffeq"
+    assert result["engine"] == "native"
     assert result["environment"]["packages"]["torch"]
     assert folder.read_status()["status"] == "done"
     checkpoint = torch.load(folder.last, weights_only=True)
@@ -243,7 +243,7 @@ def test_an_error_of_our_own_is_recorded_with_its_traceback(
     def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("node_cli.run.training.cross_entropy", broken)
+    monkeypatch.setattr("node_cli.run.update.cross_entropy", broken)
     state = train().read_status()
     assert (state["status"], state["reason"]) == ("failed", "RuntimeError: broken")
     assert "Traceback" in capsys.readouterr().err
