@@ -45,11 +45,16 @@ class CompiledSteps(nn.Module):
         return self._functions[key]
 
     def stepper(
-        self, solver: Solver, autocast: Autocast, count: Callable[[int], object]
+        self,
+        solver: Solver,
+        autocast: Autocast,
+        count: Callable[[int], object],
+        *,
+        dense: bool = False,
     ) -> "CompiledStepper":
         """Steps of the field itself; they can be differentiated where y or a parameter is."""
         system = autocast.around(self.field)
-        return CompiledStepper(self, ("field", autocast.key), system, solver, count)
+        return CompiledStepper(self, ("field", autocast.key), system, solver, count, dense=dense)
 
     def result_of_step(
         self, solver: Solver, autocast: Autocast
@@ -71,7 +76,7 @@ class CompiledStepper:
 
     ``key``: tells this system from others of the same ``home``. ``count`` is told how many
     evaluations of the system are about to be made. ``extra``: from the times of stages to further
-    arguments of the system, one row per stage.
+    arguments of the system, one row per stage. ``dense``: the middle of each step is wanted.
     """
 
     def __init__(
@@ -83,9 +88,12 @@ class CompiledStepper:
         count: Callable[[int], object],
         norm: Norm = rms_norm,
         extra: Callable[[list[float]], list[Tensor]] = lambda _: [],
+        *,
+        dense: bool = False,
     ) -> None:
         self.home = home
-        self.key = (key, solver.name, solver.rtol, solver.atol)
+        self.key = (key, solver.name, solver.rtol, solver.atol, dense)
+        self.dense = dense
         self.system = system
         self.solver = solver
         self.tableau = solver.tableau
@@ -108,7 +116,7 @@ class CompiledStepper:
         moments = torch.tensor(times, dtype=y0.dtype, device=y0.device)
         function = self.home.compiled(
             (self.key, "step", final),
-            lambda: _step(self.system, self.solver, self.norm, final=final),
+            lambda: _step(self.system, self.solver, self.norm, final=final, dense=self.dense),
         )
         y1, last, error, middle = function(
             moments, moments.new_tensor(dt), y0, first.k, *self.extra(times)
@@ -122,7 +130,7 @@ class CompiledStepper:
         )
 
 
-def _step(system: System, solver: Solver, norm: Norm, *, final: bool) -> Function:
+def _step(system: System, solver: Solver, norm: Norm, *, final: bool, dense: bool) -> Function:
     """The function that makes one step.
 
     ``final``: nothing follows this step, so that its last stage, which serves the error alone,
@@ -149,7 +157,7 @@ def _step(system: System, solver: Solver, norm: Norm, *, final: bool) -> Functio
                 scale = solver.atol + solver.rtol * torch.maximum(y0.abs(), y1.abs())
                 zero = torch.zeros_like(y0)
                 error = norm(weighted(zero, tableau.b_error, slopes, dt) / scale)
-            if tableau.mid is not None:
+            if dense and tableau.mid is not None:
                 middle = weighted(y0, tableau.mid, slopes, dt)
         return y1, slopes[-1] if fsal else None, error, middle
 

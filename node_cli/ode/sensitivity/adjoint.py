@@ -65,9 +65,9 @@ class Backwards:
 
     ``system``: (f, t, state, *values) -> derivative of the state; costs one evaluation of f and one
     product. ``given``: from a list of times to tensors with one row for each, the values.
-    ``name`` and the shape of y tell the system from others of the same field.
-    Whole steps are compiled where those of the forward solve are, unless f has buffers, which its
-    traced products cannot have.
+    ``dense``: a ``Trajectory`` is to be made of the steps. ``name`` and the shape of y tell the
+    system from others of the same field. Whole steps are compiled where those of the forward solve
+    are, unless f has buffers, which its traced products cannot have.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Backwards:
         *,
         with_parameters: bool = True,
         given: Callable[[list[float]], list[Tensor]] = lambda _: [],
+        dense: bool = False,
     ) -> None:
         self.problem = problem
         self.solver = solver
@@ -102,7 +103,7 @@ class Backwards:
             if problem.compiled and not any(True for _ in problem.field.buffers()):
                 key = (name, problem.autocast.key, problem.y_shape)
                 self.stepper = CompiledStepper(
-                    problem.compiled, key, traced, solver, self._count, norm, given
+                    problem.compiled, key, traced, solver, self._count, norm, given, dense=dense
                 )
 
     def _count(self, times: int) -> None:

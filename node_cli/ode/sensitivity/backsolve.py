@@ -50,7 +50,7 @@ class Backsolve(CustomGradient):
             product = f.products(stage, -adjoint)
             return layout.join([stage.k.detach(), product.y, *product.parameters])
 
-        solver = self.solver or problem.solver
+        solver = problem.backward_solver(self.solver)
         backwards = Backwards(f"backsolve {self.norm}", system, problem, solver, norm)
 
         def cross(i: int, adjoint: Tensor, gradient: Gradient) -> tuple[Tensor, Gradient]:

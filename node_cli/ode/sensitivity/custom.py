@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -37,24 +37,32 @@ class Problem:
         """The field, if its steps are compiled."""
         return self.field if isinstance(self.field, CompiledSteps) else None
 
-    def stepper(self) -> Stepper:
-        """Steps of the forward solve."""
+    def stepper(self, *, dense: bool = False) -> Stepper:
+        """Steps of the forward solve. ``dense``: a ``Trajectory`` is to be made of them."""
         if self.compiled:
-            return self.compiled.stepper(self.solver, self.autocast, self.work.evaluated)
+            count = self.work.evaluated
+            return self.compiled.stepper(self.solver, self.autocast, count, dense=dense)
         return EagerStepper(self.counted(), self.solver)
+
+    def backward_solver(self, chosen: Solver | None) -> Solver:
+        """By default the forward one, but for its first step: the adjoint has another scale."""
+        return chosen or replace(self.solver, first_step=None)
 
     def counted(self, *, backward: bool = False) -> CountedField:
         """f without a graph."""
         return CountedField(self.field, self.work, self.autocast, backward=backward)
 
     @torch.no_grad()
-    def solve(self, y0: Tensor, on_accept: OnAccept = lambda *_: None) -> Tensor:
+    def solve(
+        self, y0: Tensor, on_accept: OnAccept = lambda *_: None, *, dense: bool = False
+    ) -> Tensor:
         """y at the requested times, without a graph. ``on_accept``: native engine only."""
         if self.solver.engine == "torchdiffeq":
             y, steps = reference.integrate(self.counted(), y0, self.t, self.solver)
         else:
+            stepper = self.stepper(dense=dense)
             y, steps = native.integrate(
-                self.stepper(), y0.detach(), self.t, self.solver, on_accept=on_accept
+                stepper, y0.detach(), self.t, self.solver, on_accept=on_accept
             )
         self.work.forward.add(steps)
         return y
@@ -62,7 +70,7 @@ class Problem:
     def solve_densely(self, y0: Tensor) -> tuple[Tensor, Trajectory]:
         """The same, and its dense output."""
         trajectory = Trajectory(self.solver.tableau)
-        y = self.solve(y0, trajectory.record)
+        y = self.solve(y0, trajectory.record, dense=True)
         trajectory.finish(self.stepper())
         return y, trajectory
 

@@ -43,13 +43,19 @@ class Gauss(CustomGradient):
         return problem.solve_densely(y0)
 
     def gradient(self, problem: Problem, kept: Trajectory, y: Tensor, grad_y: Tensor) -> Gradients:
-        solver = self.solver or problem.solver
+        solver = problem.backward_solver(self.solver)
 
         def system(f: Differentiable, t: Tensor, adjoint: Tensor, y: Tensor) -> Tensor:
             return f.products(f.evaluate(t, y), -adjoint).y
 
         backwards = Backwards(
-            "gauss", system, problem, solver, with_parameters=False, given=kept.rows
+            "gauss",
+            system,
+            problem,
+            solver,
+            with_parameters=False,
+            given=kept.rows,
+            dense=True,
         )
         stepper = backwards.stepper
         assert stepper is not None, "refused when the configuration is checked"

@@ -48,7 +48,7 @@ class Interpolating(CustomGradient):
             product = f.products(f.evaluate(t, y), -layout.split(state)[0])
             return layout.join([product.y, *product.parameters])
 
-        solver = self.solver or problem.solver
+        solver = problem.backward_solver(self.solver)
         backwards = Backwards(
             f"interpolating {self.norm}", system, problem, solver, norm, given=kept.rows
         )
