@@ -32,16 +32,23 @@ class Classifier(nn.Module):
         self.stem = stem
         self.core = core
         self.head = head
+        self.is_compiled = False
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.core(self.stem(images)))
+        logits: Tensor = self.head(self.features(images))
         return logits
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head sees of the images."""
+        features: Tensor = self.core(self.stem(images))
+        return features
 
     def compile_parts(self) -> None:
         """From now on compute stem, core and head compiled; of an ODE block, the solver's steps.
 
         Each is compiled, in some seconds, at its first use with a new shape.
         """
+        self.is_compiled = True
         for part in (self.stem, self.core, self.head):
             if isinstance(part, ODEBlock):
                 part.compile_steps()

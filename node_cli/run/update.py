@@ -38,6 +38,9 @@ class Update:
         self.grad_clip = config.optimizer.grad_clip
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = optimizer(config.optimizer, self.parameters)
+        self.loss = self._loss
+        if model.is_compiled:
+            self.loss = torch.compile(self._loss, fullgraph=True, dynamic=False)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Outcome:
         """``images``: [N, C, H, W], preprocessed. ``labels``: [N].
@@ -48,12 +51,10 @@ class Update:
         self.optimizer.zero_grad()
         with compiler.for_batch(len(images), self.batch_size):
             with self.backend.autocast():
-                logits = self.model(images)
-            loss = cross_entropy(logits.to(self.backend.dtype), labels)
+                loss, correct = self.loss(self.model.features(images), labels)
             loss.backward()
         grads = [p.grad for p in self.parameters if p.grad is not None]
         grad_norm = get_total_norm(grads)
-        correct = (logits.argmax(1) == labels).sum()
         work = self.model.take_work()
         values = torch.stack([loss.detach(), grad_norm, correct.to(loss.dtype)]).tolist()
         outcome = Outcome(values[0], values[1], int(values[2]), work)
@@ -66,3 +67,8 @@ class Update:
             clip_grads_with_norm_(self.parameters, self.grad_clip, grad_norm)
         self.optimizer.step()
         return outcome
+
+    def _loss(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy, and how many are right."""
+        logits = self.model.head(features).to(self.backend.dtype)
+        return cross_entropy(logits, labels), (logits.argmax(1) == labels).sum()

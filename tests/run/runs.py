@@ -4,12 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 from node_cli.config.schema import Config
 from node_cli.models.classifier import Classifier
@@ -74,16 +72,15 @@ class BatchNormField(nn.Module):
 @contextmanager
 def watched_models(see: Callable[[Classifier, Tensor], None]) -> Iterator[None]:
     """Calls ``see(model, images)`` before every pass through any model."""
+    features = Classifier.features
 
-    def hook(module: nn.Module, inputs: Any) -> None:
-        if isinstance(module, Classifier):
-            see(module, *inputs)
+    def watched(self: Classifier, images: Tensor) -> Tensor:
+        see(self, images)
+        return features(self, images)
 
-    handle = register_module_forward_pre_hook(hook)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Classifier, "features", watched)
         yield
-    finally:
-        handle.remove()
 
 
 def in_rows(images: list[Tensor]) -> Tensor:
