@@ -3,12 +3,13 @@
 The state of each is at least float32: under autocast only f runs in the lower precision.
 """
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from node_cli.ode.compiled import CompiledSteps
+from node_cli.ode.compiled.field import CompiledField
 from node_cli.ode.functional import FunctionalCall
 from node_cli.ode.sensitivity.interface import Sensitivity
 from node_cli.ode.solver import Solver, WarmStart
@@ -44,9 +45,31 @@ class ODEBlock(nn.Module):
         self._functional = (FunctionalCall(field),) if functional else ()
         self._called: tuple[nn.Module] = self._functional or (field,)
 
-    def compile_steps(self) -> None:
-        """From now on compute whole steps of the solver in one compiled graph each."""
-        self._called = (CompiledSteps(self._called[0]),)
+    def compile_core(self, *, solves: bool) -> None:
+        """From now on solve in one compiled graph; without ``solves``, or if it has buffers, f is
+        compiled alone."""
+        if solves and not any(True for _ in self.field.buffers()):
+            self._functional = ()
+            self._called = (CompiledField(self.field),)
+        else:
+            self.field.compile(fullgraph=True, dynamic=False)
+
+    @property
+    def compiled(self) -> CompiledField | None:
+        """The field, if solves are compiled."""
+        called = self._called[0]
+        return called if isinstance(called, CompiledField) else None
+
+    @contextmanager
+    def uncompiled(self) -> Iterator[None]:
+        """Solves step by step, whatever has been compiled."""
+        if self.compiled:
+            self.compiled.enabled = False
+        try:
+            yield
+        finally:
+            if self.compiled:
+                self.compiled.enabled = True
 
     def forward(self, y: Tensor) -> Tensor:
         y = _state(y)

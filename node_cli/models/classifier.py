@@ -1,6 +1,7 @@
 """A classifier is a stem, a core and a head, named by the configuration."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 from torch import Tensor, nn
 
@@ -43,17 +44,22 @@ class Classifier(nn.Module):
         features: Tensor = self.core(self.stem(images))
         return features
 
-    def compile_parts(self) -> None:
-        """From now on compute stem, core and head compiled; of an ODE block, the solver's steps.
+    def compile_parts(self, *, solves: bool = True) -> None:
+        """From now on compute stem, core and head compiled; of an ODE block, whole solves.
 
-        Each is compiled, in some seconds, at its first use with a new shape.
+        Each is compiled, in some seconds, at its first use with a new shape. Without ``solves``, f
+        alone of an ODE block.
         """
         self.is_compiled = True
         for part in (self.stem, self.core, self.head):
             if isinstance(part, ODEBlock):
-                part.compile_steps()
+                part.compile_core(solves=solves)
             else:
                 part.compile(fullgraph=True, dynamic=False)
+
+    def core_uncompiled(self) -> AbstractContextManager[None]:
+        """Within it, an ODE block solves step by step."""
+        return self.core.uncompiled() if isinstance(self.core, ODEBlock) else nullcontext()
 
     def take_work(self) -> Work | None:
         """What the ODE block has counted since the last call; None for a core without an ODE."""

@@ -12,6 +12,7 @@ from node_cli.ode.step import Stage, Stepper
 SAFETY = 0.9
 SMALLEST_FACTOR = 0.2
 LARGEST_FACTOR = 10.0
+SMALLEST_ERROR = 1e-10  # a step without error says nothing about the next
 
 
 class Controller(Protocol):
@@ -54,7 +55,7 @@ class ProportionalIntegral:
         self.previous = 1.0
 
     def factor(self, error: float) -> float:
-        error = max(error, 1e-10)  # a step without error says nothing about the next
+        error = max(error, SMALLEST_ERROR)
         factor = SAFETY * math.pow(error, -0.7 / self.order)
         factor *= math.pow(self.previous, 0.4 / self.order)
         factor = min(LARGEST_FACTOR, max(factor, SMALLEST_FACTOR))

@@ -7,17 +7,16 @@ of its error. Nothing here is differentiated; sensitivity methods work from the 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from node_cli.ode.control import controller, initial_step
-from node_cli.ode.failures import LOOSEN, SMALLER_STEPS, STABILISE, SolveFailed
 from node_cli.ode.norms import Norm, rms_norm
-from node_cli.ode.solver import Solver, WarmStart, check_times
+from node_cli.ode.solve import Solve
+from node_cli.ode.solver import Solver
 from node_cli.ode.step import Attempt, Stage, Stepper
 from node_cli.ode.work import Steps
 
@@ -73,59 +72,45 @@ def integrate(
     Raises ``SolveFailed`` where a step size underflows, the state or f stops being finite, or
     ``max_steps`` or ``max_nfe`` of the solver would be exceeded.
     """
-    times = t.tolist()
-    check_times(times)
     solve = _Solve(stepper, solver, norm, on_accept)
     with torch.autocast(y0.device.type, enabled=False):
-        return solve.through(times, y0), Steps(solve.accepted, solve.rejected)
+        return solve.through(t.tolist(), y0), Steps(solve.accepted, solve.rejected)
 
 
-class _Solve:
-    """A solve on its way, at (t, y). ``first``: the first stage of the next step, if evaluated."""
+class _Solve(Solve):
+    """``first``: the first stage of the next step, if evaluated."""
 
     def __init__(self, stepper: Stepper, solver: Solver, norm: Norm, on_accept: OnAccept) -> None:
+        super().__init__(solver)
         self.stepper = stepper
-        self.solver = solver
-        self.tableau = solver.tableau
         self.norm = norm
         self.on_accept = on_accept
-        self.accepted = self.rejected = self.nfe = 0
         self.first: Stage | None = None
-        self.dt: float | None = None  # of the step at hand
 
-    def through(self, times: list[float], y0: Tensor) -> Tensor:
-        self.t, self.y, self.end = times[0], y0, times[-1]
-        cross = self._fixed
+    def set_out(self, times: list[float], y0: Tensor) -> None:
+        super().set_out(times, y0)
         if self.tableau.adaptive:
-            self.direction = math.copysign(1.0, times[-1] - self.t)
             self.control = controller(self.solver)
             self.size = self._first_size()
-            cross = self._adaptive
-        ys = [y0]
-        for i, (start, end) in enumerate(pairwise(times)):
-            cross(i, start, end)
-            if not bool(self.y.isfinite().all()):
-                self._fail("the state is not finite", SMALLER_STEPS)
-            ys.append(self.y)
-        return torch.stack(ys)
 
-    def _spend(self, evaluations: int) -> None:
-        """Count evaluations of f that are about to be made."""
-        self.nfe += evaluations
-        if self.solver.max_nfe is not None and self.nfe > self.solver.max_nfe:
-            reason = f"{self.solver.max_nfe} evaluations of f were not enough"
-            self._fail(reason, f"{LOOSEN}, or raise max_nfe.")
+    def _cross(self, interval: int, start: float, end: float) -> bool:
+        if self.tableau.adaptive:
+            self._adaptive(interval, end)
+        else:
+            self._fixed(interval, start, end)
+        return bool(self.y.isfinite().all())
 
     def _first_stage(self) -> Stage:
         if self.first is None:
             self._spend(1)
             self.first, self.first_time = self.stepper.evaluate(self.t, self.y), self.t
+            self.slope = self.first.k
         return self.first
 
     def _first_size(self) -> float:
-        match self.solver.first_step:
-            case float(size) | WarmStart(size=float(size)):
-                return size
+        size = self._given_size()
+        if size is not None:
+            return size
         first = self._first_stage()
         self._spend(1)
         return initial_step(self.stepper, self.t, first, self.direction, self.solver, self.norm)
@@ -138,18 +123,10 @@ class _Solve:
             times, attempt = self._attempt(t1)
             self._accept(interval, t1, times, attempt, share_t0=j / n, share_dt=1 / n)
 
-    def _adaptive(self, interval: int, start: float, end: float) -> None:
+    def _adaptive(self, interval: int, end: float) -> None:
         """Step through an interval, the last step landing on its end."""
         while self.t != end:
-            if self.accepted + self.rejected == self.solver.max_steps:
-                reason = f"{self.solver.max_steps} steps were not enough"
-                self._fail(reason, f"{LOOSEN}, or raise max_steps.")
-            t1 = self.t + self.direction * self.size
-            if not math.isfinite(t1):
-                self._fail_not_finite()
-            if t1 == self.t:
-                advice = f"{LOOSEN}, or compute in a higher precision."
-                self._fail("the step size underflows", advice)
+            t1 = self._next()
             lands = (t1 - end) * self.direction >= 0
             t1 = end if lands else t1
             times, attempt = self._attempt(t1)
@@ -162,7 +139,8 @@ class _Solve:
             self.size = size * self.control.factor(attempt.error)
             if attempt.error <= 1:
                 self._accept(interval, t1, times, attempt, share_t0=0.0, share_dt=float(lands))
-                self._learn()
+                if self.accepted == 1:
+                    self._learn(self.size)
             else:
                 self.rejected += 1
 
@@ -176,7 +154,7 @@ class _Solve:
             before = float(np.nextafter(kind(t1), kind(t0)))
             times = [before if c == 1 else s for c, s in zip(tableau.c, times, strict=True)]
         self._spend(tableau.stages - 1)
-        return times, self.stepper.attempt(first, times, dt, final=t1 == self.end)
+        return times, self.stepper.attempt(first, times, dt, final=t1 == self.last)
 
     def _accept(
         self,
@@ -193,26 +171,5 @@ class _Solve:
         self.accepted += 1
         self.t, self.y = t1, attempt.y1
         self.first, self.first_time = attempt.last, times[-1]
+        self.slope = None if attempt.last is None else attempt.last.k
         self.on_accept(step, first, attempt)
-
-    def _learn(self) -> None:
-        start = self.solver.first_step
-        if self.accepted == 1 and isinstance(start, WarmStart) and start.learning:
-            start.size = self.size
-
-    def _fail_not_finite(self) -> NoReturn:
-        reason = "f, or the estimate of the error, is not finite within a step"
-        self._fail(reason, f"{LOOSEN}. {STABILISE}")
-
-    def _fail(self, reason: str, advice: str) -> NoReturn:
-        raise SolveFailed(
-            reason,
-            solver=self.solver,
-            advice=advice,
-            t=self.t,
-            dt=self.dt,
-            y_norm=float(rms_norm(self.y.detach())),
-            f_norm=None if self.first is None else float(rms_norm(self.first.k.detach())),
-            accepted=self.accepted,
-            rejected=self.rejected,
-        )

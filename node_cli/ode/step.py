@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,35 +35,16 @@ class Attempt:
     """What came of a step. ``last``: the stage f(t1, y1), None where the method has none.
 
     ``error``: the estimated local error in units of the tolerance, None without estimate.
-    ``stages``: all of them, None where they have not left a compiled step; then ``middle`` is the
-    state in the middle of the step, None where the method has no weights for it.
     """
 
     y1: Tensor
     last: Stage | None
     error: float | None
-    stages: list[Stage] | None
-    middle: Tensor | None = None
+    stages: list[Stage]
 
 
-class Stepper(Protocol):
-    """Computes steps; a solve decides where they lead."""
-
-    def evaluate(self, t: float, y: Tensor) -> Stage:
-        """f(t, y), for the first stage of a step."""
-
-    def probe(self, t: float, y: Tensor) -> Tensor:
-        """f(t, y), on which no result depends."""
-
-    def attempt(self, first: Stage, times: list[float], dt: float, *, final: bool) -> Attempt:
-        """The step of size dt that begins with ``first``, its stages at ``times``.
-
-        ``final``: if it is accepted, the solve ends with it.
-        """
-
-
-class EagerStepper:
-    """Steps computed operation by operation.
+class Stepper:
+    """Computes steps, operation by operation; a solve decides where they lead.
 
     ``evaluate``: makes stages of the evaluations of f that the result depends on, by default
     without a graph. ``norm`` is read by adaptive methods only.
@@ -83,12 +64,18 @@ class EagerStepper:
         self.norm = norm
 
     def evaluate(self, t: float, y: Tensor) -> Stage:
+        """f(t, y), for the first stage of a step."""
         return self.evaluate_at(torch.tensor(t, dtype=y.dtype, device=y.device), y)
 
     def probe(self, t: float, y: Tensor) -> Tensor:
+        """f(t, y), on which no result depends."""
         return self.plain(torch.tensor(t, dtype=y.dtype, device=y.device), y).k
 
     def attempt(self, first: Stage, times: list[float], dt: float, *, final: bool) -> Attempt:
+        """The step of size dt that begins with ``first``, its stages at ``times``.
+
+        ``final``: if it is accepted, the solve ends with it.
+        """
         tableau, evaluate = self.tableau, self.evaluate_at
         last = self.plain if final and tableau.first_same_as_last else evaluate
         stages = stages_of_step(evaluate, tableau, first, times, dt, tableau.stages, last)

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,10 +41,7 @@ class Trajectory:
             torch.mul(attempt.last.k, step.dt, out=points[3])
         elif self.steps:
             self._end(first.k)
-        if attempt.middle is not None:
-            points[4] = attempt.middle
-        elif mid is not None:
-            assert attempt.stages is not None
+        if mid is not None:
             slopes = (stage.k for stage in attempt.stages)
             points[4] = combination(step.y0, [w * step.dt for w in mid], slopes)
         # Not the step's own tensors, which would live on beside their copies.
@@ -69,28 +67,29 @@ class Trajectory:
         """y(t), a tensor of its own, for t within the solve."""
         i = min(bisect_left(self.ends, self.sign * t), len(self.steps) - 1)
         step, points = self.steps[i], self.points[i]
-        weights = _quartic if self.tableau.mid else _cubic
         fraction = (t - step.t0) / step.dt
-        w = torch.tensor(weights(fraction), dtype=points.dtype, device=points.device)
+        weights = weights_of(fraction, middle=self.tableau.mid is not None)
+        w = torch.tensor(weights, dtype=points.dtype, device=points.device)
         return torch.mv(points.flatten(1).t(), w).view(step.y0.shape)
 
-    def rows(self, times: list[float]) -> list[Tensor]:
-        """y at several times, ``(len(times), *y.shape)``, as the only one of a list."""
-        return [torch.stack([self.at(t) for t in times])]
+
+def weights_of(x: Any, *, middle: bool) -> list[Any]:
+    """Weights of y0, y1, dt f0, dt f1 and, if it is there, the middle, at the fraction x of a step.
+
+    x: a float or a 0-dim tensor, as are the weights. With the middle: the cubic, corrected to meet
+    it.
+    """
+    cubic = _cubic(x)
+    if not middle:
+        return cubic
+    bump = 16 * x**2 * (1 - x) ** 2
+    return [*(w - bump * m for w, m in zip(cubic, _cubic(0.5), strict=True)), bump]
 
 
-def _cubic(x: float) -> list[float]:
-    """Weights of y0, y1, dt f0 and dt f1 at the fraction x of a step."""
+def _cubic(x: Any) -> list[Any]:
     return [
         (1 + 2 * x) * (1 - x) ** 2,
         x**2 * (3 - 2 * x),
         x * (1 - x) ** 2,
         x**2 * (x - 1),
     ]
-
-
-def _quartic(x: float) -> list[float]:
-    """Weights of y0, y1, dt f0, dt f1 and the middle: the cubic, corrected to meet the middle."""
-    bump = 16 * x**2 * (1 - x) ** 2
-    middle = _cubic(0.5)
-    return [*(w - bump * m for w, m in zip(_cubic(x), middle, strict=True)), bump]

@@ -1,6 +1,7 @@
 """Counts what a solve costs: evaluations of f (NFE), vector-Jacobian products (VJPs), steps."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -64,16 +65,26 @@ class Autocast:
         """What has to be equal for two of them to have the same effect."""
         return self.dtype if self.enabled else None
 
+    def again(self) -> AbstractContextManager[object]:
+        """The same autocast, if it is on."""
+        if not self.enabled:
+            return nullcontext()
+        return torch.autocast(self.device_type, dtype=self.dtype, enabled=True)
+
     def around(self, f: Field) -> Field:
         """f under autocast, its result in the dtype of y: the state, the error norm and the time
         keep their precision."""
 
         def cast(t: Tensor, y: Tensor) -> Tensor:
-            with torch.autocast(self.device_type, dtype=self.dtype, enabled=True):
+            with self.again():
                 return f(t, y).to(y.dtype)
 
+        def plain(t: Tensor, y: Tensor) -> Tensor:
+            dy = f(t, y)
+            return dy if dy.dtype == y.dtype else dy.to(y.dtype)
+
         # Entering it takes as long as a small layer.
-        return cast if self.enabled else lambda t, y: f(t, y).to(y.dtype)
+        return cast if self.enabled else plain
 
 
 class CountedField:

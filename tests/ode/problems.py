@@ -13,7 +13,7 @@ from node_cli.ode.sensitivity.gauss import Gauss
 from node_cli.ode.sensitivity.interface import Sensitivity
 from node_cli.ode.sensitivity.interpolating import Interpolating
 from node_cli.ode.solver import METHODS, Solver
-from node_cli.ode.step import EagerStepper
+from node_cli.ode.step import Stepper
 from node_cli.ode.trajectory import Trajectory
 from node_cli.ode.work import Steps, Work
 
@@ -89,7 +89,7 @@ def solve(f: Function, y0: Tensor, t: Tensor, solver: Solver) -> tuple[Tensor, S
     """By the engine that the solver names."""
     if solver.engine == "torchdiffeq":
         return reference.integrate(f, y0, t, solver)
-    return native.integrate(EagerStepper(f, solver), y0.detach(), t, solver)
+    return native.integrate(Stepper(f, solver), y0.detach(), t, solver)
 
 
 @torch.no_grad()
@@ -97,7 +97,7 @@ def solve_densely(
     f: Function, y0: Tensor, t: Tensor, solver: Solver
 ) -> tuple[Tensor, Steps, Trajectory]:
     """The same by the native engine, and its dense output."""
-    stepper, trajectory = EagerStepper(f, solver), Trajectory(solver.tableau)
+    stepper, trajectory = Stepper(f, solver), Trajectory(solver.tableau)
     y, steps = native.integrate(stepper, y0, t, solver, on_accept=trajectory.record)
     trajectory.finish(stepper)
     return y, steps, trajectory

@@ -1,21 +1,23 @@
 """The adjoint equations, as far as the methods that solve them backwards share them."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from node_cli.ode import native, reference
-from node_cli.ode.compiled import CompiledStepper
+from node_cli.ode.compiled import looped
+from node_cli.ode.compiled.looped import Loop, Recorded
+from node_cli.ode.compiled.tape import Keep
 from node_cli.ode.failures import SolveFailed
-from node_cli.ode.native import OnAccept
 from node_cli.ode.norms import Norm, rms_norm
-from node_cli.ode.sensitivity.custom import Gradients, Problem
+from node_cli.ode.sensitivity.custom import Gradients, Path, Problem
 from node_cli.ode.sensitivity.linearised import Products
 from node_cli.ode.sensitivity.traceable import Traceable
 from node_cli.ode.solver import Solver
-from node_cli.ode.step import EagerStepper, Stage, Stepper
+from node_cli.ode.step import Stage, Stepper
+from node_cli.ode.trajectory import Trajectory
 
 Gradient = list[Tensor]
 """dL/dtheta so far, one tensor per trained parameter."""
@@ -64,10 +66,8 @@ class Backwards:
     """A system that is solved backwards, from one requested time to the one before.
 
     ``system``: (f, t, state, *values) -> derivative of the state; costs one evaluation of f and one
-    product. ``given``: from a list of times to tensors with one row for each, the values.
-    ``dense``: a ``Trajectory`` is to be made of the steps. ``name`` and the shape of y tell the
-    system from others of the same field. Whole steps are compiled where those of the forward solve
-    are, unless f has buffers, which its traced products cannot have.
+    product. ``path``: of y, whose value at t is then the only one of the values. ``name`` tells the
+    system from others of the same field. Compiled loops solve it where they do the forward problem.
     """
 
     def __init__(
@@ -79,50 +79,78 @@ class Backwards:
         norm: Norm = rms_norm,
         *,
         with_parameters: bool = True,
-        given: Callable[[list[float]], list[Tensor]] = lambda _: [],
-        dense: bool = False,
+        path: Path | None = None,
     ) -> None:
         self.problem = problem
         self.solver = solver
         self.norm = norm
+        self.name = name
+        self.system = system
+        self.with_parameters = with_parameters
+        self.path = path
         f = problem.linearised(with_parameters=with_parameters)
 
         def eager(t: Tensor, state: Tensor) -> Tensor:
-            return system(f, t, state, *(rows[0] for rows in given([float(t)])))
-
-        def traced(t: Tensor, state: Tensor, *values: Tensor) -> Tensor:
-            f = Traceable(
-                problem.field, problem.parameters if with_parameters else [], problem.autocast
-            )
-            return system(f, t, state, *values)
+            return system(f, t, state, *([path.at(float(t))] if path else []))
 
         self.eager = eager
-        self.stepper: Stepper | None = None
-        if solver.engine == "native":
-            self.stepper = EagerStepper(eager, solver, norm)
-            if problem.compiled and not any(True for _ in problem.field.buffers()):
-                key = (name, problem.autocast.key, problem.y_shape)
-                self.stepper = CompiledStepper(
-                    problem.compiled, key, traced, solver, self._count, norm, given, dense=dense
-                )
+
+    @torch.no_grad()
+    def solve(self, end: Tensor, t: Tensor) -> Tensor:
+        """The state at t[1] from that at t[0]. Raises ``SolveFailed``."""
+        return self._solve(end, t, "nothing")[0]
+
+    @torch.no_grad()
+    def solve_densely(self, end: Tensor, t: Tensor) -> tuple[Tensor, Path]:
+        """The same, and the state at any time between."""
+        state, path = self._solve(end, t, "trajectory")
+        assert path
+        return state, path
+
+    def _solve(self, end: Tensor, t: Tensor, keep: Keep) -> tuple[Tensor, Path | None]:
+        path: Path | None = None
+        try:
+            if self.solver.engine == "torchdiffeq":
+                states, steps = reference.integrate(self.eager, end, t, self.solver, self.norm)
+            elif self.problem.compiled:
+                states, steps, path = looped.integrate(self._loop(keep), end, t)
+            else:
+                stepper = Stepper(self.eager, self.solver, self.norm)
+                path = Trajectory(self.solver.tableau)
+                record = path.record if keep == "trajectory" else lambda *_: None
+                states, steps = native.integrate(stepper, end, t, self.solver, self.norm, record)
+                if keep == "trajectory":
+                    path.finish(stepper)
+        except SolveFailed as error:
+            raise error.of_backward_solve() from error
+        self.problem.work.backward.add(steps)
+        return states[-1], path
+
+    def _loop(self, keep: Keep) -> Loop:
+        problem, captured, path = self.problem, self.problem.captured, self.path
+        count = len(captured.parameters)
+
+        def traced(t: Tensor, state: Tensor, *inputs: Any) -> tuple[Tensor, list[Tensor]]:
+            f = Traceable(captured, inputs[:count], with_parameters=self.with_parameters)
+            values = []
+            if path:
+                tape, steps = inputs[count:]
+                values = [tape.at(t.double(), steps)]
+            return self.system(f, t, state, *values), []
+
+        inputs: list[object] = [*captured.parameters]
+        if path:
+            assert isinstance(path, Recorded)
+            inputs += [path.tape, path.tape.times.new_tensor(path.count)]
+        assert problem.compiled
+        home = problem.compiled
+        key = (self.name, path.order if path else None, home.key(problem.autocast, problem.y0))
+        solver, norm = self.solver, self.norm
+        return Loop(home, key, traced, inputs, solver, norm, keep, [], self._count)
 
     def _count(self, times: int) -> None:
         self.problem.work.evaluated(times, backward=True)
         self.problem.work.vjps_backward += times
-
-    @torch.no_grad()
-    def solve(self, end: Tensor, t: Tensor, on_accept: OnAccept = lambda *_: None) -> Tensor:
-        """The state at t[1] from that at t[0]. Raises ``SolveFailed``."""
-        solver, norm = self.solver, self.norm
-        try:
-            if self.stepper is None:
-                states, steps = reference.integrate(self.eager, end, t, solver, norm)
-            else:
-                states, steps = native.integrate(self.stepper, end, t, solver, norm, on_accept)
-        except SolveFailed as error:
-            raise error.of_backward_solve() from error
-        self.problem.work.backward.add(steps)
-        return states[-1]
 
 
 class Layout:

@@ -37,8 +37,8 @@ class Backsolve(CustomGradient):
     norm: NormName = "full"
     solver: Solver | None = None
 
-    def forward(self, problem: Problem, y0: Tensor) -> tuple[Tensor, None]:
-        return problem.solve(y0), None
+    def forward(self, problem: Problem) -> tuple[Tensor, None]:
+        return problem.solution(), None
 
     def gradient(self, problem: Problem, kept: None, y: Tensor, grad_y: Tensor) -> Gradients:
         layout = Layout([y[0], y[0], *problem.parameters])

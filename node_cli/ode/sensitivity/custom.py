@@ -10,14 +10,22 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from node_cli.ode import native, reference
-from node_cli.ode.compiled import CompiledSteps
+from node_cli.ode.compiled import looped
+from node_cli.ode.compiled.captured import CapturedField
+from node_cli.ode.compiled.field import CompiledField
+from node_cli.ode.compiled.looped import Loop, Recorded
+from node_cli.ode.compiled.tape import Keep
 from node_cli.ode.functional import untouched_buffers
 from node_cli.ode.native import OnAccept
+from node_cli.ode.norms import rms_norm
 from node_cli.ode.sensitivity.linearised import Linearised
 from node_cli.ode.solver import Solver
-from node_cli.ode.step import EagerStepper, Stepper
+from node_cli.ode.step import Stepper
 from node_cli.ode.trajectory import Trajectory
 from node_cli.ode.work import Autocast, CountedField, Work
+
+Path = Trajectory | Recorded
+"""y(t) at any time of a solve."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +38,20 @@ class Problem:
     work: Work
     autocast: Autocast
     parameters: list[nn.Parameter]
-    y_shape: torch.Size
+    y0: Tensor
 
     @property
-    def compiled(self) -> CompiledSteps | None:
-        """The field, if its steps are compiled."""
-        return self.field if isinstance(self.field, CompiledSteps) else None
+    def compiled(self) -> CompiledField | None:
+        """The field, if it is solved by compiled loops, which know nothing of dL/dt."""
+        field = self.field if isinstance(self.field, CompiledField) else None
+        can = self.solver.engine == "native" and not self.t.requires_grad
+        return field if field and field.enabled and can else None
 
-    def stepper(self, *, dense: bool = False) -> Stepper:
-        """Steps of the forward solve. ``dense``: a ``Trajectory`` is to be made of them."""
-        if self.compiled:
-            count = self.work.evaluated
-            return self.compiled.stepper(self.solver, self.autocast, count, dense=dense)
-        return EagerStepper(self.counted(), self.solver)
+    @property
+    def captured(self) -> CapturedField:
+        """f as compiled loops call it."""
+        assert self.compiled
+        return self.compiled.captured(self.autocast, self.y0)
 
     def backward_solver(self, chosen: Solver | None) -> Solver:
         """By default the forward one, but for its first step: the adjoint has another scale."""
@@ -52,26 +61,54 @@ class Problem:
         """f without a graph."""
         return CountedField(self.field, self.work, self.autocast, backward=backward)
 
+    def solution(self) -> Tensor:
+        """y at the requested times, without a graph, and nothing else."""
+        return self.solve_in_loop("nothing")[0] if self.compiled else self.solve()
+
     @torch.no_grad()
-    def solve(
-        self, y0: Tensor, on_accept: OnAccept = lambda *_: None, *, dense: bool = False
-    ) -> Tensor:
-        """y at the requested times, without a graph. ``on_accept``: native engine only."""
+    def solve(self, on_accept: OnAccept = lambda *_: None) -> Tensor:
+        """y at the requested times, without a graph. ``on_accept``: native engine only, step by
+        step."""
         if self.solver.engine == "torchdiffeq":
-            y, steps = reference.integrate(self.counted(), y0, self.t, self.solver)
+            y, steps = reference.integrate(self.counted(), self.y0, self.t, self.solver)
         else:
-            stepper = self.stepper(dense=dense)
-            y, steps = native.integrate(
-                stepper, y0.detach(), self.t, self.solver, on_accept=on_accept
-            )
+            stepper = Stepper(self.counted(), self.solver)
+            y0 = self.y0.detach()
+            y, steps = native.integrate(stepper, y0, self.t, self.solver, on_accept=on_accept)
         self.work.forward.add(steps)
         return y
 
-    def solve_densely(self, y0: Tensor) -> tuple[Tensor, Trajectory]:
-        """The same, and its dense output."""
+    def loop(self, keep: Keep) -> Loop:
+        """The forward solve as a compiled loop, and what it keeps."""
+        assert self.compiled
+        f = self.captured
+        return Loop(
+            self.compiled,
+            ("f", self.compiled.key(self.autocast, self.y0)),
+            lambda t, y, *parameters: f.at(t, y, parameters),
+            f.parameters,
+            self.solver,
+            rms_norm,
+            keep,
+            f.saved,
+            self.work.evaluated,
+        )
+
+    def solve_in_loop(self, keep: Keep) -> tuple[Tensor, Recorded | None]:
+        """y at the requested times by a compiled loop, and what is kept of it."""
+        y, steps, recorded = looped.integrate(self.loop(keep), self.y0, self.t)
+        self.work.forward.add(steps)
+        return y, recorded
+
+    def solve_densely(self) -> tuple[Tensor, Path]:
+        """y at the requested times, and at any other."""
+        if self.compiled:
+            y, recorded = self.solve_in_loop("trajectory")
+            assert recorded
+            return y, recorded
         trajectory = Trajectory(self.solver.tableau)
-        y = self.solve(y0, trajectory.record, dense=True)
-        trajectory.finish(self.stepper())
+        y = self.solve(trajectory.record)
+        trajectory.finish(Stepper(self.counted(), self.solver))
         return y, trajectory
 
     def linearised(
@@ -108,18 +145,14 @@ class CustomGradient(ABC):
         self, field: nn.Module, y0: Tensor, t: Tensor, solver: Solver, work: Work
     ) -> Tensor:
         parameters = [p for p in field.parameters() if p.requires_grad]
-        problem = Problem(field, t, solver, work, Autocast(y0.device.type), parameters, y0.shape)
+        problem = Problem(field, t, solver, work, Autocast(y0.device.type), parameters, y0)
         if torch.is_grad_enabled() and any(x.requires_grad for x in (y0, t, *parameters)):
-            return self.differentiable(problem, y0)
-        return problem.solve(y0)
-
-    def differentiable(self, problem: Problem, y0: Tensor) -> Tensor:
-        """y at the requested times, part of autograd's graph."""
-        y: Tensor = _Function.apply(self, problem, problem.t, y0, *problem.parameters)
-        return y
+            y: Tensor = _Function.apply(self, problem, t, y0, *parameters)
+            return y
+        return problem.solution()
 
     @abstractmethod
-    def forward(self, problem: Problem, y0: Tensor) -> tuple[Tensor, Any]:
+    def forward(self, problem: Problem) -> tuple[Tensor, Any]:
         """y at the requested times, without a graph, and whatever ``gradient`` needs."""
 
     @abstractmethod
@@ -137,7 +170,7 @@ class _Function(torch.autograd.Function):
         y0: Tensor,
         *parameters: Tensor,
     ) -> Tensor:
-        y, ctx.kept = method.forward(problem, y0)
+        y, ctx.kept = method.forward(problem)
         ctx.method, ctx.problem = method, problem
         ctx.save_for_backward(y, y0, *parameters)
         return y
@@ -147,6 +180,8 @@ class _Function(torch.autograd.Function):
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         y, *_ = ctx.saved_tensors  # complains of any that has been changed since
         field = ctx.problem.field
-        with untouched_buffers(field) if ctx.method.evaluates_backwards else nullcontext():
+        untouched = untouched_buffers(field) if ctx.method.evaluates_backwards else nullcontext()
+        # f enters the autocast of the forward pass again, wherever the backward pass is called.
+        with untouched, torch.autocast(y.device.type, enabled=False):
             found = ctx.method.gradient(ctx.problem, ctx.kept, y, grad_y)
         return None, None, found.t, found.y0, *found.parameters

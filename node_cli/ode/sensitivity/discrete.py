@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from node_cli.ode import native, reference
+from node_cli.ode.compiled.looped import Recorded
 from node_cli.ode.native import Step
 from node_cli.ode.sensitivity.custom import CustomGradient, Gradients, Problem
 from node_cli.ode.sensitivity.linearised import Linearised
+from node_cli.ode.sensitivity.loop_adjoint import adjoint_of_loop
 from node_cli.ode.sensitivity.step_adjoint import Pull, adjoint_of_steps, step_adjoint
 from node_cli.ode.solver import Solver
-from node_cli.ode.step import Attempt, EagerStepper, Stage
+from node_cli.ode.step import Attempt, Stage, Stepper
 from node_cli.ode.tableau import Tableau
 from node_cli.ode.work import Autocast, CountedField, Field, Work
 
@@ -37,11 +39,6 @@ class Discrete(CustomGradient):
 
     evaluates_backwards = False
 
-    def differentiable(self, problem: Problem, y0: Tensor) -> Tensor:
-        if problem.compiled and not problem.t.requires_grad:
-            return _through_compiled_steps(problem, y0)
-        return super().differentiable(problem, y0)
-
     def __call__(
         self, field: nn.Module, y0: Tensor, t: Tensor, solver: Solver, work: Work
     ) -> Tensor:
@@ -53,16 +50,22 @@ class Discrete(CustomGradient):
         work.forward.add(steps)
         return y
 
-    def forward(self, problem: Problem, y0: Tensor) -> tuple[Tensor, "_Kept"]:
+    def forward(self, problem: Problem) -> tuple[Tensor, "Recorded | _Kept | None"]:
+        if problem.compiled:
+            return problem.solve_in_loop("stages")
         kept = _Kept(problem.linearised(backward=False, with_time=problem.t.requires_grad), [])
-        stepper = EagerStepper(kept.f.f, problem.solver, evaluate=kept.f.evaluate)
+        stepper = Stepper(kept.f.f, problem.solver, evaluate=kept.f.evaluate)
         y, steps = native.integrate(
-            stepper, y0.detach(), problem.t, problem.solver, on_accept=kept.record
+            stepper, problem.y0.detach(), problem.t, problem.solver, on_accept=kept.record
         )
         problem.work.forward.add(steps)
         return y, kept
 
-    def gradient(self, problem: Problem, kept: "_Kept", y: Tensor, grad_y: Tensor) -> Gradients:
+    def gradient(
+        self, problem: Problem, kept: "Recorded | _Kept", y: Tensor, grad_y: Tensor
+    ) -> Gradients:
+        if isinstance(kept, Recorded):
+            return adjoint_of_loop(problem, kept, "stages", grad_y)
         if not kept.steps:
             raise RuntimeError(
                 "sensitivity=discrete frees its graphs in the first backward pass; for a second "
@@ -77,7 +80,6 @@ class _Kept:
     steps: list[tuple[Step, list[Stage]]]
 
     def record(self, step: Step, _first: Stage, attempt: Attempt) -> None:
-        assert attempt.stages is not None
         self.steps.append((step, attempt.stages))
 
     def taken(self, tableau: Tableau) -> Iterator[tuple[Step, Pull]]:
@@ -85,20 +87,6 @@ class _Kept:
         while self.steps:
             step, stages = self.steps.pop()
             yield step, partial(step_adjoint, self.f, tableau, step, stages)
-
-
-def _through_compiled_steps(problem: Problem, y0: Tensor) -> Tensor:
-    """Autograd goes from step to step, and the graph of each has its adjoint compiled."""
-    solver, work = problem.solver, problem.work
-    y, steps = native.integrate(problem.stepper(), y0, problem.t, solver)
-    work.forward.add(steps)
-    accepted = steps.accepted or 0
-
-    def count(_: Tensor) -> None:
-        work.vjps_backward += accepted * solver.tableau.stages_of_result
-
-    y.register_hook(count)
-    return y
 
 
 def _counting_vjps(f: CountedField) -> Field:

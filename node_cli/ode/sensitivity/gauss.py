@@ -5,13 +5,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from node_cli.ode.compiled.adjoint_loop import quadrature_loop
+from node_cli.ode.compiled.looped import Recorded
 from node_cli.ode.sensitivity.adjoint import Backwards, Differentiable, Gradient, sweep
-from node_cli.ode.sensitivity.custom import CustomGradient, Gradients, Problem
+from node_cli.ode.sensitivity.custom import CustomGradient, Gradients, Path, Problem
 from node_cli.ode.solver import Solver
 from node_cli.ode.trajectory import Trajectory
 
 # Gauss-Legendre nodes and weights on [0, 1], by the order of the interpolants: as exact as they.
-GAUSS = {
+Nodes = tuple[tuple[float, float], ...]
+GAUSS: dict[int, Nodes] = {
     3: ((0.2113248654051871, 0.5), (0.7886751345948129, 0.5)),
     4: ((0.1127016653792583, 5 / 18), (0.5, 4 / 9), (0.8872983346207417, 5 / 18)),
 }
@@ -39,45 +42,52 @@ class Gauss(CustomGradient):
 
     solver: Solver | None = None
 
-    def forward(self, problem: Problem, y0: Tensor) -> tuple[Tensor, Trajectory]:
-        return problem.solve_densely(y0)
+    def forward(self, problem: Problem) -> tuple[Tensor, Path]:
+        return problem.solve_densely()
 
-    def gradient(self, problem: Problem, kept: Trajectory, y: Tensor, grad_y: Tensor) -> Gradients:
-        solver = problem.backward_solver(self.solver)
-
+    def gradient(self, problem: Problem, kept: Path, y: Tensor, grad_y: Tensor) -> Gradients:
         def system(f: Differentiable, t: Tensor, adjoint: Tensor, y: Tensor) -> Tensor:
             return f.products(f.evaluate(t, y), -adjoint).y
 
-        backwards = Backwards(
-            "gauss",
-            system,
-            problem,
-            solver,
-            with_parameters=False,
-            given=kept.rows,
-            dense=True,
-        )
-        stepper = backwards.stepper
-        assert stepper is not None, "refused when the configuration is checked"
+        solver = problem.backward_solver(self.solver)
+        assert solver.engine == "native", "refused when the configuration is checked"
+        backwards = Backwards("gauss", system, problem, solver, with_parameters=False, path=kept)
 
         def cross(i: int, adjoint: Tensor, gradient: Gradient) -> tuple[Tensor, Gradient]:
-            back = Trajectory(solver.tableau)
-            start = backwards.solve(adjoint, problem.t[[i, i - 1]], back.record)
-            back.finish(stepper)
+            start, back = backwards.solve_densely(adjoint, problem.t[[i, i - 1]])
             if problem.parameters:
-                _quadrature(problem, kept, back, gradient)
+                found = _quadrature(problem, kept, back)
+                torch._foreach_add_(gradient, found)
             return start, gradient
 
         return sweep(problem, y, grad_y, cross)
 
 
-def _quadrature(problem: Problem, y: Trajectory, adjoint: Trajectory, gradient: Gradient) -> None:
-    """Add -int lambda^T df/dtheta dt over the backward steps to ``gradient``, in place."""
-    f = problem.linearised()
+def _quadrature(problem: Problem, y: Path, adjoint: Path) -> Gradient:
+    """-int lambda^T df/dtheta dt over the backward steps."""
     nodes = GAUSS[min(y.order, adjoint.order)]
+    if isinstance(y, Recorded):
+        assert isinstance(adjoint, Recorded)
+        return _quadrature_in_loop(problem, y, adjoint, nodes)
+    assert isinstance(adjoint, Trajectory)
+    f = problem.linearised()
+    gradient = [torch.zeros_like(p) for p in problem.parameters]
     for step in adjoint.steps:
         for fraction, weight in nodes:
             s = step.t0 + fraction * step.dt
             v = adjoint.at(s).mul_(-weight * step.dt)
             stage = f.evaluate(torch.tensor(s, dtype=v.dtype, device=v.device), y.at(s))
             torch._foreach_add_(gradient, list(f.parameter_products(stage, v)))
+    return gradient
+
+
+@torch.no_grad()
+def _quadrature_in_loop(problem: Problem, y: Recorded, adjoint: Recorded, nodes: Nodes) -> Gradient:
+    home, f = y.home, problem.captured
+    key = ("quadrature", home.key(problem.autocast, problem.y0), y.order, adjoint.order)
+    function = home.compiled(key, problem.y0.device, lambda: quadrature_loop(f, nodes))
+    evaluations = len(nodes) * adjoint.count
+    problem.work.evaluated(evaluations, backward=True)
+    problem.work.vjps_backward += evaluations
+    steps = torch.tensor([adjoint.count, y.count], device=problem.y0.device)
+    return list(function(steps, adjoint.tape, y.tape, *f.parameters))

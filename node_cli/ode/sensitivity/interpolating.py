@@ -12,9 +12,8 @@ from node_cli.ode.sensitivity.adjoint import (
     NormName,
     sweep,
 )
-from node_cli.ode.sensitivity.custom import CustomGradient, Gradients, Problem
+from node_cli.ode.sensitivity.custom import CustomGradient, Gradients, Path, Problem
 from node_cli.ode.solver import Solver
-from node_cli.ode.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,10 @@ class Interpolating(CustomGradient):
     norm: NormName = "full"
     solver: Solver | None = None
 
-    def forward(self, problem: Problem, y0: Tensor) -> tuple[Tensor, Trajectory]:
-        return problem.solve_densely(y0)
+    def forward(self, problem: Problem) -> tuple[Tensor, Path]:
+        return problem.solve_densely()
 
-    def gradient(self, problem: Problem, kept: Trajectory, y: Tensor, grad_y: Tensor) -> Gradients:
+    def gradient(self, problem: Problem, kept: Path, y: Tensor, grad_y: Tensor) -> Gradients:
         layout = Layout([y[0], *problem.parameters])
         norm = layout.norm(self.norm, states=1)
 
@@ -50,7 +49,7 @@ class Interpolating(CustomGradient):
 
         solver = problem.backward_solver(self.solver)
         backwards = Backwards(
-            f"interpolating {self.norm}", system, problem, solver, norm, given=kept.rows
+            f"interpolating {self.norm}", system, problem, solver, norm, path=kept
         )
 
         def cross(i: int, adjoint: Tensor, gradient: Gradient) -> tuple[Tensor, Gradient]:

@@ -1,47 +1,29 @@
-"""f and its vector-Jacobian products as operations that a compiler can trace."""
+"""f and its vector-Jacobian products in the body of a compiled loop."""
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
+from node_cli.ode.compiled.captured import CapturedField
 from node_cli.ode.sensitivity.linearised import Products
 from node_cli.ode.step import Stage
-from node_cli.ode.work import Autocast
 
 
 class Traceable:
-    """As ``Linearised``, with torch.func in the place of autograd's engine; for fields without
-    buffers. ``products`` are those of the latest evaluation. Uncompiled it takes several times as
-    long.
-    """
+    """As ``Linearised``; ``products`` are those of the latest evaluation."""
 
-    def __init__(self, field: nn.Module, parameters: Sequence[Tensor], autocast: Autocast) -> None:
-        self.field = field
-        self.parameters = tuple(parameters)
-        self.autocast = autocast
-        places = {id(p): i for i, p in enumerate(self.parameters)}
-        self.names = [  # of every trained parameter, under each name that it has
-            (name, places[id(p)])
-            for name, p in field.named_parameters(remove_duplicate=False)
-            if id(p) in places
-        ]
+    def __init__(
+        self, captured: CapturedField, parameters: Sequence[Tensor], *, with_parameters: bool
+    ) -> None:
+        self.captured = captured
+        self.parameters = parameters
+        self.with_parameters = with_parameters
 
     def evaluate(self, t: Tensor, y: Tensor) -> Stage:
-        def f(y: Tensor, *parameters: Tensor) -> Tensor:
-            named = {name: parameters[i] for name, i in self.names}
-
-            def call(t: Tensor, y: Tensor) -> Tensor:
-                dy: Tensor = functional_call(self.field, named, (t, y), tie_weights=False)
-                return dy
-
-            return self.autocast.around(call)(t, y)
-
-        evaluated = torch.func.vjp(f, y, *self.parameters)
-        self.pull = evaluated[1]
-        return Stage(t, y, evaluated[0])
+        k, self.saved = self.captured.at(t, y, self.parameters)
+        return Stage(t, y, k)
 
     def products(self, _stage: Stage, v: Tensor) -> Products:
-        found = self.pull(v)
-        return Products(found[0], None, list(found[1:]))
+        constants = self.captured.constants(self.parameters)
+        by_y, by_parameters = self.captured.pull(constants, self.saved, v)
+        return Products(by_y, None, by_parameters if self.with_parameters else [])

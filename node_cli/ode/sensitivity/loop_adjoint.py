@@ -1,0 +1,38 @@
+"""The adjoint of a solve by a compiled loop: a loop as well."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from node_cli.ode.compiled.adjoint_loop import adjoint_loop
+from node_cli.ode.compiled.looped import Recorded
+from node_cli.ode.sensitivity.custom import Gradients, Problem
+
+
+@torch.no_grad()
+def adjoint_of_loop(
+    problem: Problem, kept: Recorded, keep: Literal["stages", "states"], grad_y: Tensor
+) -> Gradients:
+    """As ``adjoint_of_steps``. ``keep``: what is on the tape; from states alone stages are computed
+    again."""
+    home, f, tableau = kept.home, problem.captured, problem.solver.tableau
+    key = ("adjoint", home.key(problem.autocast, problem.y0), problem.solver.name, keep)
+    function = home.compiled(key, grad_y.device, lambda: adjoint_loop(f, tableau))
+    count_adjoint(problem, kept.count, keep)
+    adjoint = grad_y[-1].contiguous()
+    gradient: list[Tensor] = []
+    for (low, high), jump in zip(reversed(kept.spans), reversed(grad_y[:-1].unbind()), strict=True):
+        span = torch.tensor((low, high), device=grad_y.device)
+        adjoint, *found = function(span, adjoint, kept.tape, *f.parameters)
+        adjoint = adjoint + jump  # contiguous, as its first term
+        gradient = list(torch._foreach_add(gradient, found)) if gradient and found else found
+    return Gradients(None, adjoint, gradient)
+
+
+def count_adjoint(problem: Problem, steps: int, keep: Literal["stages", "states"]) -> None:
+    """One product for every stage, and one evaluation where stages are computed again."""
+    products = steps * problem.solver.tableau.stages_of_result
+    problem.work.vjps_backward += products
+    if keep == "states":
+        problem.work.evaluated(products, backward=True)

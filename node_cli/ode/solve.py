@@ -1,0 +1,99 @@
+"""A solve on its way: where it stands, what it has cost, and how it gives up."""
+
+import math
+from abc import ABC, abstractmethod
+from itertools import pairwise
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from node_cli.ode.failures import LOOSEN, SMALLER_STEPS, STABILISE, SolveFailed
+from node_cli.ode.norms import rms_norm
+from node_cli.ode.solver import Solver, WarmStart, check_times
+
+
+class Solve(ABC):
+    """A solve at (t, y), of the native engine.
+
+    ``slope``: f(t, y), if it is known. ``size``: of the next step of an adaptive method; ``dt``: of
+    the step at hand.
+    """
+
+    def __init__(self, solver: Solver) -> None:
+        self.solver = solver
+        self.tableau = solver.tableau
+        self.accepted = self.rejected = self.nfe = 0
+        self.slope: Tensor | None = None
+        self.size = math.nan
+        self.dt: float | None = None
+
+    def through(self, times: list[float], y0: Tensor) -> Tensor:
+        """y at every requested time, each of which is landed on; (T, *y0.shape)."""
+        self.set_out(times, y0)
+        ys = [y0]
+        for i, (start, end) in enumerate(pairwise(times)):
+            if not self._cross(i, start, end):
+                self._fail("the state is not finite", SMALLER_STEPS)
+            ys.append(self.y)
+        return torch.stack(ys)
+
+    def set_out(self, times: list[float], y0: Tensor) -> None:
+        """To the first requested time."""
+        check_times(times)
+        self.t, self.y, self.last = times[0], y0, times[-1]
+        self.direction = math.copysign(1.0, self.last - self.t)
+
+    @abstractmethod
+    def _cross(self, interval: int, start: float, end: float) -> bool:
+        """Step from one requested time to the next; returns whether y is finite there."""
+
+    def _given_size(self) -> float | None:
+        """The size of the first step, None if it has to be found."""
+        match self.solver.first_step:
+            case float(size) | WarmStart(size=float(size)):
+                return size
+        return None
+
+    def _learn(self, size: float) -> None:
+        """``size``: proposed after the first accepted step."""
+        start = self.solver.first_step
+        if isinstance(start, WarmStart) and start.learning:
+            start.size = size
+
+    def _next(self) -> float:
+        """Where the next step would lead."""
+        if self.accepted + self.rejected == self.solver.max_steps:
+            reason = f"{self.solver.max_steps} steps were not enough"
+            self._fail(reason, f"{LOOSEN}, or raise max_steps.")
+        t1: float = self.t + self.direction * self.size
+        if not math.isfinite(t1):
+            self._fail_not_finite()
+        if t1 == self.t:
+            advice = f"{LOOSEN}, or compute in a higher precision."
+            self._fail("the step size underflows", advice)
+        return t1
+
+    def _spend(self, evaluations: int) -> None:
+        """Count evaluations of f that are about to be made."""
+        self.nfe += evaluations
+        if self.solver.max_nfe is not None and self.nfe > self.solver.max_nfe:
+            reason = f"{self.solver.max_nfe} evaluations of f were not enough"
+            self._fail(reason, f"{LOOSEN}, or raise max_nfe.")
+
+    def _fail_not_finite(self) -> NoReturn:
+        reason = "f, or the estimate of the error, is not finite within a step"
+        self._fail(reason, f"{LOOSEN}. {STABILISE}")
+
+    def _fail(self, reason: str, advice: str) -> NoReturn:
+        raise SolveFailed(
+            reason,
+            solver=self.solver,
+            advice=advice,
+            t=self.t,
+            dt=self.dt,
+            y_norm=float(rms_norm(self.y.detach())),
+            f_norm=None if self.slope is None else float(rms_norm(self.slope.detach())),
+            accepted=self.accepted,
+            rejected=self.rejected,
+        )
