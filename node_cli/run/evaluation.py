@@ -48,7 +48,7 @@ def evaluate(
     loss = 0.0
     correct = batches = nfe = 0
     for batch in in_batches(images, batch_size):
-        with backend.autocast(), compiler.for_batch(len(batch), batch_size):
+        with backend.autocast(), compiler.for_batch(model, len(batch), batch_size):
             logits = model(preprocess(batch.pixels))
         loss += float(cross_entropy(logits.to(backend.dtype), batch.labels, reduction="sum"))
         correct += int((logits.argmax(1) == batch.labels).sum())

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
@@ -15,6 +15,7 @@ from node_cli.run import compiler
 from node_cli.run.device import Backend
 from node_cli.run.evaluation import Diverged
 from node_cli.run.optimizers import optimizer
+from node_cli.run.whole_step import WholeStep
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,11 @@ class Update:
         self.grad_clip = config.optimizer.grad_clip
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = optimizer(config.optimizer, self.parameters)
-        self.loss = self._loss
+        self.loss: nn.Module = Loss(model.head, backend.dtype)
+        self.whole = WholeStep(model, self.loss, backend) if WholeStep.suits(model) else None
+        self.settled = not model.is_compiled
         if model.is_compiled:
-            self.loss = torch.compile(self._loss, fullgraph=True, dynamic=False)
+            self.loss.compile(fullgraph=True, dynamic=False)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Outcome:
         """``images``: [N, C, H, W], preprocessed. ``labels``: [N].
@@ -49,26 +52,42 @@ class Update:
         weights then are as before.
         """
         self.optimizer.zero_grad()
-        with compiler.for_batch(len(images), self.batch_size):
-            with self.backend.autocast():
-                loss, correct = self.loss(self.model.features(images), labels)
-            loss.backward()
-        grads = [p.grad for p in self.parameters if p.grad is not None]
-        grad_norm = get_total_norm(grads)
-        work = self.model.take_work()
-        values = torch.stack([loss.detach(), grad_norm, correct.to(loss.dtype)]).tolist()
-        outcome = Outcome(values[0], values[1], int(values[2]), work)
+        found = (
+            self.whole(images, labels) if self.whole and len(images) == self.batch_size else None
+        )
+        outcome = Outcome(*(found or self._by_parts(images, labels)))
         if not math.isfinite(outcome.loss) or not math.isfinite(outcome.grad_norm):
             raise Diverged(
                 f"loss {outcome.loss:g}, gradient norm {outcome.grad_norm:g}; "
                 "lower optimizer.lr, or set optimizer.grad_clip"
             )
         if self.grad_clip is not None:
+            grad_norm = torch.tensor(outcome.grad_norm, device=images.device)
             clip_grads_with_norm_(self.parameters, self.grad_clip, grad_norm)
         self.optimizer.step()
+        if not self.settled:
+            compiler.settle()
+            self.settled = True
         return outcome
 
-    def _loss(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and how many are right."""
-        logits = self.model.head(features).to(self.backend.dtype)
+    def _by_parts(self, images: Tensor, labels: Tensor) -> tuple[float, float, int, Work | None]:
+        with compiler.for_batch(self.model, len(images), self.batch_size):
+            with self.backend.autocast():
+                loss, correct = self.loss(self.model.features(images), labels)
+            loss.backward()
+        grad_norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        values = torch.stack([loss.detach(), grad_norm, correct.to(loss.dtype)]).tolist()
+        return values[0], values[1], int(values[2]), self.model.take_work()
+
+
+class Loss(nn.Module):
+    """Head and loss: from features and labels to the mean cross-entropy, and how many are right."""
+
+    def __init__(self, head: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.head = head
+        self.dtype = dtype
+
+    def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.head(features).to(self.dtype)
         return cross_entropy(logits, labels), (logits.argmax(1) == labels).sum()
