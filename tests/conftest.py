@@ -3,7 +3,9 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,3 +62,28 @@ def full_data() -> Path:
     if not (folder / "MNIST" / "raw" / "train-images-idx3-ubyte").exists():
         pytest.skip(f"needs the full MNIST in {folder} (or in the folder NODE_TRAIN_DATA names)")
     return folder
+
+
+@pytest.fixture
+def _loops_write() -> None:
+    """Skips where whole solves cannot be compiled."""
+    from node_cli.run.compiler import loops_write
+
+    if not loops_write():
+        pytest.skip("this torch does not compile loops that write into a buffer")
+    torch.compiler.reset()
+
+
+@pytest.fixture
+def graphs(_loops_write: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+    """Compiling means tracing forward and backward; every graph that is made is listed."""
+    made: list[object] = []
+
+    def backend(graph: Any, inputs: Any, options: Any = None) -> Any:
+        made.append(graph)
+        return aot_eager(graph, inputs)
+
+    aot_eager = torch._dynamo.lookup_backend("aot_eager")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    yield made
+    torch.compiler.reset()

@@ -95,12 +95,15 @@ class Setup:
                 "data": f"{config.data.name}, {[*self.image]}, {splits}",
                 "solver": self._solver(),
                 "sensitivity": self._sensitivity(),
-                "device": str(self.backend),
+                "device": str(self.backend) + self._compiled(),
                 "seed": str(config.seed),
                 "folder": str(folder.path),
             }
         )
         display.line()
+
+    def _compiled(self) -> str:
+        return ", compiled in the first step, which takes a while" if self.model.is_compiled else ""
 
     def _solver(self) -> str:
         if self.config.solver is None:

@@ -1,7 +1,6 @@
 """The gradient of a training step as one compiled graph."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +51,11 @@ class WholeStep:
     def __init__(self, model: Classifier, loss: nn.Module, backend: Backend) -> None:
         """``loss``: head and loss, from (features, labels) to (loss, correct)."""
         assert isinstance(model.core, ODEBlock)
+        assert isinstance(model.core.sensitivity, Discrete | Checkpointed)
+        self.keeps = model.core.sensitivity.keeps
         assert model.core.compiled
         self.stem, self.block, self.loss = model.stem, model.core, loss
-        self.home: CompiledField = model.core.compiled
+        self.owner: CompiledField = model.core.compiled
         with backend.autocast():
             self.autocast = Autocast(backend.device.type)
         self.parts: Parts | None = None
@@ -81,19 +82,17 @@ class WholeStep:
         """
         parts = self.parts = self.parts or self._parts(images, labels)
         block, work = self.block, Work()
-        keep: Literal["stages", "states"]
-        keep = "stages" if isinstance(block.sensitivity, Discrete) else "states"
         t = torch.tensor([block.t0, block.t1], dtype=torch.float64)
-        problem = Problem(self.home, t, block.solver, work, self.autocast, [], parts.y0)
+        problem = Problem(self.owner, t, block.solver, work, self.autocast, [], parts.y0)
         for start in block.warm_starts():
             start.learning = True
-        solve = LoopSolve(problem.loop(keep), parts.y0)
+        solve = LoopSolve(problem.loop(self.keeps), parts.y0)
         solve.set_out([block.t0, block.t1], parts.y0)
         try:
             call = solve.enter(block.t0, block.t1)
         except SolveFailed:
             return None
-        function = self.home.compiled(
+        function = self.owner.function(
             ("whole step", solve.key, call.evaluate, call.choose),
             images.device,
             lambda: _step(parts, solve.loop_of(call), block.solver.tableau),
@@ -106,7 +105,7 @@ class WholeStep:
             return None
         solve.leave(call, now)
         work.forward.add(Steps(solve.accepted, solve.rejected))
-        count_adjoint(problem, solve.accepted, keep)
+        count_adjoint(problem, solve.accepted, self.keeps)
         for parameter, by_parameter in zip(parts.trained, gradient, strict=True):
             parameter.grad = by_parameter
         return loss, norm, int(correct), work
@@ -117,7 +116,7 @@ class WholeStep:
         features = y0.detach().clone().requires_grad_()
         return Parts(
             Captured(self.stem, self.autocast, images),
-            self.home.captured(self.autocast, y0),
+            self.owner.captured(self.autocast, y0),
             Captured(self.loss, self.autocast, features, labels),
             y0,
         )

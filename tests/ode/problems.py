@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +33,14 @@ CONTINUOUS: list[Sensitivity] = [
     Gauss(),
 ]
 SENSITIVITIES = [*DISCRETE, *CONTINUOUS]
+ONE_OF_EACH: dict[str, Sensitivity] = {
+    "discrete": Discrete(),
+    "checkpointed": Checkpointed(),
+    "backsolve": Backsolve(),
+    "interpolating": Interpolating(),
+    "gauss": Gauss(),
+}
+every_method = pytest.mark.parametrize("sensitivity", ONE_OF_EACH.values(), ids=ONE_OF_EACH)
 
 Function = Callable[[Tensor, Tensor], Tensor]
 

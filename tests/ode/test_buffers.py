@@ -8,17 +8,11 @@ from torch import Tensor, nn
 
 from node_cli.ode.functional import FunctionalCall, untouched_buffers
 from node_cli.ode.sensitivity.backsolve import Backsolve
-from node_cli.ode.sensitivity.checkpointed import Checkpointed
 from node_cli.ode.sensitivity.discrete import Discrete
-from node_cli.ode.sensitivity.gauss import Gauss
 from node_cli.ode.sensitivity.interface import Sensitivity
-from node_cli.ode.sensitivity.interpolating import Interpolating
 from node_cli.ode.solver import Engine, Solver
 from node_cli.ode.work import Work
-from tests.ode.problems import FLOAT64, loss_of, name_of, solve, times
-
-METHODS = [Discrete(), Checkpointed(), Backsolve(), Interpolating(), Gauss()]
-every_method = pytest.mark.parametrize("sensitivity", METHODS, ids=name_of)
+from tests.ode.problems import FLOAT64, ONE_OF_EACH, every_method, loss_of, solve, times
 
 T = times(0.0, 0.4, 1.0)
 ADAPTIVE = Solver("dopri5", rtol=1e-4, atol=1e-4)
@@ -81,7 +75,7 @@ def test_buffers_are_the_same_for_all_methods_and_engines(solver: Solver) -> Non
     """Interpolating and gauss may need one evaluation more: f at the end, for the dense output."""
     found = []
     for engine in ("native", "torchdiffeq"):
-        for sensitivity in METHODS:
+        for sensitivity in ONE_OF_EACH.values():
             if engine == "torchdiffeq" and not isinstance(sensitivity, Discrete | Backsolve):
                 continue
             field, work = Normalised(), Work()

@@ -3,10 +3,6 @@
 Without the code generator, unless slow: what is traced, and how often, does not depend on it.
 """
 
-from collections.abc import Iterator
-from functools import partial
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -22,7 +18,6 @@ from node_cli.ode.sensitivity.interface import Sensitivity
 from node_cli.ode.sensitivity.interpolating import Interpolating
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Work
-from node_cli.run.compiler import loops_write
 from tests.ode.problems import times
 
 UNIT = times(0.0, 1.0)
@@ -31,24 +26,6 @@ STATES = {"dense": (3, 20)} | dict.fromkeys(("conv", "conv_time", "preactivation
 
 # Dynamo looks at the gradients of whatever it meets.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
-
-
-@pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
-    """Compiling means tracing forward and backward; every graph that is made is listed."""
-    made: list[object] = []
-
-    def backend(graph: Any, inputs: Any, options: Any = None) -> Any:
-        made.append(graph)
-        return aot_eager(graph, inputs)
-
-    if not loops_write():
-        pytest.skip("this torch does not compile loops that write into a buffer")
-    torch.compiler.reset()
-    aot_eager = torch._dynamo.lookup_backend("aot_eager")
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-    yield made
-    torch.compiler.reset()
 
 
 def field_and_start(name: str) -> tuple[nn.Module, Tensor]:
@@ -194,10 +171,9 @@ def test_compiled_vjps_are_those_of_autograd(sensitivity: Sensitivity) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_loops_write")
 @pytest.mark.parametrize("sensitivity", METHODS)
 def test_generated_code_gives_the_same_gradient(sensitivity: Sensitivity) -> None:
-    if not loops_write():
-        pytest.skip("this torch does not compile loops that write into a buffer")
     torch.compiler.reset()
     field, y0 = field_and_start("dense")
     solver = Solver("dopri5", rtol=1e-3, atol=1e-3, max_steps=1000)
@@ -210,11 +186,10 @@ def test_generated_code_gives_the_same_gradient(sensitivity: Sensitivity) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_loops_write")
 @pytest.mark.parametrize("sensitivity", [Discrete(), Gauss()])
 def test_memory_layouts_do_not_matter(sensitivity: Sensitivity) -> None:
     """Of the state, and of dL/dy, which is one number spread over all places."""
-    if not loops_write():
-        pytest.skip("this torch does not compile loops that write into a buffer")
     torch.compiler.reset()
     field, y0 = field_and_start("dense")
     solver = Solver("dopri5", rtol=1e-4, atol=1e-4, max_steps=1000)

@@ -8,24 +8,12 @@ from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from node_cli.models.blocks import ODEBlock
-from node_cli.ode.sensitivity.backsolve import Backsolve
-from node_cli.ode.sensitivity.checkpointed import Checkpointed
-from node_cli.ode.sensitivity.discrete import Discrete
-from node_cli.ode.sensitivity.gauss import Gauss
 from node_cli.ode.sensitivity.interface import Sensitivity
-from node_cli.ode.sensitivity.interpolating import Interpolating
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Work
-from tests.ode.problems import FLOAT64, MLP, relative
+from tests.ode.problems import FLOAT64, MLP, ONE_OF_EACH, relative
 
 PROCESSES = 2
-METHODS: dict[str, Sensitivity] = {
-    "discrete": Discrete(),
-    "checkpointed": Checkpointed(),
-    "backsolve": Backsolve(),
-    "interpolating": Interpolating(),
-    "gauss": Gauss(),
-}
 SOLVERS = {
     "rk4": Solver("rk4", n_steps=4),
     "dopri5": Solver("dopri5", rtol=1e-6, atol=1e-6),
@@ -60,7 +48,7 @@ def train_half(rank: int, folder: str) -> None:
     )
     x, labels = (part.chunk(PROCESSES)[rank] for part in batch())
     result: Result = {}
-    for name, sensitivity in METHODS.items():
+    for name, sensitivity in ONE_OF_EACH.items():
         for solver_name, solver in SOLVERS.items():
             model = classifier(sensitivity, solver)
             found = gradients(DistributedDataParallel(model), x, labels)
@@ -78,7 +66,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("sensitivity", METHODS)
+@pytest.mark.parametrize("sensitivity", ONE_OF_EACH)
 def test_gradients_are_those_of_one_process(
     sensitivity: str, solver: str, results: list[Result]
 ) -> None:
@@ -88,7 +76,7 @@ def test_gradients_are_those_of_one_process(
     error that the tolerance allows.
     """
     (first, first_work), (second, second_work) = (r[sensitivity, solver] for r in results)
-    model = classifier(METHODS[sensitivity], SOLVERS[solver])
+    model = classifier(ONE_OF_EACH[sensitivity], SOLVERS[solver])
     expected = gradients(model, *batch())
     assert len(first) == len(expected) == 8
     for a, b, whole in zip(first, second, expected, strict=True):

@@ -16,19 +16,10 @@ from torch import Tensor, nn
 from node_cli.ode.sensitivity.backsolve import Backsolve
 from node_cli.ode.sensitivity.checkpointed import Checkpointed
 from node_cli.ode.sensitivity.discrete import Discrete
-from node_cli.ode.sensitivity.gauss import Gauss
 from node_cli.ode.sensitivity.interface import Sensitivity
-from node_cli.ode.sensitivity.interpolating import Interpolating
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Work
-
-METHODS: dict[str, Sensitivity] = {
-    "discrete": Discrete(),
-    "checkpointed": Checkpointed(),
-    "backsolve": Backsolve(),
-    "interpolating": Interpolating(),
-    "gauss": Gauss(),
-}
+from tests.ode.problems import ONE_OF_EACH
 
 
 class Layer(nn.Module):
@@ -125,22 +116,22 @@ def test_backsolve_keeps_nothing_of_its_steps(name: str) -> None:
 def test_dense_output_keeps_at_most_five_states_per_accepted_step(
     sensitivity: str, name: str
 ) -> None:
-    per_step = kept_per_step(METHODS[sensitivity], name)
+    per_step = kept_per_step(ONE_OF_EACH[sensitivity], name)
     assert 3.9 <= per_step <= 5.05
 
 
-@pytest.mark.parametrize("sensitivity", METHODS)
+@pytest.mark.parametrize("sensitivity", ONE_OF_EACH)
 def test_nothing_is_kept_after_the_backward_pass(sensitivity: str) -> None:
     """Nor where no gradient is wanted."""
     solver = Solver("dopri5", rtol=1e-4, atol=1e-4)
-    kept_after_forward(METHODS[sensitivity], solver)  # fills what is cached once for all
+    kept_after_forward(ONE_OF_EACH[sensitivity], solver)  # fills what is cached once for all
     before = bytes_alive()
-    kept_after_forward(METHODS[sensitivity], solver)
+    kept_after_forward(ONE_OF_EACH[sensitivity], solver)
     assert bytes_alive() == before
     field, y0 = Layer(16), torch.randn(256, 16)
     before = bytes_alive()
     with torch.no_grad():
-        y = METHODS[sensitivity](field, y0, torch.tensor([0.0, 1.0]), solver, Work())
+        y = ONE_OF_EACH[sensitivity](field, y0, torch.tensor([0.0, 1.0]), solver, Work())
     assert bytes_alive() - before == y.numel() * 4
 
 
@@ -149,12 +140,13 @@ PEAK = """
 import resource, sys, torch
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Work
-from tests.ode.test_memory import METHODS, Layer
+from tests.ode.problems import ONE_OF_EACH
+from tests.ode.test_memory import Layer
 torch.set_num_threads(1)
 name, n = sys.argv[1], int(sys.argv[2])
 y0 = torch.randn(65536, 16, requires_grad=True)
 times = torch.tensor([0.0, 1.0], dtype=torch.float64)
-y = METHODS[name](Layer(16), y0, times, Solver("rk4", n_steps=n), Work())
+y = ONE_OF_EACH[name](Layer(16), y0, times, Solver("rk4", n_steps=n), Work())
 y[-1].sum().backward()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / (4 * 2**20))
 """

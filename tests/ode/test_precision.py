@@ -4,18 +4,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from node_cli.ode.sensitivity.backsolve import Backsolve
-from node_cli.ode.sensitivity.checkpointed import Checkpointed
-from node_cli.ode.sensitivity.discrete import Discrete
-from node_cli.ode.sensitivity.gauss import Gauss
 from node_cli.ode.sensitivity.interface import Sensitivity
-from node_cli.ode.sensitivity.interpolating import Interpolating
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Work
-from tests.ode.problems import MLP, gradients, loss_of, name_of, relative, start, times, worst
+from tests.ode.problems import (
+    MLP,
+    every_method,
+    gradients,
+    loss_of,
+    relative,
+    start,
+    times,
+    worst,
+)
 
-METHODS = [Discrete(), Checkpointed(), Backsolve(), Interpolating(), Gauss()]
-every_method = pytest.mark.parametrize("sensitivity", METHODS, ids=name_of)
 SOLVERS = [Solver("rk4", n_steps=8), Solver("dopri5", rtol=1e-3, atol=1e-3)]
 T = times(0.0, 0.4, 1.0)
 

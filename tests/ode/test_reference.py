@@ -12,27 +12,12 @@ from node_cli.ode.failures import SolveFailed
 from node_cli.ode.reference import integrate
 from node_cli.ode.solver import METHODS, Solver
 from node_cli.ode.tableaus import TSIT5
+from tests.ode.problems import PROBLEMS, exact, growth, pendulum
 
 FLOAT64 = torch.float64
 ADAPTIVE = [name for name, method in METHODS.items() if method.kind == "adaptive"]
 FIXED = [name for name, method in METHODS.items() if method.kind == "fixed"]
 ADAMS = [name for name in METHODS if name.endswith("adams")]
-
-
-def pendulum(t: Tensor, y: Tensor) -> Tensor:
-    """Non-linear, non-autonomous, two components."""
-    return torch.stack([y[1] * torch.cos(t), -torch.sin(y[0]) + 0.3 * t * y[1]])
-
-
-def riccati(t: Tensor, y: Tensor) -> Tensor:
-    return -2 * t * y**2 + torch.cos(3 * t)
-
-
-def growth(t: Tensor, y: Tensor) -> Tensor:
-    return y * torch.cos(t) + 0.2 * torch.sin(y)
-
-
-PROBLEMS = [(pendulum, [0.7, 0.4]), (riccati, [1.0]), (growth, [0.5])]
 
 
 def solver(name: str, **options: object) -> Solver:
@@ -50,11 +35,6 @@ def solver(name: str, **options: object) -> Solver:
     return Solver(name, **(defaults | options))
 
 
-def exact(f, y0: Tensor, t1: float) -> Tensor:
-    tight = Solver("dopri8", rtol=1e-13, atol=1e-13)
-    return integrate(f, y0, torch.tensor([0.0, t1], dtype=FLOAT64), tight)[0][-1]
-
-
 def constant_steps(name: str, f, y0: Tensor, t1: float, n: int) -> Tensor:
     """y(t1) after n equal steps, of an adaptive method too: it lands after each of them."""
     if METHODS[name].kind != "adaptive":
@@ -70,15 +50,14 @@ def constant_steps(name: str, f, y0: Tensor, t1: float, n: int) -> Tensor:
 
 @pytest.mark.parametrize(("f", "y0"), PROBLEMS)
 @pytest.mark.parametrize("name", [*ADAPTIVE, *FIXED, *ADAMS])
-def test_order_of_convergence(name: str, f, y0: list[float]) -> None:
+def test_order_of_convergence(name: str, f, y0: Tensor) -> None:
     """The slope of log(error) against log(step) is the published order, for constant steps."""
     order = METHODS[name].order or (3 if name == "explicit_adams" else 4)
     steps = {8: [6, 8, 10, 12], 5: [8, 12, 16, 24]}.get(order, [16, 24, 32, 48, 64])
     steps = [48, 64, 96, 128] if METHODS[name].kind == "implicit_adams" else steps
     t1 = 2.0 if order >= 5 else 1.0
-    y0_ = torch.tensor(y0, dtype=FLOAT64)
-    truth = exact(f, y0_, t1)
-    errors = [float((constant_steps(name, f, y0_, t1, n) - truth).norm()) for n in steps]
+    truth = exact(f, y0, t1)
+    errors = [float((constant_steps(name, f, y0, t1, n) - truth).norm()) for n in steps]
     slope = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
     assert order - 0.3 <= slope, f"slope {slope:.2f}, errors {errors}"
 

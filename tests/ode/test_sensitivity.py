@@ -8,17 +8,23 @@ from torch import Tensor, nn
 
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.sensitivity.backsolve import Backsolve
-from node_cli.ode.sensitivity.checkpointed import Checkpointed
 from node_cli.ode.sensitivity.discrete import Discrete
 from node_cli.ode.sensitivity.gauss import Gauss
 from node_cli.ode.sensitivity.interface import Sensitivity
 from node_cli.ode.sensitivity.interpolating import Interpolating
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Work
-from tests.ode.problems import FLOAT64, MLP, gradients, loss_of, name_of, relative, start, times
+from tests.ode.problems import (
+    FLOAT64,
+    MLP,
+    every_method,
+    gradients,
+    loss_of,
+    relative,
+    start,
+    times,
+)
 
-METHODS = [Discrete(), Checkpointed(), Backsolve(), Interpolating(), Gauss()]
-every_method = pytest.mark.parametrize("sensitivity", METHODS, ids=name_of)
 both_solvers = pytest.mark.parametrize(
     "solver", [Solver("rk4", n_steps=16), Solver("dopri5", rtol=1e-8, atol=1e-8)], ids=str
 )

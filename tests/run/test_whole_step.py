@@ -3,9 +3,7 @@
 Without the code generator: what is traced does not depend on it.
 """
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -16,35 +14,12 @@ from node_cli.models.classifier import Classifier, build
 from node_cli.ode.compiled import field
 from node_cli.ode.failures import SolveFailed
 from node_cli.run import device
-from node_cli.run.compiler import loops_write
 from node_cli.run.update import Outcome, Update
 from node_cli.run.whole_step import WholeStep
 
 Configure = Callable[..., Config]
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
-
-
-@pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
-    """Compiling means tracing; every graph that is made is listed."""
-    made: list[object] = []
-
-    def backend(graph: Any, inputs: Any, options: Any = None) -> Any:
-        made.append(graph)
-        return aot_eager(graph, inputs)
-
-    if not loops_write():
-        pytest.skip("this torch does not compile loops that write into a buffer")
-    torch.compiler.reset()
-    aot_eager = torch._dynamo.lookup_backend("aot_eager")
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-    compile_module = torch.nn.Module.compile
-    monkeypatch.setattr(
-        torch.nn.Module, "compile", lambda m, **options: compile_module(m, backend=backend)
-    )
-    yield made
-    torch.compiler.reset()
 
 
 def update(config: Config, *, compiled: bool) -> Update:

@@ -51,7 +51,7 @@ class CompiledField(nn.Module):
             self._captured[key] = CapturedField(self.field, autocast, t, y)
         return self._captured[key]
 
-    def compiled(
+    def function(
         self, key: Hashable, device: torch.device, make: Callable[[], Function]
     ) -> Function:
         """The function of that key, compiled at its first use, without graph breaks.

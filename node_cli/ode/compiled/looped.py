@@ -20,11 +20,11 @@ from node_cli.ode.work import Steps
 class Loop:
     """Which loop: the right-hand side and what it reads, the solver, and what it is to keep.
 
-    ``key``: tells the system from others of the same ``home``. ``saved``: examples of what a stage
+    ``key``: tells the system from others of the same ``owner``. ``saved``: examples of what a stage
     keeps. ``count`` is told how many evaluations of the system are made.
     """
 
-    home: CompiledField
+    owner: CompiledField
     key: Hashable
     system: System
     inputs: Sequence[object]
@@ -42,7 +42,7 @@ class Recorded:
     """
 
     def __init__(self, loop: Loop, tape: Tape, tape_key: Hashable) -> None:
-        self.home = loop.home
+        self.owner = loop.owner
         self.tape = tape
         self.tape_key = tape_key
         self.spans: list[tuple[int, int]] = []
@@ -63,7 +63,7 @@ class Recorded:
         return self.tape.at(moment, self.tape.times.new_tensor(self.count))
 
     def __del__(self) -> None:
-        self.home.give_back(self.tape_key, self.tape)
+        self.owner.give_back(self.tape_key, self.tape)
 
 
 @torch.no_grad()
@@ -100,7 +100,7 @@ class LoopSolve(Solve):
         self.key = (loop.key, solver.name, solver.rtol, solver.atol, solver.controller, loop.keep)
         self.recorded = None
         if loop.keep != "nothing":
-            tape = loop.home.borrow(self.key, loop.keep, solver.tableau, y0, loop.saved)
+            tape = loop.owner.borrow(self.key, loop.keep, solver.tableau, y0, loop.saved)
             self.recorded = Recorded(loop, tape, self.key)
         self.numbers: Numbers | None = None  # as the loop has left them
 
@@ -171,7 +171,7 @@ class LoopSolve(Solve):
         if self.numbers is None:
             self.k = torch.zeros_like(self.y)
         call = self.enter(start, end)
-        function = self.loop.home.compiled(
+        function = self.loop.owner.function(
             (self.key, call.evaluate, call.choose), self.y.device, lambda: self.loop_of(call)
         )
         vector = torch.tensor(call.numbers, dtype=torch.float64, device=self.y.device)

@@ -12,7 +12,7 @@ from node_cli.ode.compiled.looped import Loop, Recorded
 from node_cli.ode.compiled.tape import Keep
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.norms import Norm, rms_norm
-from node_cli.ode.sensitivity.custom import Gradients, Path, Problem
+from node_cli.ode.sensitivity.custom import DenseOutput, Gradients, Problem
 from node_cli.ode.sensitivity.linearised import Products
 from node_cli.ode.sensitivity.traceable import Traceable
 from node_cli.ode.solver import Solver
@@ -79,7 +79,7 @@ class Backwards:
         norm: Norm = rms_norm,
         *,
         with_parameters: bool = True,
-        path: Path | None = None,
+        path: DenseOutput | None = None,
     ) -> None:
         self.problem = problem
         self.solver = solver
@@ -101,14 +101,14 @@ class Backwards:
         return self._solve(end, t, "nothing")[0]
 
     @torch.no_grad()
-    def solve_densely(self, end: Tensor, t: Tensor) -> tuple[Tensor, Path]:
+    def solve_densely(self, end: Tensor, t: Tensor) -> tuple[Tensor, DenseOutput]:
         """The same, and the state at any time between."""
         state, path = self._solve(end, t, "trajectory")
         assert path
         return state, path
 
-    def _solve(self, end: Tensor, t: Tensor, keep: Keep) -> tuple[Tensor, Path | None]:
-        path: Path | None = None
+    def _solve(self, end: Tensor, t: Tensor, keep: Keep) -> tuple[Tensor, DenseOutput | None]:
+        path: DenseOutput | None = None
         try:
             if self.solver.engine == "torchdiffeq":
                 states, steps = reference.integrate(self.eager, end, t, self.solver, self.norm)
@@ -143,10 +143,10 @@ class Backwards:
             assert isinstance(path, Recorded)
             inputs += [path.tape, path.tape.times.new_tensor(path.count)]
         assert problem.compiled
-        home = problem.compiled
-        key = (self.name, path.order if path else None, home.key(problem.autocast, problem.y0))
+        owner = problem.compiled
+        key = (self.name, path.order if path else None, owner.key(problem.autocast, problem.y0))
         solver, norm = self.solver, self.norm
-        return Loop(home, key, traced, inputs, solver, norm, keep, [], self._count)
+        return Loop(owner, key, traced, inputs, solver, norm, keep, [], self._count)
 
     def _count(self, times: int) -> None:
         self.problem.work.evaluated(times, backward=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from node_cli.ode.compiled.looped import Recorded
 from node_cli.ode.native import Step
 from node_cli.ode.sensitivity.custom import CustomGradient, Gradients, Problem
 from node_cli.ode.sensitivity.linearised import Linearised
-from node_cli.ode.sensitivity.loop_adjoint import adjoint_of_loop
+from node_cli.ode.sensitivity.loop_adjoint import KeptSteps, adjoint_of_loop
 from node_cli.ode.sensitivity.step_adjoint import StepGradient, adjoint_of_steps, step_adjoint
 from node_cli.ode.step import stages_of_step
 from node_cli.ode.tableau import Tableau
@@ -29,9 +30,11 @@ class Checkpointed(CustomGradient):
     ODE", ICML 2020, algorithm 2.
     """
 
+    keeps: ClassVar[KeptSteps] = "states"
+
     def forward(self, problem: Problem) -> tuple[Tensor, Recorded | list[Step] | None]:
         if problem.compiled:
-            return problem.solve_in_loop("states")
+            return problem.solve_in_loop(self.keeps)
         accepted: list[Step] = []
         y = problem.solve(lambda step, *_: accepted.append(step))
         return y, accepted
@@ -40,7 +43,7 @@ class Checkpointed(CustomGradient):
         self, problem: Problem, kept: Recorded | list[Step], y: Tensor, grad_y: Tensor
     ) -> Gradients:
         if isinstance(kept, Recorded):
-            return adjoint_of_loop(problem, kept, "states", grad_y)
+            return adjoint_of_loop(problem, kept, self.keeps, grad_y)
         f = problem.linearised(with_time=problem.t.requires_grad)
         steps = ((step, partial(_pull, f, problem.solver.tableau, step)) for step in reversed(kept))
         return adjoint_of_steps(steps, grad_y, problem)

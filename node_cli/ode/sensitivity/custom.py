@@ -24,7 +24,7 @@ from node_cli.ode.step import Stepper
 from node_cli.ode.trajectory import Trajectory
 from node_cli.ode.work import Autocast, CountedField, Work
 
-Path = Trajectory | Recorded
+DenseOutput = Trajectory | Recorded
 """y(t) at any time of a solve."""
 
 
@@ -100,7 +100,7 @@ class Problem:
         self.work.forward.add(steps)
         return y, recorded
 
-    def solve_densely(self) -> tuple[Tensor, Path]:
+    def solve_densely(self) -> tuple[Tensor, DenseOutput]:
         """y at the requested times, and at any other."""
         if self.compiled:
             y, recorded = self.solve_in_loop("trajectory")

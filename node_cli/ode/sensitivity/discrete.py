@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from node_cli.ode.compiled.looped import Recorded
 from node_cli.ode.native import Step
 from node_cli.ode.sensitivity.custom import CustomGradient, Gradients, Problem
 from node_cli.ode.sensitivity.linearised import Linearised
-from node_cli.ode.sensitivity.loop_adjoint import adjoint_of_loop
+from node_cli.ode.sensitivity.loop_adjoint import KeptSteps, adjoint_of_loop
 from node_cli.ode.sensitivity.step_adjoint import Pull, adjoint_of_steps, step_adjoint
 from node_cli.ode.solver import Solver
 from node_cli.ode.step import Attempt, Stage, Stepper
@@ -38,6 +39,7 @@ class Discrete(CustomGradient):
     """
 
     evaluates_backwards = False
+    keeps: ClassVar[KeptSteps] = "stages"
 
     def __call__(
         self, field: nn.Module, y0: Tensor, t: Tensor, solver: Solver, work: Work
@@ -52,7 +54,7 @@ class Discrete(CustomGradient):
 
     def forward(self, problem: Problem) -> tuple[Tensor, "Recorded | _Kept | None"]:
         if problem.compiled:
-            return problem.solve_in_loop("stages")
+            return problem.solve_in_loop(self.keeps)
         kept = _Kept(problem.linearised(backward=False, with_time=problem.t.requires_grad), [])
         stepper = Stepper(kept.f.f, problem.solver, evaluate=kept.f.evaluate)
         y, steps = native.integrate(
@@ -65,7 +67,7 @@ class Discrete(CustomGradient):
         self, problem: Problem, kept: "Recorded | _Kept", y: Tensor, grad_y: Tensor
     ) -> Gradients:
         if isinstance(kept, Recorded):
-            return adjoint_of_loop(problem, kept, "stages", grad_y)
+            return adjoint_of_loop(problem, kept, self.keeps, grad_y)
         if not kept.steps:
             raise RuntimeError(
                 "sensitivity=discrete frees its graphs in the first backward pass; for a second "

@@ -8,7 +8,7 @@ from torch import Tensor
 from node_cli.ode.compiled.adjoint_loop import quadrature_loop
 from node_cli.ode.compiled.looped import Recorded
 from node_cli.ode.sensitivity.adjoint import Backwards, Differentiable, Gradient, sweep
-from node_cli.ode.sensitivity.custom import CustomGradient, Gradients, Path, Problem
+from node_cli.ode.sensitivity.custom import CustomGradient, DenseOutput, Gradients, Problem
 from node_cli.ode.solver import Solver
 from node_cli.ode.trajectory import Trajectory
 
@@ -42,10 +42,10 @@ class Gauss(CustomGradient):
 
     solver: Solver | None = None
 
-    def forward(self, problem: Problem) -> tuple[Tensor, Path]:
+    def forward(self, problem: Problem) -> tuple[Tensor, DenseOutput]:
         return problem.solve_densely()
 
-    def gradient(self, problem: Problem, kept: Path, y: Tensor, grad_y: Tensor) -> Gradients:
+    def gradient(self, problem: Problem, kept: DenseOutput, y: Tensor, grad_y: Tensor) -> Gradients:
         def system(f: Differentiable, t: Tensor, adjoint: Tensor, y: Tensor) -> Tensor:
             return f.products(f.evaluate(t, y), -adjoint).y
 
@@ -63,7 +63,7 @@ class Gauss(CustomGradient):
         return sweep(problem, y, grad_y, cross)
 
 
-def _quadrature(problem: Problem, y: Path, adjoint: Path) -> Gradient:
+def _quadrature(problem: Problem, y: DenseOutput, adjoint: DenseOutput) -> Gradient:
     """-int lambda^T df/dtheta dt over the backward steps."""
     nodes = GAUSS[min(y.order, adjoint.order)]
     if isinstance(y, Recorded):
@@ -83,9 +83,9 @@ def _quadrature(problem: Problem, y: Path, adjoint: Path) -> Gradient:
 
 @torch.no_grad()
 def _quadrature_in_loop(problem: Problem, y: Recorded, adjoint: Recorded, nodes: Nodes) -> Gradient:
-    home, f = y.home, problem.captured
-    key = ("quadrature", home.key(problem.autocast, problem.y0), y.order, adjoint.order)
-    function = home.compiled(key, problem.y0.device, lambda: quadrature_loop(f, nodes))
+    owner, f = y.owner, problem.captured
+    key = ("quadrature", owner.key(problem.autocast, problem.y0), y.order, adjoint.order)
+    function = owner.function(key, problem.y0.device, lambda: quadrature_loop(f, nodes))
     evaluations = len(nodes) * adjoint.count
     problem.work.evaluated(evaluations, backward=True)
     problem.work.vjps_backward += evaluations

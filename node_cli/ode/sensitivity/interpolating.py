@@ -12,7 +12,7 @@ from node_cli.ode.sensitivity.adjoint import (
     NormName,
     sweep,
 )
-from node_cli.ode.sensitivity.custom import CustomGradient, Gradients, Path, Problem
+from node_cli.ode.sensitivity.custom import CustomGradient, DenseOutput, Gradients, Problem
 from node_cli.ode.solver import Solver
 
 
@@ -36,10 +36,10 @@ class Interpolating(CustomGradient):
     norm: NormName = "full"
     solver: Solver | None = None
 
-    def forward(self, problem: Problem) -> tuple[Tensor, Path]:
+    def forward(self, problem: Problem) -> tuple[Tensor, DenseOutput]:
         return problem.solve_densely()
 
-    def gradient(self, problem: Problem, kept: Path, y: Tensor, grad_y: Tensor) -> Gradients:
+    def gradient(self, problem: Problem, kept: DenseOutput, y: Tensor, grad_y: Tensor) -> Gradients:
         layout = Layout([y[0], *problem.parameters])
         norm = layout.norm(self.norm, states=1)
 

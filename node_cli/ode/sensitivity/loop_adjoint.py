@@ -9,16 +9,17 @@ from node_cli.ode.compiled.adjoint_loop import adjoint_loop
 from node_cli.ode.compiled.looped import Recorded
 from node_cli.ode.sensitivity.custom import Gradients, Problem
 
+KeptSteps = Literal["stages", "states"]
+"""What the tape has of each step for its adjoint."""
+
 
 @torch.no_grad()
-def adjoint_of_loop(
-    problem: Problem, kept: Recorded, keep: Literal["stages", "states"], grad_y: Tensor
-) -> Gradients:
+def adjoint_of_loop(problem: Problem, kept: Recorded, keep: KeptSteps, grad_y: Tensor) -> Gradients:
     """As ``adjoint_of_steps``. ``keep``: what is on the tape; from states alone stages are computed
     again."""
-    home, f, tableau = kept.home, problem.captured, problem.solver.tableau
-    key = ("adjoint", home.key(problem.autocast, problem.y0), problem.solver.name, keep)
-    function = home.compiled(key, grad_y.device, lambda: adjoint_loop(f, tableau))
+    owner, f, tableau = kept.owner, problem.captured, problem.solver.tableau
+    key = ("adjoint", owner.key(problem.autocast, problem.y0), problem.solver.name, keep)
+    function = owner.function(key, grad_y.device, lambda: adjoint_loop(f, tableau))
     count_adjoint(problem, kept.count, keep)
     adjoint = grad_y[-1].contiguous()
     gradient: list[Tensor] = []
@@ -30,7 +31,7 @@ def adjoint_of_loop(
     return Gradients(None, adjoint, gradient)
 
 
-def count_adjoint(problem: Problem, steps: int, keep: Literal["stages", "states"]) -> None:
+def count_adjoint(problem: Problem, steps: int, keep: KeptSteps) -> None:
     """One product for every stage, and one evaluation where stages are computed again."""
     products = steps * problem.solver.tableau.stages_of_result
     problem.work.vjps_backward += products
