@@ -9,6 +9,7 @@ from training_task import BATCH, BATCHES, CLASSES, IMAGE, LEARNING_RATE, Evaluat
 from node_cli.compose import Composer
 from node_cli.models.classifier import build as build_classifier
 from node_cli.run import compiler, device
+from node_cli.run.classification import Gradient
 from node_cli.run.update import Outcome, Update
 
 
@@ -30,7 +31,7 @@ class Ours:
         if config.compile:
             compiler.compile_model(model, backend)
         model.train()
-        self.update = Update(config, model, backend)
+        self.update = Update(config, model, Gradient(config, model, backend))
         images, labels = arrays(task)
         self.images = torch.from_numpy(images).to(backend.device)
         self.labels = torch.from_numpy(labels).to(backend.device)

@@ -12,7 +12,7 @@ MAY_IMPORT = {
     "errors": set(),
     "ode": set(),
     "config": {"errors", "ode.solver"},
-    "data": {"errors", "config"},
+    "data": {"errors", "config", "ode"},
     "models": {"errors", "config", "ode"},
     "run": {"errors", "config", "ode", "data", "models"},
     "report": {"errors", "run.records"},

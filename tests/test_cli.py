@@ -147,7 +147,8 @@ def test_a_mistake_ends_with_2_and_writes_nothing(node_train: NodeTrain, tmp_pat
     assert result.code == 2
     assert result.out == ""
     assert result.err.splitlines() == [
-        "error: model=convv: choose from conv, dense, mlp, odenet, resnet (did you mean conv?)",
+        "error: model=convv: choose from conv, dense, linear_field, mlp, mlp_field, odenet, "
+        "resnet (did you mean conv?)",
         "error: epocs=3: no such key (did you mean epochs?); there are task, checkpoint, seed, "
         "device, precision, deterministic, compile, epochs, batch_size, resume",
     ]

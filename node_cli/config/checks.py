@@ -5,7 +5,7 @@ from copy import deepcopy
 
 from pydantic import ValidationError
 
-from node_cli.config import pairs
+from node_cli.config import kinds, pairs
 from node_cli.config.messages import not_among, plain, unknown_key
 from node_cli.config.schema import Config, section_type
 from node_cli.config.tree import WRONG, Tree, get, put, show
@@ -37,6 +37,8 @@ def checked(
         # Every method is checked. This one reads every option, and works with any solver.
         put(tree, "sensitivity.name", "backsolve")
         put(tree, "sensitivity.norm", None)
+    said = {line.partition(":")[0] for line in problems}
+    problems += [line for line in kinds.fix(tree, typed) if line.partition(":")[0] not in said]
     _silence_alternatives(tree, typed)
     _drop_unused_defaults(tree, typed)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from node_cli.config import kinds
 from node_cli.config.messages import not_among
 from node_cli.config.schema import Config, Precision, section_type
 from node_cli.config.tree import WRONG, Tree, get, show
@@ -17,6 +18,8 @@ NOT_READ = {
         *("seed", "epochs", "batch_size", "optimizer", "schedule", "sensitivity", "train"),
         *("model.init", "eval.every_steps", "eval.initial", "data.augment", "data.drop_last"),
         *SPLIT_KEYS,  # cut anew, a holdout would have images that were trained on
+        *("data.noise", "data.windows", "data.window_points"),
+        *("data.window_shortest", "data.window_longest"),
     },
     "check_gradients": {
         *("epochs", "optimizer", "schedule", "eval", "train", "compile", "sensitivity.norm"),
@@ -58,8 +61,7 @@ def _unread_options(tree: Tree) -> Iterator[tuple[str, str, AbstractSet[str]]]:
         unread = {"blocks"} if core != "residual" else set()
         unread |= {"field_call"} if core != "ode" else set()
         yield "model", f"model.core={core}", unread
-    if (data := get(tree, "data.name")) == "digits":
-        yield "data", f"data={data}", {"root", "download"}
+    yield "data", show(tree, "data"), kinds.unread(tree)
     if (optimizer := get(tree, "optimizer.name")) in ("adam", "adamw"):
         yield "optimizer", f"optimizer={optimizer}", {"momentum"}
     if (schedule := get(tree, "schedule.name")) in ("constant", "cosine"):
@@ -104,12 +106,7 @@ def missing(tree: Tree) -> list[str]:
             for group in (("solver",) if task == "eval" else ("solver", "sensitivity"))
             if tree.get(group) is None
         ]
-    if get(tree, "data.name") not in (None, WRONG, "digits"):
-        lines += [
-            f"data.{key}: data={get(tree, 'data.name')} needs it"
-            for key in ("root", "download")
-            if get(tree, f"data.{key}") is None
-        ]
+    lines += kinds.missing(tree)
     if get(tree, "schedule.name") == "step":
         lines += [
             f"schedule.{key}: schedule=step needs it"
@@ -153,7 +150,7 @@ def _missing_solver_options(tree: Tree) -> list[str]:
 
 def impossible(tree: Tree) -> list[str]:
     """Pairs of choices that cannot work."""
-    lines = []
+    lines = kinds.impossible(tree)
     solver, engine = get(tree, "solver.name"), get(tree, "solver.engine")
     sensitivity = get(tree, "sensitivity.name")
     if (solver, sensitivity) == ("scipy", "discrete"):

@@ -22,6 +22,9 @@ from node_cli.ode.solver import METHODS, SCIPY_METHODS, Controller, Engine, Solv
 Precision = Literal["float32", "tf32", "float64", "bf16"]
 Core = Literal["ode", "residual", "plain", "none"]
 
+TRAJECTORIES = ("spiral_linear", "spiral_nonlinear")
+"""The data sets that are a trajectory to fit; all others are images to classify."""
+
 
 def _one_of(choices: Collection[str]) -> AfterValidator:
     def check(value: str) -> str:
@@ -65,9 +68,9 @@ class Section(BaseModel):
 
 class ModelConfig(Section):
     name: str
-    stem: str
+    stem: str | None
     field: str | None
-    head: str
+    head: str | None
     core: Core
     blocks: Annotated[int, Field(ge=1, le=10_000)] | None = None
     init: Literal["torch", "glorot"]
@@ -79,11 +82,23 @@ class DataConfig(Section):
     root: Location | None = None
     download: bool | None = None
     limit: PositiveInt | None = None
-    holdout: Annotated[float, Field(ge=0, lt=1)]
-    holdout_from: Literal["stratified", "last"]
-    normalize: bool
-    augment: bool
-    drop_last: bool
+    holdout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    holdout_from: Literal["stratified", "last"] | None = None
+    normalize: bool | None = None
+    augment: bool | None = None
+    drop_last: bool | None = None
+    points: Annotated[int, Field(ge=2, le=100_000)] | None = None
+    end: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    noise: Annotated[float, Field(ge=0)] | None = None
+    windows: PositiveInt | None = None
+    window_points: Annotated[int, Field(ge=2)] | None = None
+    window_shortest: PositiveFloat | None = None
+    window_longest: PositiveFloat | None = None
+
+    @property
+    def is_trajectory(self) -> bool:
+        """A trajectory to fit, rather than images to classify."""
+        return self.name in TRAJECTORIES
 
 
 class SolverConfig(Section):

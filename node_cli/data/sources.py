@@ -74,6 +74,7 @@ def check(config: DataConfig) -> int:
 
 
 def _left_to_train(config: DataConfig, images: int) -> int:
+    assert config.holdout is not None, "checked"
     images = min(config.limit or images, images)
     held_out = round(config.holdout * images)
     for name, size in (("train", images - held_out), ("holdout", held_out)):
@@ -96,6 +97,7 @@ def load(config: DataConfig, seed: int) -> dict[str, ImageSet]:
     _left_to_train(config, len(train))
     splits = {"train": train[: config.limit]}
     if config.holdout:
+        assert config.holdout_from, "checked"
         splits["train"], splits["holdout"] = cut(
             splits["train"], config.holdout, config.holdout_from, stream(seed, "holdout")
         )

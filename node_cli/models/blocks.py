@@ -72,12 +72,16 @@ class ODEBlock(nn.Module):
                 self.compiled.enabled = True
 
     def forward(self, y: Tensor) -> Tensor:
+        # On the CPU, as steps are chosen.
+        return self.at(y, torch.tensor([self.t0, self.t1], dtype=torch.float64))[-1]
+
+    def at(self, y: Tensor, t: Tensor) -> Tensor:
+        """The states at the times ``t`` [T], float64, where y is that at t[0]; [T, N, *state]."""
         y = _state(y)
         for start in self.warm_starts():
             start.learning = self.training
-        t = torch.tensor([self.t0, self.t1], dtype=torch.float64)  # on the CPU, as steps are chosen
         with self._functional[0].solving() if self._functional else nullcontext():
-            return self.sensitivity(self._called[0], y, t, self.solver, self._work)[-1]
+            return self.sensitivity(self._called[0], y, t, self.solver, self._work)
 
     def warm_starts(self) -> list[WarmStart]:
         """Those of the forward and the backward solve, in this order, if the solver has any."""

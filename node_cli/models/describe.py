@@ -6,6 +6,7 @@ from torch import nn
 
 from node_cli.models.blocks import ODEBlock, PlainField, ResidualStack
 from node_cli.models.classifier import Classifier
+from node_cli.models.model import Model
 from node_cli.models.shape import Shape, output_shape
 
 
@@ -14,9 +15,13 @@ def parameter_count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def describe(model: Classifier, image: Shape) -> Iterator[tuple[str, str, Shape]]:
-    """Name, description and output shape of stem, core and head in turn."""
-    state = output_shape(model.stem, image)
+def describe(model: Model, sample: Shape) -> Iterator[tuple[str, str, Shape]]:
+    """Name, description and output shape of each part in turn. ``sample``: the shape of an image,
+    or of the state of a flow."""
+    if not isinstance(model, Classifier):
+        yield "core", _core(model.core), sample
+        return
+    state = output_shape(model.stem, sample)
     yield "stem", _layers(model.stem), state
     yield "core", _core(model.core), state
     yield "head", _layers(model.head), output_shape(model.head, state)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from node_cli.errors import UserError
 from node_cli.models.shape import Shape
+from node_cli.models.vector_fields import MLP, Linear
 
 
 class Dense(nn.Module):
@@ -112,4 +113,6 @@ FIELDS: dict[str, type[nn.Module]] = {
     "conv": Conv,
     "conv_time": ConvTime,
     "preactivation": Preactivation,
+    "linear": Linear,
+    "mlp": MLP,
 }

@@ -9,15 +9,14 @@ from statistics import median
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from node_cli.config.pairs import BACKWARD_SOLVES, impossible
 from node_cli.config.schema import Config
 from node_cli.data.streams import stream
-from node_cli.models.classifier import Classifier, sensitivity
+from node_cli.models.cores import sensitivity
+from node_cli.models.model import Model
 from node_cli.ode.failures import SolveFailed
 from node_cli.run import checkpoints, memory
-from node_cli.run.batches import augmentation, order_of_epoch
 from node_cli.run.display import Display
 from node_cli.run.gradients import Reference, Row, core_of, empty_row, work_of
 from node_cli.run.records import GRADIENT_COLUMNS, RunFolder, write_csv
@@ -74,10 +73,7 @@ class CheckGradients:
             self.checkpoint, self.progress = checkpoints.load_for_evaluation(
                 config.checkpoint, setup.model
             )
-        train = setup.splits["train"]
-        first = order_of_epoch(config, len(train), epoch=0)[: config.batch_size]
-        self.batch = train[first.to(train.labels.device)]
-        self.images = setup.preprocess(self.batch.pixels, augmentation(config, step=0))
+        self.batch = next(setup.objective.batches(epoch=0, done=0))
         setup.model.train()
 
     def run(self, display: Display) -> float | None:
@@ -85,7 +81,8 @@ class CheckGradients:
         setup.show_header(display, self.folder)
         if self.checkpoint is not None:
             display.line(f"{self.checkpoint}, after {self.progress.step:,} steps")
-        display.line(f"Loss of the first {len(self.batch)} images that a training takes\n")
+        batch = setup.objective.batch_in_words(self.batch)
+        display.line(f"Loss of the first {batch}\n")
         display.line(_line({name: name for name in SHOWN}))
         rows: list[Row] = []
 
@@ -123,12 +120,11 @@ class CheckGradients:
         )
         return None
 
-    def _loss(self, model: Classifier) -> Tensor:
-        """Mean cross-entropy in nats: as in training, or in float64 where the model is."""
+    def _loss(self, model: Model) -> Tensor:
+        """As in training, or in float64 where the model is."""
         example, backend = next(model.parameters()), self.setup.backend
         with backend.autocast() if example.dtype == backend.dtype else nullcontext():
-            logits = model(self.images.to(example))
-        return cross_entropy(logits.to(example.dtype), self.batch.labels.to(example.device))
+            return self.setup.objective.loss(model, self.batch)
 
     def _row(self, chosen: Config, reference: Reference) -> Row:
         """A method's figures, or why it cannot be had."""

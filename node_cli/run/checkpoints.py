@@ -10,7 +10,7 @@ import torch
 
 from node_cli.config.checks import checked
 from node_cli.errors import UserError
-from node_cli.models.classifier import Classifier
+from node_cli.models.model import Model
 from node_cli.run.progress import Progress
 from node_cli.run.records import RunFolder, replacing
 
@@ -73,7 +73,7 @@ def find(location: str) -> Path:
     return folder.best if folder.best.exists() else folder.last
 
 
-def load_for_evaluation(location: str, model: Classifier) -> tuple[Path, Progress]:
+def load_for_evaluation(location: str, model: Model) -> tuple[Path, Progress]:
     """Put the weights of a checkpoint into a model; return its file and how far it was trained.
 
     Raises ``UserError`` as ``load`` does, and where the weights are those of another model.

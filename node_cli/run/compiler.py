@@ -11,14 +11,14 @@ from torch import Tensor
 
 from node_cli.errors import complain, one_line
 from node_cli.models.blocks import ODEBlock
-from node_cli.models.classifier import Classifier
+from node_cli.models.model import Model
 from node_cli.run.device import Backend
 
 # Graphs of the same piece of code: torch counts those of all modules of a class together.
 MOST_GRAPHS = 64
 
 
-def compile_model(model: Classifier, backend: Backend) -> None:
+def compile_model(model: Model, backend: Backend) -> None:
     """Compile the parts of a model; without a compiler leave it as it is, and say so.
 
     What an earlier model of this process has compiled is forgotten, so that it takes no part in the
@@ -71,7 +71,7 @@ def settle() -> None:
 
 
 @contextmanager
-def for_batch(model: Classifier, images: int, batch_size: int) -> Iterator[None]:
+def for_batch(model: Model, images: int, batch_size: int) -> Iterator[None]:
     """Keeps the compiler out of a batch of another size than most, the last of an epoch: a graph
     for it would take longer than it ever saves."""
     if images == batch_size or not model.is_compiled:

@@ -81,11 +81,14 @@ class TrainingDisplay:
             numbers = "batch left out, its solve failed"
             self._line(f"  step {progress.step}: {numbers}")
         else:
-            numbers = (
-                f"loss {row['loss']:.3f}  accuracy {sums.correct / sums.trained:.1%}"
-                f"{_nfe(row['nfe_forward'], row['nfe_backward'])}"
-                f"  {sums.images / sums.seconds:,.0f} img/s"
-            )
+            nfe = _nfe(row["nfe_forward"], row["nfe_backward"])
+            if sums.accuracy is None:
+                numbers = f"loss {row['loss']:.3g}{nfe}"
+            else:
+                numbers = (
+                    f"loss {row['loss']:.3f}  accuracy {sums.accuracy:.1%}{nfe}"
+                    f"  {sums.images / sums.seconds:,.0f} img/s"
+                )
         if self.bar:
             self.bar.update(
                 self.task, completed=progress.step, epoch=progress.current_epoch, numbers=numbers
@@ -97,17 +100,18 @@ class TrainingDisplay:
             )
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        accuracies = {
-            "Training": row["train_accuracy"],
-            "Holdout": row["holdout_accuracy"],
-            "Test": row["test_accuracy"],
+        splits = {"Training": "train", "Holdout": "holdout", "Test": "test"}
+        shown = {
+            f"{words} Accuracy": f"{value:.2%}"
+            for words, split in splits.items()
+            if (value := row[f"{split}_accuracy"]) is not None
+        } or {
+            f"{words} Loss": f"{value:.4g}"
+            for words, split in splits.items()
+            if (value := row[f"{split}_loss"]) is not None
         }
         parts = [f"[{row['epoch']}/{self.epochs}]", f"Time {row['seconds']:.2f}s"]
-        parts += [
-            f"{name} Accuracy: {value:.2%}"
-            for name, value in accuracies.items()
-            if value is not None
-        ]
+        parts += [f"{words}: {value}" for words, value in shown.items()]
         self._line("  ".join(parts) + _nfe(row["nfe_forward_mean"], row["nfe_backward_mean"]))
 
     def _line(self, text: str) -> None:

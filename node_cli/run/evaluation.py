@@ -23,13 +23,14 @@ class Diverged(RuntimeError):
 
 @dataclass(frozen=True)
 class Metrics:
-    """``loss``: mean cross-entropy in nats. ``accuracy``: a fraction. ``nfe``: evaluations of f in
-    all ``batches`` together, None without an ODE."""
+    """``loss``: mean cross-entropy in nats, or mean squared error. ``accuracy``: a fraction, None
+    where nothing is classified. ``images``: how many there are, or points of a trajectory. ``nfe``:
+    evaluations of f in all ``batches`` together, None without an ODE."""
 
     images: int
     batches: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     nfe: int | None
 
     @property

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from node_cli.models.blocks import ODEBlock
-from node_cli.models.classifier import Classifier
+from node_cli.models.model import Model
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.sensitivity.checkpointed import Checkpointed
 from node_cli.ode.solver import Solver
@@ -36,7 +36,7 @@ class Reference:
     ``SolveFailed`` where not even the loosest tolerance can be had.
     """
 
-    def __init__(self, model: Classifier, loss: Callable[[Classifier], Tensor]) -> None:
+    def __init__(self, model: Model, loss: Callable[[Model], Tensor]) -> None:
         """``loss``: that of a batch under a model on any device, of any dtype."""
         device = next(model.parameters()).device
         here = torch.device("cpu") if device.type == "mps" else device  # has no float64
@@ -69,7 +69,7 @@ class Reference:
             row |= self._difference(*self.coarser)
         return row
 
-    def compared(self, model: Classifier) -> Row:
+    def compared(self, model: Model) -> Row:
         """How far a model's gradient is from the reference."""
         return self._difference(*_gradients(model))
 
@@ -111,12 +111,12 @@ def empty_row(name: str, note: str | None = None) -> Row:
     return dict.fromkeys(GRADIENT_COLUMNS) | {"sensitivity": name, "note": note}
 
 
-def core_of(model: Classifier) -> ODEBlock:
+def core_of(model: Model) -> ODEBlock:
     assert isinstance(model.core, ODEBlock), "refused when the configuration is checked"
     return model.core
 
 
-def _gradients(model: Classifier) -> tuple[Tensor, Tensor]:
+def _gradients(model: Model) -> tuple[Tensor, Tensor]:
     """By all trained parameters of a model, and by those of f."""
     return _gradient(model), _gradient(core_of(model).field)
 
@@ -144,7 +144,7 @@ def _number(x: Tensor) -> float | None:
     return float(x) if bool(x.isfinite()) else None
 
 
-def work_of(model: Classifier) -> Row:
+def work_of(model: Model) -> Row:
     work = model.take_work()
     assert isinstance(work, Work)
     return work_cells(work)

@@ -13,8 +13,9 @@ class EpochSums:
     """Running sums over the steps of the epoch in progress.
 
     ``images``: those of every batch so far, of which ``trained`` were not left out; ``skipped``:
-    batches left out. ``rejected``: forward and backward; None where the solver does not report its
-    steps.
+    batches left out. A window of a trajectory counts as an image. ``correct``: None where
+    nothing is classified. ``rejected``: forward and backward; None where the solver does not report
+    its steps.
     """
 
     batches: NonNegativeInt = 0
@@ -24,7 +25,7 @@ class EpochSums:
     seconds: float = 0.0
     eval_seconds: float = 0.0
     loss: float = 0.0
-    correct: int = 0
+    correct: int | None = 0
     nfe_forward: int = 0
     nfe_forward_max: int = 0
     nfe_backward: int = 0
@@ -37,19 +38,27 @@ class EpochSums:
         """Batches that were not left out."""
         return self.batches - self.skipped
 
+    @property
+    def accuracy(self) -> float | None:
+        """Of the images that were trained on; None where nothing is classified."""
+        return self.correct / self.trained if self.trained and self.correct is not None else None
+
     def skip(self, images: int) -> None:
         """Count one batch that was left out."""
         self.batches += 1
         self.skipped += 1
         self.images += images
 
-    def add(self, images: int, loss: float, correct: int, work: Work | None) -> None:
+    def add(self, images: int, loss: float, correct: int | None, work: Work | None) -> None:
         """Count one step; ``loss`` is the mean over its images."""
         self.batches += 1
         self.images += images
         self.trained += images
         self.loss += loss * images
-        self.correct += correct
+        if self.correct is None or correct is None:
+            self.correct = None
+        else:
+            self.correct += correct
         if work is None:
             return
         self.nfe_forward += work.nfe_forward

@@ -59,6 +59,8 @@ EPOCH_COLUMNS = (
     "peak_memory_mib",
 )
 EVALUATION_COLUMNS = ("step", "epoch", "split", "images", "loss", "accuracy", "nfe_mean")
+TRAJECTORY_COLUMNS = ("step", "t", "y0", "y1")
+OBSERVED_COLUMNS = ("t", "y0", "y1")
 GRADIENT_COLUMNS = (
     "sensitivity",
     "norm",
@@ -169,6 +171,8 @@ class RunFolder:
         self.epochs = path / "epochs.csv"
         self.evaluations = path / "evaluations.csv"
         self.gradients = path / "gradients.csv"
+        self.trajectories = path / "trajectories.csv"
+        self.observed = path / "observed.csv"
         self.last = path / "checkpoints" / "last.pt"
         self.best = path / "checkpoints" / "best.pt"
         self.plots = path / "plots"
@@ -236,6 +240,7 @@ class RunFolder:
                 raise UserError(f"{path}: holds {rows} of the {counted} rows before the checkpoint")
         if not rows_up_to(self.evaluations, EVALUATION_COLUMNS, steps) and epochs:
             raise UserError(f"{self.evaluations}: holds none of the rows before the checkpoint")
+        rows_up_to(self.trajectories, TRAJECTORY_COLUMNS, steps)  # only of a fit
         # A checkpoint follows the row of its epoch: without any, one row at the most can stand.
         if steps == 0 and (recorded := self.completed_epochs()) > 1:
             raise UserError(f"{self.last}: missing, though {self.epochs} holds {recorded} epochs")

@@ -6,16 +6,20 @@ import torch
 
 import node_cli
 from node_cli.config.schema import Config
-from node_cli.data import sources
-from node_cli.data.batches import Preprocess
 from node_cli.errors import check_all
-from node_cli.models.classifier import build
 from node_cli.models.describe import describe, parameter_count
 from node_cli.run import checkpoints, compiler, device
-from node_cli.run.batches import batches_per_epoch
+from node_cli.run.classification import Classification
 from node_cli.run.display import Display
 from node_cli.run.environment import environment
+from node_cli.run.objective import Objective
 from node_cli.run.records import RunFolder
+from node_cli.run.trajectory_fit import TrajectoryFit
+
+
+def objective_of(config: Config) -> type[Objective[Any]]:
+    """The kind of learning that the data is for."""
+    return TrajectoryFit if config.data.is_trajectory else Classification
 
 
 def preflight(config: Config) -> None:
@@ -23,18 +27,14 @@ def preflight(config: Config) -> None:
     there, the parts of the model fit, the data files exist, every split has images. Takes a moment,
     so that no job of a sweep starts in vain."""
 
+    objective = objective_of(config)
+
     def parts() -> None:
-        source = sources.find(config.data.name)
-        model = build(config, source.shape, source.classes)
+        model = objective.build(config)
         if config.task != "train" and config.checkpoint is not None:
             checkpoints.load_for_evaluation(config.checkpoint, model)
 
-    def images() -> None:
-        left = sources.check(config.data)
-        if config.task != "eval":
-            batches_per_epoch(config, left)
-
-    check_all(lambda: device.choose(config), parts, images)
+    check_all(lambda: device.choose(config), parts, lambda: objective.check(config))
 
 
 class Setup:
@@ -44,26 +44,12 @@ class Setup:
         self.config = config
         self.backend = device.choose(config)
         device.activate(self.backend, deterministic=config.deterministic)
-        source = sources.find(config.data.name)
-        self.splits = {
-            name: images.to(self.backend.device)
-            for name, images in sources.load(config.data, config.seed).items()
-        }
-        self.preprocess = Preprocess(
-            self.backend.dtype,
-            self.backend.device,
-            source.mean if config.data.normalize else None,
-            source.std if config.data.normalize else None,
-            source.flips,
-        )
-        self.image = source.shape
+        kind = objective_of(config)
         torch.manual_seed(config.seed)
-        self.model = build(config, source.shape, source.classes).to(
-            self.backend.device, self.backend.dtype
-        )
-
+        self.model = kind.build(config).to(self.backend.device, self.backend.dtype)
         if config.compile:
             compiler.compile_model(self.model, self.backend)
+        self.objective: Objective[Any] = kind(config, self.model, self.backend)
 
     def facts(self) -> dict[str, Any]:
         """What result.json says about the setting."""
@@ -74,7 +60,7 @@ class Setup:
             "precision": config.precision,
             "model": config.model.name,
             "parameters": parameter_count(self.model),
-            "images": {name: len(images) for name, images in self.splits.items()},
+            self.objective.units: {**self.objective.splits},
             "solver": str(solver) if solver else None,
             "engine": solver.engine if solver else None,
             "sensitivity": config.sensitivity.name if config.sensitivity else None,
@@ -83,16 +69,15 @@ class Setup:
 
     def show_header(self, display: Display, folder: RunFolder) -> None:
         config = self.config
-        parts = list(describe(self.model, self.image))
+        parts = list(describe(self.model, self.objective.sample))
         width = max(len(str([*shape])) for _, _, shape in parts)
         count = parameter_count(self.model)
-        splits = " / ".join(f"{len(images):,} {name}" for name, images in self.splits.items())
         display.facts(
             {
                 "node-train": f"{node_cli.__version__}, task {config.task}",
                 "model": f"{config.model.name}, {count:,} parameters, init {config.model.init}",
                 **{f"  {name}": f"{[*shape]!s:<{width}}  {words}" for name, words, shape in parts},
-                "data": f"{config.data.name}, {[*self.image]}, {splits}",
+                "data": f"{config.data.name}, {self.objective.data_in_words()}",
                 "solver": self._solver(),
                 "sensitivity": self._sensitivity(),
                 "device": str(self.backend) + self._compiled(),

@@ -8,7 +8,7 @@ from node_cli.errors import UserError, one_line
 from node_cli.run import checkpoints
 from node_cli.run.check_gradients import CheckGradients
 from node_cli.run.display import Display, TrainingDisplay
-from node_cli.run.evaluation import evaluate_splits, evaluation_rows, nfe_mean
+from node_cli.run.evaluation import evaluation_rows, nfe_mean
 from node_cli.run.records import EVALUATION_COLUMNS, CsvLog, RunFolder, read_csv
 from node_cli.run.setup import Setup
 from node_cli.run.stopping import stop_on_signal
@@ -30,16 +30,15 @@ class Task(Protocol):
 class Training:
     """Trains, from the folder's last checkpoint if it has one.
 
-    The score is the accuracy to select by: on the holdout if there is one, else in training.
+    The score is what to select by, higher is better: the accuracy on the holdout if there is one,
+    else in training; where nothing is classified, minus the training loss.
     """
 
     def __init__(self, config: Config, folder: RunFolder) -> None:
         self.config = config
         self.folder = folder
         self.setup = setup = Setup(config)
-        self.trainer = Trainer(
-            config, setup.model, setup.splits, setup.preprocess, setup.backend, folder
-        )
+        self.trainer = Trainer(config, setup.objective, setup.backend, folder)
         if folder.last.exists():
             checkpoint = checkpoints.load(folder.last)
             try:
@@ -75,8 +74,11 @@ class Training:
                 **self.setup.facts(),
             }
         )
-        holdout = metrics["holdout_accuracy"]
-        return metrics["train_accuracy"] if holdout is None else holdout
+        for name in ("holdout_accuracy", "train_accuracy"):
+            if metrics[name] is not None:
+                return metrics[name]
+        loss = metrics["train_loss"]
+        return None if loss is None else -loss
 
 
 class Evaluation:
@@ -95,21 +97,21 @@ class Evaluation:
         setup, step = self.setup, self.progress.step
         setup.show_header(display, self.folder)
         display.line(f"{self.path}, after {step:,} steps")
-        start = time.perf_counter()
-        metrics = evaluate_splits(
-            self.config, setup.model, setup.splits, setup.preprocess, setup.backend, step
-        )
-        seconds = time.perf_counter() - start
         log = CsvLog(self.folder.evaluations, EVALUATION_COLUMNS, keep_to_step=-1)
+        logs = [log, *setup.objective.records(self.folder, keep_to_step=-1)]
+        start = time.perf_counter()
+        metrics = setup.objective.evaluate(step)
+        seconds = time.perf_counter() - start
         for row in evaluation_rows(metrics, step, self.progress.current_epoch):
             log.append(row)
-        log.close()
+        for each in logs:
+            each.close()
         for name, m in metrics.items():
+            figures = f"Loss: {m.loss:.4g}"
+            if m.accuracy is not None:
+                figures = f"Accuracy: {m.accuracy:.2%}  Loss: {m.loss:.4f}"
             nfe = "" if m.nfe_mean is None else f"  NFE {m.nfe_mean:g}"
-            display.line(
-                f"{name:<7}  {m.images:,} images  "
-                f"Accuracy: {m.accuracy:.2%}  Loss: {m.loss:.4f}{nfe}"
-            )
+            display.line(f"{name:<7}  {m.images:,} {setup.objective.units}  {figures}{nfe}")
         result: dict[str, float | None] = {
             f"{'train_eval' if name == 'train' else name}_{key}": value
             for name, m in metrics.items()

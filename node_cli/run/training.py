@@ -2,26 +2,17 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol
 
 import torch
 
 from node_cli.config.schema import Config
-from node_cli.data.batches import Preprocess, in_batches
-from node_cli.data.images import ImageSet
-from node_cli.models.classifier import Classifier
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.work import Work
 from node_cli.run import checkpoints, memory
-from node_cli.run.batches import augmentation, batches_per_epoch, order_of_epoch
 from node_cli.run.device import Backend
-from node_cli.run.evaluation import (
-    Diverged,
-    Metrics,
-    evaluate_splits,
-    evaluation_rows,
-    nfe_mean,
-)
+from node_cli.run.evaluation import Diverged, Metrics, evaluation_rows, nfe_mean
+from node_cli.run.objective import Batch, Objective
 from node_cli.run.optimizers import learning_rate
 from node_cli.run.progress import EpochSums, Progress
 from node_cli.run.records import (
@@ -43,8 +34,8 @@ class Observer(Protocol):
     def epoch(self, row: Mapping[str, Any]) -> None: ...
 
 
-class Trainer:
-    """Trains a model; writes its records and checkpoints into a run folder.
+class Trainer(Generic[Batch]):
+    """Trains the model of an objective; writes records and checkpoints into a run folder.
 
     Every random number here is a function of the seed and of its purpose; the state of torch's own
     generators is in the checkpoint for modules that draw from them. So a checkpoint determines all
@@ -54,22 +45,19 @@ class Trainer:
     def __init__(
         self,
         config: Config,
-        model: Classifier,
-        splits: Mapping[str, ImageSet],
-        preprocess: Preprocess,
+        objective: Objective[Batch],
         backend: Backend,
         folder: RunFolder,
     ) -> None:
         self.config = config
-        self.model = model
-        self.splits = splits
-        self.preprocess = preprocess
+        self.objective = objective
+        self.model = objective.model
         self.backend = backend
         self.folder = folder
-        self.update = Update(config, model, backend)
+        self.update = Update(config, self.model, objective.gradient)
         self.optimizer = self.update.optimizer
         self.progress = Progress()
-        self.batches_per_epoch = batches_per_epoch(config, len(splits["train"]))
+        self.batches_per_epoch = objective.batches_per_epoch
 
     def run(self, observer: Observer, stop: StopRequest) -> None:
         """Train until ``epochs`` are completed. Raises ``Interrupted`` once ``stop`` is requested,
@@ -78,13 +66,15 @@ class Trainer:
         self.steps = CsvLog(self.folder.steps, STEP_COLUMNS, step)
         self.epochs = CsvLog(self.folder.epochs, EPOCH_COLUMNS, step)
         self.evaluations = CsvLog(self.folder.evaluations, EVALUATION_COLUMNS, step)
+        self.logs = [self.steps, self.epochs, self.evaluations]
+        self.logs += self.objective.records(self.folder, step)
         try:
             if self.progress.step == 0 and self.config.eval.initial:
                 self._evaluate()
             while self.progress.epoch < self.config.epochs:
                 self._epoch(observer, stop)
         finally:
-            for log in (self.steps, self.epochs, self.evaluations):
+            for log in self.logs:
                 log.close()
 
     def _epoch(self, observer: Observer, stop: StopRequest) -> None:
@@ -94,11 +84,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         memory.reset_peak(self.backend.device)
-        train = self.splits["train"]
-        order = order_of_epoch(config, len(train), progress.epoch)
 
         self.model.train()
-        for batch in in_batches(train, config.batch_size, order[progress.sums.images :]):
+        for batch in self.objective.batches(progress.epoch, progress.sums.batches):
             row = self._step(batch)
             self.steps.append(row)
             observer.step(progress, row)
@@ -119,14 +107,12 @@ class Trainer:
             if stop.requested:
                 raise Interrupted
 
-    def _step(self, batch: ImageSet) -> dict[str, Any]:
+    def _step(self, batch: Batch) -> dict[str, Any]:
         """One update, or a batch that is left out; returns its row of steps.csv."""
         start = time.perf_counter()
-        config, progress = self.config, self.progress
-        images = self.preprocess(batch.pixels, augmentation(config, progress.step))
-        outcome = None
+        progress, outcome = self.progress, None
         try:
-            outcome = self.update(images, batch.labels)
+            outcome = self.update(batch, progress.step)
         except Diverged as error:
             raise Diverged(f"step {progress.step + 1}: {error}") from error
         except SolveFailed:
@@ -151,7 +137,7 @@ class Trainer:
         progress.sums.add(len(batch), outcome.loss, outcome.correct, outcome.work)
         row |= {
             "loss": outcome.loss,
-            "accuracy": outcome.correct / len(batch),
+            "accuracy": None if outcome.correct is None else outcome.correct / len(batch),
             "grad_norm": outcome.grad_norm,
         }
         return row | work_cells(outcome.work) if outcome.work else row
@@ -168,9 +154,7 @@ class Trainer:
         """Evaluate and record every split at once."""
         start = time.perf_counter()
         step = self.progress.step
-        metrics = evaluate_splits(
-            self.config, self.model, self.splits, self.preprocess, self.backend, step
-        )
+        metrics = self.objective.evaluate(step)
         for row in evaluation_rows(metrics, step, self.progress.current_epoch):
             self.evaluations.append(row)
         self.progress.sums.eval_seconds += time.perf_counter() - start
@@ -190,7 +174,7 @@ class Trainer:
         if sums.updates:
             row |= {
                 "train_loss": sums.loss / sums.trained,
-                "train_accuracy": sums.correct / sums.trained,
+                "train_accuracy": sums.accuracy,
             }
         if self.config.model.core == "ode" and sums.updates:
             row |= {
@@ -213,13 +197,13 @@ class Trainer:
     def _checkpoint(self, epoch_row: Mapping[str, Any] | None) -> None:
         """Write last.pt, and best.pt where this is the best epoch or there is no holdout."""
         progress = self.progress
-        is_best = "holdout" not in self.splits
+        is_best = "holdout" not in self.objective.splits
         if epoch_row is not None and not is_best:
             score = epoch_row["holdout_accuracy"]
             is_best = progress.best_score is None or score > progress.best_score
             if is_best:
                 progress.best_score, progress.best_epoch = score, progress.epoch
-        for log in (self.steps, self.epochs, self.evaluations):
+        for log in self.logs:
             log.sync()
         checkpoint = self.state_dict()
         # best.pt first: a kill between the two leaves a last.pt from which it is written again.

@@ -20,6 +20,15 @@ GROUPS = {
     if folder.is_dir()
 }
 
+# What else has to be chosen, beside the defaults.
+PARTNERS = {
+    "scipy": ["sensitivity=backsolve"],
+    "spiral_linear": ["model=linear_field"],
+    "spiral_nonlinear": ["model=mlp_field"],
+    "linear_field": ["data=spiral_linear"],
+    "mlp_field": ["data=spiral_nonlinear"],
+}
+
 
 @pytest.mark.parametrize(
     ("group", "choice"), [(group, choice) for group in GROUPS for choice in GROUPS[group]]
@@ -27,8 +36,7 @@ GROUPS = {
 def test_every_choice_of_every_group_composes(
     configure: Configure, group: str, choice: str
 ) -> None:
-    backsolve = ["sensitivity=backsolve"] if choice == "scipy" else []
-    config = configure(f"{group}={choice}", *backsolve)
+    config = configure(f"{group}={choice}", *PARTNERS.get(choice, []))
     section = getattr(config, group)
     assert section is None or section.name == choice
 

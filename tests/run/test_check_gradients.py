@@ -144,7 +144,10 @@ def test_the_batch_is_the_first_one_of_training(configure: Configure, tmp_path: 
     with watched_models(see):
         run(configure(*options), tmp_path / "run")
     task = CheckGradients(configure("task=check_gradients", *options[:-1]), RunFolder(tmp_path))
-    assert torch.equal(task.images, batches[0])
+    seen: list[Tensor] = []
+    with watched_models(lambda _, images: seen.append(images)):
+        task.setup.objective.loss(task.setup.model, task.batch)
+    assert torch.equal(seen[0], batches[0])
 
 
 def test_with_a_checkpoint(node_train: NodeTrain, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import torch
 
 from node_cli.config.schema import Config
 from node_cli.ode.failures import SolveFailed
+from node_cli.run.classification import Gradient
 from node_cli.run.records import RunFolder
 from node_cli.run.session import execute
-from node_cli.run.update import Update
 from tests.commands import Result
 from tests.run.folders import assert_same_run, facts, rows, same_weights
 from tests.run.runs import go_on, run, run_and_kill
@@ -83,17 +83,17 @@ def test_one_failing_batch_costs_that_batch_alone(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its images count for the epoch, not for its means; resuming agrees."""
-    update, calls = Update.__call__, 0
+    gradient, calls = Gradient.__call__, 0
 
-    def failing(self: Update, *batch: torch.Tensor) -> object:
+    def failing(self: Gradient, *batch: torch.Tensor) -> object:
         nonlocal calls
         calls += 1
         if calls == 2:
             solver = self.model.core.solver
             raise SolveFailed("broken", solver=solver, advice="", t=0.0)
-        return update(self, *batch)
+        return gradient(self, *batch)
 
-    monkeypatch.setattr(Update, "__call__", failing)
+    monkeypatch.setattr(Gradient, "__call__", failing)
     folder = run(configure(*SMALL, "train.on_solver_failure=skip"), tmp_path / "run")
     steps, epochs = rows(folder.steps), rows(folder.epochs)
     assert [row["loss"] == "" for row in steps] == [False, True] + [False] * 8

@@ -243,7 +243,7 @@ def test_an_error_of_our_own_is_recorded_with_its_traceback(
     def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("node_cli.run.update.cross_entropy", broken)
+    monkeypatch.setattr("node_cli.run.classification.cross_entropy", broken)
     state = train().read_status()
     assert (state["status"], state["reason"]) == ("failed", "RuntimeError: broken")
     assert "Traceback" in capsys.readouterr().err

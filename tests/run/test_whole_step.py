@@ -14,6 +14,7 @@ from node_cli.models.classifier import Classifier, build
 from node_cli.ode.compiled import field
 from node_cli.ode.failures import SolveFailed
 from node_cli.run import device
+from node_cli.run.classification import Gradient
 from node_cli.run.update import Outcome, Update
 from node_cli.run.whole_step import WholeStep
 
@@ -29,7 +30,7 @@ def update(config: Config, *, compiled: bool) -> Update:
     if compiled:
         model.compile_parts()
     model.train()
-    return Update(config, model, backend)
+    return Update(config, model, Gradient(config, model, backend))
 
 
 def train(step: Update, sizes: tuple[int, ...] = (6,) * 4) -> list[Outcome]:
@@ -38,7 +39,7 @@ def train(step: Update, sizes: tuple[int, ...] = (6,) * 4) -> list[Outcome]:
     for size in sizes:
         images = torch.randn(size, 1, 12, 12, dtype=torch.float64, generator=generator)
         labels = torch.randint(3, (size,), generator=generator)
-        found.append(step(images.to(step.backend.dtype), labels))
+        found.append(step(images.to(step.gradient.backend.dtype), labels))
     return found
 
 
@@ -56,7 +57,7 @@ def assert_same(
 
 def both(config: Config, tol: float, sizes: tuple[int, ...] = (6,) * 4) -> None:
     compiled, eager = update(config, compiled=True), update(config, compiled=False)
-    assert compiled.whole
+    assert compiled.gradient.whole
     assert_same((compiled, train(compiled, sizes)), (eager, train(eager, sizes)), tol)
 
 
@@ -104,15 +105,15 @@ def test_a_solve_with_more_steps_than_any_before(
     config = configure(*FLOAT64, "solver.tol=1e-9")
     both(config, 1e-9)
     step = update(config, compiled=True)
-    assert step.whole
+    whole = step.gradient.whole
+    assert whole
     found: list[object] = []
-    whole = step.whole
 
     def spied(images: Tensor, labels: Tensor) -> object:
         found.append(whole(images, labels))
         return found[-1]
 
-    monkeypatch.setattr(step, "whole", spied)
+    monkeypatch.setattr(step.gradient, "whole", spied)
     assert {o.work.forward.accepted > 4 for o in train(step) if o.work} == {True}
     assert [f is None for f in found] == [True, False, False, False]
 
@@ -137,4 +138,4 @@ def test_a_failing_solve_fails_as_by_parts(option: str, message: str, configure:
     "options", [("sensitivity=backsolve",), ("solver.engine=torchdiffeq",), ("model=mlp",)]
 )
 def test_other_models_go_by_parts(options: tuple[str, ...], configure: Configure) -> None:
-    assert not WholeStep.suits(update(configure(*options), compiled=True).model)
+    assert not WholeStep.suits(update(configure(*options), compiled=True).gradient.model)

@@ -1,0 +1,93 @@
+"""The two kinds of data, images to classify and a trajectory to fit: what goes with which."""
+
+from node_cli.config.schema import TRAJECTORIES
+from node_cli.config.tree import WRONG, Tree, get, put, show
+
+OF_DOWNLOADS = {"root", "download"}
+OF_IMAGES = {"limit", "holdout", "holdout_from", "normalize", "augment", "drop_last"}
+OF_TRAJECTORIES = {"points", "end", "noise", "windows"}
+OF_TRAJECTORIES |= {"window_points", "window_shortest", "window_longest"}
+MAY_BE_NULL = {"limit"}
+
+# What a trajectory leaves no choice in: the value, and why.
+FIXED = {
+    "batch_size": (1, "a step takes one window"),
+    "eval.batch_size": (1, "there is one trajectory to evaluate"),
+    "eval.train": ("none", "the trajectory is evaluated as a whole"),
+}
+
+
+def fix(tree: Tree, typed: set[str]) -> list[str]:
+    """Put in what a trajectory leaves no choice in; a line for each that was typed otherwise."""
+    lines = []
+    if get(tree, "data.name") in TRAJECTORIES:
+        for key, (value, why) in FIXED.items():
+            if key in typed and get(tree, key) != value:
+                lines.append(f"{show(tree, key)}: not with {show(tree, 'data')}, {why}")
+            put(tree, key, value)
+    return lines
+
+
+def unread(tree: Tree) -> set[str]:
+    """The keys of ``data`` that the chosen data set does not read."""
+    match get(tree, "data.name"):
+        case name if name in TRAJECTORIES:
+            return OF_DOWNLOADS | OF_IMAGES
+        case "digits":
+            return OF_DOWNLOADS | OF_TRAJECTORIES
+    return OF_TRAJECTORIES
+
+
+def missing(tree: Tree) -> list[str]:
+    """What the data set needs and was not given."""
+    name = get(tree, "data.name")
+    if name in (None, WRONG):
+        return []
+    needed = (OF_DOWNLOADS | OF_IMAGES | OF_TRAJECTORIES) - unread(tree) - MAY_BE_NULL
+    return [
+        f"data.{key}: data={name} needs it"
+        for key in sorted(needed)
+        if get(tree, f"data.{key}") is None
+    ]
+
+
+def impossible(tree: Tree) -> list[str]:
+    """A model of one kind with data of the other; windows that do not fit the trajectory."""
+    data, stem, head, core = (
+        get(tree, key) for key in ("data.name", "model.stem", "model.head", "model.core")
+    )
+    both = f"{show(tree, 'model')} {show(tree, 'data')}"
+    if WRONG in (data, stem, head) or data is None:
+        return []
+    if data not in TRAJECTORIES:
+        if None not in (stem, head):
+            return []
+        instead = f"choose a model that has both, or data={' or '.join(TRAJECTORIES)}"
+        return [f"{both}: to classify images a model needs a stem and a head; {instead}"]
+    lines = _impossible_windows(tree)
+    if (stem, head) != (None, None):
+        instead = "model=linear_field or model=mlp_field, or data that is images"
+        lines.append(f"{both}: a trajectory is fitted without stem and head; choose {instead}")
+    elif core in ("residual", "plain", "none"):
+        lines.append(f"model.core={core}: {show(tree, 'data')} needs an ODE, model.core=ode")
+    return lines
+
+
+def _impossible_windows(tree: Tree) -> list[str]:
+    points, end, shortest, longest = (
+        get(tree, f"data.{key}") for key in ("points", "end", "window_shortest", "window_longest")
+    )
+    if not all(isinstance(value, int | float) for value in (points, end, shortest, longest)):
+        return []
+    if longest > end:
+        return [f"data.window_longest={longest:g}: exceeds data.end={end:g}"]
+    if shortest > longest:
+        return [f"data.window_shortest={shortest:g}: exceeds data.window_longest={longest:g}"]
+    apart = end / (points - 1)
+    # An open interval as long as this may hold a single point.
+    if shortest <= 2 * apart * (1 + 1e-9):
+        return [
+            f"data.window_shortest={shortest:g}: a window may be left with one point, of "
+            f"{apart:.3g} between neighbours; give more than {2 * apart:.3g}, or more data.points"
+        ]
+    return []

@@ -1,0 +1,69 @@
+"""The core that the configuration names, and the sensitivity method of an ODE block."""
+
+from torch import nn
+
+from node_cli.config.schema import Config
+from node_cli.models.blocks import ODEBlock, PlainField, ResidualStack
+from node_cli.models.fields import FIELDS
+from node_cli.models.shape import Shape
+from node_cli.ode.sensitivity.backsolve import Backsolve
+from node_cli.ode.sensitivity.checkpointed import Checkpointed
+from node_cli.ode.sensitivity.discrete import Discrete
+from node_cli.ode.sensitivity.gauss import Gauss
+from node_cli.ode.sensitivity.interface import Sensitivity
+from node_cli.ode.sensitivity.interpolating import Interpolating
+
+T0 = 0.0
+
+
+def core(config: Config, state: Shape) -> nn.Module:
+    """Between a stem and a head, over [0, 1]. Raises ``UserError`` where the field does not fit."""
+    model = config.model
+    if model.core == "none":
+        return nn.Identity()
+    assert model.field is not None, "refused when the configuration is checked"
+    field = FIELDS[model.field]
+    match model.core:
+        case "residual":
+            assert model.blocks is not None, "refused when the configuration is checked"
+            return ResidualStack([field(state) for _ in range(model.blocks)], T0)
+        case "plain":
+            return PlainField(field(state), T0)
+        case "ode":
+            return ode_block(config, state, t1=1.0)
+
+
+def ode_block(config: Config, state: Shape, t1: float) -> ODEBlock:
+    """Over [0, t1]. Raises ``UserError`` where the field does not fit."""
+    model = config.model
+    assert model.field is not None, "refused when the configuration is checked"
+    f = FIELDS[model.field](state)
+    if config.sensitivity and config.sensitivity.vjp == "compiled":
+        f.compile(fullgraph=True, dynamic=False)
+    return ODEBlock(
+        f,
+        T0,
+        t1,
+        config.forward_solver(),
+        sensitivity(config),
+        functional=model.field_call == "functional",
+    )
+
+
+def sensitivity(config: Config) -> Sensitivity:
+    """The method that the configuration names; ``Discrete`` where it names none, to evaluate."""
+    chosen = config.sensitivity
+    if chosen is None:
+        return Discrete()
+    norm = chosen.norm or "full"
+    match chosen.name:
+        case "discrete":
+            return Discrete()
+        case "checkpointed":
+            return Checkpointed()
+        case "backsolve":
+            return Backsolve(norm, config.backward_solver())
+        case "interpolating":
+            return Interpolating(norm, config.backward_solver())
+        case "gauss":
+            return Gauss(config.backward_solver())
