@@ -7,20 +7,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from node_cli.report.trajectory_plots import plot_trajectory
 from node_cli.run.records import RunFolder, read_csv, replacing
 
-SMOOTHING = 1 - 0.5 ** (1 / 5)  # weight of the newest loss: half-life 5 steps
+SMOOTHING = 1 - 0.5 ** (1 / 10)  # weight of the newest loss: half-life 10 steps
 MOST_JOBS = 20  # more curves would hide each other
 
 Rows = Sequence[Mapping[str, str]]
 
 
 def plot_run(folder: RunFolder) -> None:
-    """loss.png, accuracy.png and, with an ODE, nfe.png, from what the run has recorded so far."""
+    """loss.png; accuracy.png where images are classified, trajectory.png and trajectory.gif where a
+    trajectory is fitted; with an ODE, nfe.png: from what the run has recorded so far."""
     steps, epochs = read_csv(folder.steps), read_csv(folder.epochs)
     if not steps:
         return
-    title = _title(folder)
+    title, batch_size = _title(folder), folder.read_config().get("batch_size")
+    is_fit = folder.trajectories.exists()
 
     def loss(axes: Axes) -> None:
         step, value = _points(steps, "step", "loss")
@@ -28,7 +31,11 @@ def plot_run(folder: RunFolder) -> None:
         axes.plot(step, _smoothed(value), color="C0", label="training, smoothed")
         for color, split in (("C1", "holdout"), ("C2", "test")):
             _curve(axes, epochs, "step", f"{split}_loss", split, color)
-        axes.set(xlabel="step", ylabel="cross-entropy", yscale="log")
+        words = "mean squared error" if is_fit else "cross-entropy"
+        axes.set(xlabel="step", ylabel=words, yscale="log")
+        if batch_size and not is_fit:
+            seen = (lambda step: step * batch_size, lambda images: images / batch_size)
+            axes.secondary_xaxis("top", functions=seen).set_xlabel("images seen")
 
     def accuracy(axes: Axes) -> None:
         _curve(axes, epochs, "epoch", "train_accuracy", "training, running", "C0")
@@ -44,26 +51,33 @@ def plot_run(folder: RunFolder) -> None:
         axes.set(xlabel="step", ylabel="count per batch", ylim=(-0.5, None))
 
     _save(folder.plots / "loss.png", title, loss)
-    if epochs:
+    if is_fit:
+        plot_trajectory(folder, title)
+    elif epochs:
         _save(folder.plots / "accuracy.png", title, accuracy)
     if steps[0]["nfe_forward"]:
         _save(folder.plots / "nfe.png", title, nfe)
 
 
 def plot_sweep(folder: Path, jobs: Sequence[tuple[str, RunFolder]]) -> None:
-    """accuracy.png and nfe.png, each job's over its epochs. ``jobs``: label and run folder; of more
-    than 20, the first 20."""
+    """accuracy.png, or loss.png where nothing is classified, and nfe.png, each job's over its
+    epochs. ``jobs``: label and run folder; of more than 20, the first 20."""
     epochs = [(label, read_csv(job.epochs)) for label, job in jobs[:MOST_JOBS]]
-    for name, column, words in (
-        ("accuracy", "test_accuracy", "test accuracy"),
-        ("nfe", "nfe_forward_mean", "evaluations of f per batch, forward"),
+    classified = any(row["test_accuracy"] for _, rows in epochs for row in rows)
+    for name, column, words, scale in (
+        ("accuracy", "test_accuracy", "test accuracy", "linear")
+        if classified
+        else ("loss", "test_loss", "test loss", "log"),
+        ("nfe", "nfe_forward_mean", "evaluations of f per batch, forward", "linear"),
     ):
 
-        def curves(axes: Axes, column: str = column, words: str = words) -> None:
+        def curves(
+            axes: Axes, column: str = column, words: str = words, scale: str = scale
+        ) -> None:
             widths = _widths(len(epochs))
             for i, ((label, rows), width) in enumerate(zip(epochs, widths, strict=True)):
                 _curve(axes, rows, "epoch", column, label, f"C{i % 10}", linewidth=width)
-            axes.set(xlabel="epoch", ylabel=words)
+            axes.set(xlabel="epoch", ylabel=words, yscale=scale)
 
         if any(row[column] for _, rows in epochs for row in rows):
             _save(folder / "plots" / f"{name}.png", f"sweep {folder.name}", curves)

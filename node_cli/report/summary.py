@@ -11,7 +11,9 @@ from typing import Any
 from node_cli.report.plots import plot_sweep
 from node_cli.run.records import RunFolder, read_csv, write_text
 
+LOSSES = ("train_loss", "test_loss")
 METRICS = (
+    *LOSSES,
     "train_accuracy",
     "train_eval_accuracy",
     "holdout_accuracy",
@@ -63,6 +65,8 @@ def as_text(rows: Sequence[Row]) -> str:
     varied = _varied(rows, typed)
     keys = varied or typed
     metrics = [name for name in numbers if any(row[name] is not None for row in rows)]
+    if any(name.endswith("accuracy") for name in metrics):
+        metrics = [name for name in metrics if name not in LOSSES]
     text = _table(
         ["job", *keys, *metrics, "status"],
         [
