@@ -72,7 +72,8 @@ def _sheet(
     chosen = _chosen(frames, rows * columns)
     rows = -(-len(chosen) // columns)
     columns = min(columns, len(chosen))
-    figure = Figure(figsize=(3.2 * columns + 1, 3.2 * rows + 0.6), layout="constrained")
+    size = (3.2 * columns + 1, 3.2 * _height(points) * rows + 1)
+    figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(chosen) :]:
         axes.set_axis_off()
@@ -89,7 +90,7 @@ def _sheet(
 def _animation(
     path: Path, title: str, times: list[float], points: Curve, frames: Sequence[Frame]
 ) -> None:
-    figure = Figure(figsize=(5, 5.4), layout="constrained")
+    figure = Figure(figsize=(5, 4.4 * _height(points) + 1.2), layout="constrained")
     axes = figure.subplots()
     chosen = _chosen(frames, MOST_FRAMES)
     _, line = _draw(axes, times, points, chosen[0])
@@ -120,6 +121,12 @@ def _draw(
     axes.set(title=f"step {frame.step:,}", xlabel="$y_0$", ylabel="$y_1$")
     axes.label_outer()
     return scatter, line
+
+
+def _height(points: Curve) -> float:
+    """Of a picture of the points one wide, within what is legible."""
+    (left, right), (bottom, top) = map(_limits, points)
+    return min(max((top - bottom) / (right - left), 0.4), 2.0)
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:

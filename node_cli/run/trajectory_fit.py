@@ -82,7 +82,7 @@ class TrajectoryFit:
         self.model.eval()
         with self.backend.autocast():
             start = states[:1].to(next(self.model.parameters()))
-            learned = self.model(start, times)[:, 0].to(states)
+            learned = self.model(start, times)[:, 0].cpu().double()
         self.model.train(training)
         work = self.model.take_work()
         # In float64: far from the data the solution may grow beyond the square root of float32.

@@ -97,7 +97,7 @@ def test_the_nonlinear_spiral_is_fitted(configure: Configure, tmp_path: Path) ->
     options = ["epochs=100", "optimizer.lr=0.01", "sensitivity=backsolve"]
     folder = run(configure(*NONLINEAR, *EULER, *options), tmp_path / "run")
     losses = [float(row["train_loss"]) for row in rows(folder.epochs)]
-    assert sum(losses[-10:]) / 10 < 5e-3 < losses[0] / 10
+    assert sum(losses[-10:]) / 10 < losses[0] / 20
 
 
 def test_every_method_trains_alike(configure: Configure, tmp_path: Path) -> None:
