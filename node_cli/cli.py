@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,9 +15,11 @@ import node_cli
 from node_cli.errors import UserError, one_line, print_problems
 
 if TYPE_CHECKING:  # imported where needed: --help answers without any of them, --cfg without torch
+    from collections.abc import Callable
+
     from omegaconf import DictConfig
 
-    from node_cli.compose import Command
+    from node_cli.compose import Command, Composer
 
 
 def main() -> int:
@@ -66,7 +69,7 @@ def _dispatch(args: argparse.Namespace) -> int:
         return 0
     from omegaconf import OmegaConf
 
-    from node_cli.compose import CONF, Composer
+    from node_cli.compose import CONF, Composer, is_table
 
     if args.help:
         from node_cli.help import help_text
@@ -85,19 +88,14 @@ def _dispatch(args: argparse.Namespace) -> int:
     if (args.resolve or args.package) and not args.cfg:
         raise UserError("--resolve, --package: go with --cfg")
 
-    resume = None
+    if is_table(args.overrides):
+        return _run_tables(args)
     with Composer(args.config_name, args.config_dir) as composer:
-        if any("resume=" in override for override in args.overrides):
-            others = composer.typed(args.overrides)
-            resume = others.pop("resume", None)
-        if resume is None:
+        on_folder = _on_folder(composer, args)
+        if on_folder is None:
             command = composer.command(args.overrides, multirun=args.multirun)
-    if resume is not None:
-        if args.multirun or args.cfg or args.info or args.config_dir or args.config_name:
-            raise UserError(f"resume={resume}: takes no flags")
-        from node_cli.resume import resume as go_on
-
-        return go_on(str(resume), others)
+    if on_folder is not None:
+        return on_folder()
     if args.cfg == "job" and not args.package:
         print(OmegaConf.to_yaml(command.jobs[0].config.model_dump()), end="")
         return 0
@@ -105,6 +103,23 @@ def _dispatch(args: argparse.Namespace) -> int:
         _hydra(args, *command.overrides)
         return 0
     return _start(command, args)
+
+
+def _on_folder(composer: "Composer", args: argparse.Namespace) -> "Callable[[], int] | None":
+    """What ``resume=`` or ``report=`` asks for; None without either."""
+    if not any(o.lstrip("+").startswith(("resume=", "report=")) for o in args.overrides):
+        return None
+    typed = composer.typed(args.overrides)
+    for key in ("resume", "report"):
+        if (folder := typed.pop(key, None)) is None:
+            continue
+        if args.multirun or args.cfg or args.info or args.config_dir or args.config_name:
+            raise UserError(f"{key}={folder}: takes no flags")
+        from node_cli.results import report
+        from node_cli.resume import resume
+
+        return partial({"resume": resume, "report": report}[key], str(folder), typed)
+    return None
 
 
 def _start(command: "Command", args: argparse.Namespace) -> int:
@@ -118,10 +133,30 @@ def _start(command: "Command", args: argparse.Namespace) -> int:
     folder = RunFolder(command.folder)
     if not args.multirun:
         _hydra(args, *command.overrides, quoted("hydra.run.dir", str(folder.path)))
+        launch.show_published(folder.path, [folder])
         return launch.exit_code(folder)
-    with sweep.running(folder.path):
+    with sweep.resumable(folder.path), folder.locked():
         _hydra(args, *command.overrides, quoted("hydra.sweep.dir", str(folder.path)))
     return sweep.result(command)
+
+
+def _run_tables(args: argparse.Namespace) -> int:
+    """The sweep of each table in turn."""
+    from node_cli import launch
+    from node_cli.compose import Composer
+    from node_cli.resume import run_sweeps
+
+    if args.multirun or args.cfg or args.info:
+        raise UserError("table=: is a sweep of its own, and takes no flags but --config-dir")
+    with Composer(args.config_name, args.config_dir) as composer:
+        commands = composer.tables(args.overrides)
+    for command in commands:
+        launch.preflight_all(command)
+    for command in commands:
+        _check_empty(command.folder)
+    for command in commands:
+        _claim(command, args)
+    return run_sweeps(commands[0].folder.parent, commands)
 
 
 def _complete(args: argparse.Namespace) -> None:
@@ -136,21 +171,24 @@ def _claim(command: "Command", args: argparse.Namespace) -> None:
     """Make the folder of a run or sweep and, at once, what a resume needs. Raises ``UserError``
     where it cannot be written to, or holds files already."""
     from node_cli import sweep
+    from node_cli.compose import is_table
     from node_cli.run.records import RunFolder
 
     folder = command.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise UserError(
-                f"folder {folder}: not empty; choose another (resume= goes on with a run)"
-            )
-        if args.multirun:
+        _check_empty(folder)
+        if args.multirun or is_table(args.overrides):
             sweep.record(folder, args.overrides, args.config_name, args.config_dir)
         else:
             RunFolder(folder).write_config(command.jobs[0].config.model_dump())
     except OSError as error:
         raise UserError(f"folder {folder}: not writable ({error.strerror})") from error
+
+
+def _check_empty(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"folder {folder}: not empty; choose another (resume= goes on with a run)")
 
 
 def _hydra(args: argparse.Namespace, *overrides: str) -> None:

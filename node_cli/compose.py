@@ -4,8 +4,8 @@ Hydra stops at the first mistake, accepts ``+epocs=3``, and meets some errors wi
 each override is looked at first, and Hydra composes those that are sound.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,12 +20,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
 
-from node_cli.config.messages import not_among, plain, unknown_key
+from node_cli import tables
+from node_cli.config.messages import not_among, unknown_key
 from node_cli.config.schema import Config, keys, section_type
 from node_cli.configure import configure, plain_tree
 from node_cli.errors import UserError, one_line
+from node_cli.hydra_part import PLUGIN_KEYS, problem_with_key, refused
 
 # In a wheel the configuration lies inside the package, in a checkout beside it.
 CONF = next(
@@ -33,15 +34,6 @@ CONF = next(
     for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf")
     if folder.is_dir()
 )
-
-# What a user may set of Hydra's own: folders, and the plugins that launch sweeps.
-PLUGIN_KEYS = ("hydra.launcher", "hydra.sweeper")
-HYDRA_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.searchpath", *PLUGIN_KEYS)
-
-SWEEP_KEYS = ("hydra.sweep.", *PLUGIN_KEYS)
-
-# Where the code lies that launchers and sweepers may name.
-PLUGINS = ("hydra.", "hydra_plugins.", "optuna.")
 
 
 @dataclass(frozen=True)
@@ -55,11 +47,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Command:
-    """The jobs of one command line, the folder for it, and the overrides for Hydra to compose."""
+    """The jobs of one command line, the folder for it, and the overrides for Hydra to compose,
+    none where it has no part in running them."""
 
     jobs: Sequence[Job]
     folder: Path
-    overrides: Sequence[str]
+    overrides: Sequence[str] = ()
 
 
 class Composer:
@@ -67,6 +60,7 @@ class Composer:
 
     def __init__(self, config_name: str | None = None, config_dir: str | None = None) -> None:
         self.config_name = config_name or "config"
+        self.config_dir = config_dir
         search_path = create_config_search_path(str(CONF))
         if config_dir is not None:
             if not Path(config_dir).is_dir():
@@ -94,10 +88,45 @@ class Composer:
     def command(self, overrides: Sequence[str], *, multirun: bool) -> Command:
         """Every job of a command line, checked. Raises ``UserError`` with every problem found."""
         problems: list[str] = []
-        self.search_path_overrides = [o for o in overrides if o.startswith("hydra.searchpath=")]
         parsed = self._parsed(overrides, multirun, problems)
+        jobs = self._expanded(parsed, problems)
+        command = self._command(jobs, multirun, problems)
+        return replace(command, overrides=[_forced(override) for override in parsed])
+
+    def tables(self, overrides: Sequence[str]) -> list[Command]:
+        """One sweep for each table that ``table=`` names, in a folder of its name. What else is
+        typed holds for every row, in the place of what the row says itself.
+
+        Raises ``UserError`` with every problem found.
+        """
+        problems: list[str] = []
+        typed = {o.key_or_group: o for o in self._parsed(overrides, True, problems)}
+        problems += [
+            f"{key}: not used with table=, whose jobs run one after the other"
+            for key in typed
+            if key.replace("/", ".").startswith(PLUGIN_KEYS)
+        ]
+        if problems:
+            raise UserError(*problems)
+        chosen = typed.pop("table")
+        names = chosen.sweep_string_iterator() if chosen.is_sweep_override() else [chosen.value()]
+        folders = [Path(self.config_dir), CONF] if self.config_dir else [CONF]
+        commands = []
+        for name, table in tables.find(folders, [str(name) for name in names]).items():
+            jobs = []
+            for row in table.overrides():
+                own = [o for o in self._parsed(row, True, problems) if o.key_or_group not in typed]
+                jobs += self._expanded([*own, *typed.values()], problems)
+            same = {frozenset(job) for job in jobs}
+            if len(same) < len(jobs):
+                problems.append(f"table={name}: {len(jobs)} jobs, but {len(same)} different ones")
+            command = self._command(jobs, True, problems)
+            commands.append(replace(command, folder=command.folder / name))
+        return commands
+
+    def _command(self, expanded: list[list[str]], multirun: bool, problems: list[str]) -> Command:
         composed = []
-        for job in self._expanded(parsed, problems):
+        for job in expanded:
             sound = [
                 _forced(override)
                 for override in self._parsed(job, multirun, problems)
@@ -108,7 +137,7 @@ class Composer:
                 folder = Path(cfg.hydra.sweep.dir if multirun else cfg.hydra.run.dir)
                 own = [str(override).lstrip("+") for override in cfg.hydra.overrides.task]
                 composed.append((own, plain_tree(cfg)))
-                problems += _refused_of_hydra(cfg)
+                problems += refused(cfg)
             except Exception as error:  # whatever a file leads Hydra to
                 problems.append(f"the configuration cannot be composed: {one_line(error)}")
         some_ode = any(_is_ode(tree) for _, tree in composed)
@@ -121,7 +150,7 @@ class Composer:
                 problems += error.problems
         if problems:
             raise UserError(*dict.fromkeys(problems))
-        return Command(jobs, folder, [_forced(override) for override in parsed])
+        return Command(jobs, folder)
 
     def typed(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Key and value of each override. Raises ``UserError`` where one is not of that form."""
@@ -134,6 +163,7 @@ class Composer:
     def _parsed(
         self, overrides: Sequence[str], multirun: bool, problems: list[str]
     ) -> list[Override]:
+        self.search_path_overrides = [o for o in overrides if o.startswith("hydra.searchpath=")]
         parser = OverridesParser.create(config_loader=self.loader)
         parsed = []
         for text in overrides:
@@ -173,13 +203,10 @@ class Composer:
         key, value = override.key_or_group, override.value()
         problem = None
         if key.split(".")[0].split("/")[0] == "hydra":
-            problem = _problem_with_hydra_key(key, value, multirun)
+            problem = problem_with_key(key, value, multirun)
         elif choices := self._choices(key):
-            if value not in choices:
+            if value not in choices and not (key == "experiment" and value is None):
                 problem = not_among(key, value, choices)
-        elif key == "experiment":
-            where = "--config-dir DIR adds those of DIR/experiment"
-            problem = f"experiment={plain(value)}: there are no such files; {where}"
         elif key not in (*keys(), "resume") and (
             key not in Config.model_fields or section_type(key) is None
         ):
@@ -195,6 +222,11 @@ class Composer:
         return [option for option in options if not option.startswith("_")]
 
 
+def is_table(overrides: Sequence[str]) -> bool:
+    """Whether a command line names tables of jobs."""
+    return any(o.lstrip("+").startswith("table=") for o in overrides)
+
+
 def _forced(override: Override) -> str:
     """``++`` in front of a key of the schema, since the chosen group file may not have it: to be
     refused with a better word than Hydra has, or read by a checkpoint's solver."""
@@ -205,53 +237,3 @@ def _forced(override: Override) -> str:
 def _is_ode(tree: dict[str, Any]) -> bool:
     model = tree.get("model")
     return isinstance(model, dict) and model.get("core") == "ode"
-
-
-def _problem_with_hydra_key(key: str, value: Any, multirun: bool) -> str | None:
-    dotted = key.replace("/", ".")
-    inside = any(dotted.startswith(f"{plugin}.") for plugin in PLUGIN_KEYS)
-    if "_target_" in key or not (inside or dotted in HYDRA_KEYS):
-        return f"{key}={plain(value)}: not to be set; of Hydra's there are {', '.join(HYDRA_KEYS)}"
-    if dotted.startswith("hydra.run." if multirun else SWEEP_KEYS):
-        return f"{key}: not used {'with' if multirun else 'without'} -m"
-    if value in (None, "") or (dotted.endswith(".dir") and not isinstance(value, str)):
-        return f"{key}={plain(value)}: must be a {'folder' if dotted.endswith('.dir') else 'name'}"
-    if dotted == "hydra.searchpath":
-        folders = value if isinstance(value, list) else [value]
-        missing = [f for f in folders if not Path(str(f).removeprefix("file://")).is_dir()]
-        if missing:
-            return f"hydra.searchpath: no such folder {missing[0]}"
-        if not isinstance(value, list):
-            return f"hydra.searchpath={value}: must be a list, [{value}]"
-    return None
-
-
-def _refused_of_hydra(cfg: DictConfig) -> list[str]:
-    """What a configuration file may not say in Hydra's own part: code to run other than Hydra's,
-    and what would make a command run otherwise than it was typed."""
-    hydra = OmegaConf.to_container(cfg.hydra, resolve=False)
-    assert isinstance(hydra, dict)
-    named = [key for key, target in _targets(hydra, "hydra") if not target.startswith(PLUGINS)]
-    named += ["hydra.callbacks"] if hydra["callbacks"] else []
-    for name in ("job_logging", "hydra_logging"):
-        extra = set(hydra[name]) - {"version", "root", "disable_existing_loggers"}
-        named += [f"hydra.{name}.{key}" for key in sorted(extra)]
-    lines = [f"{key}: a configuration may not name code to run" for key in named]
-    if hydra["mode"] is not None:
-        lines.append(f"hydra.mode={hydra['mode'].name}: not in a file; give -m for a sweep")
-    if hydra["job"]["chdir"]:
-        lines.append("hydra.job.chdir: not used, a run knows its folder")
-    if hydra["sweep"]["subdir"] != "${hydra.job.num}":
-        lines.append("hydra.sweep.subdir: the jobs lie in 0, 1, ... below hydra.sweep.dir")
-    if hydra["sweeper"].get("params") and hydra["sweeper"]["_target_"].endswith(".BasicSweeper"):
-        lines.append("hydra.sweeper.params: give the values in the command, -m key=a,b")
-    return lines
-
-
-def _targets(node: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Every ``_target_`` below a node: its key and what it names."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key == "_target_":
-                yield f"{path}.{key}", str(value)
-            yield from _targets(value, f"{path}.{key}")

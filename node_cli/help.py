@@ -4,19 +4,23 @@ import textwrap
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from node_cli.config.schema import Config, Section, section_type
+from node_cli.config.schema import Config, section_type
+from node_cli.config.section import Section
 
 TEXT = """\
 node-train: train and evaluate image classifiers whose middle is an ODE block.
 
 Usage: node-train [-m] [key=value | group=choice ...]
+       node-train table=TABLE [key=value ...]
+       node-train resume=FOLDER
+       node-train report=FOLDER
 
 Groups
 {groups}
 
 Keys (--cfg job shows their values; one that the chosen method does not use is an error)
 {keys}
-  resume hydra.run.dir hydra.sweep.dir
+  hydra.run.dir hydra.sweep.dir
 
 Examples
   node-train                                            a dense NODE on digits, offline
@@ -27,6 +31,9 @@ Examples
   node-train sensitivity=backsolve                      the adjoint method
   node-train model=conv model.core=none data=mnist      the control: stem and head alone
   node-train -m solver.tol=1e-2,1e-3,1e-4 seed=0,1,2    a sweep, and its summary table
+  node-train experiment=lux_mnist                       a published system, its numbers beside ours
+  node-train table=lux_mnist                            a published table: its rows, its seeds
+  node-train report=outputs                             RESULTS.md of the sweeps in a folder
   node-train task=eval checkpoint=RUN solver.tol=1e-6   a trained network under another solver
   node-train task=check_gradients solver.tol=1e-5       every gradient method against a reference
   node-train resume=RUN                                 go on after an interruption

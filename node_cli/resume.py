@@ -1,10 +1,11 @@
 """Going on with a run, or a sweep, in its own folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from node_cli import launch, sweep
+from node_cli.compose import Command
 from node_cli.config.checks import checked
 from node_cli.config.messages import plain
 from node_cli.config.schema import Config, absolute
@@ -29,12 +30,17 @@ def resume(location: str, typed: Mapping[str, Any]) -> int:
         path = launch.short(Path(absolute(location)))
     except ValueError as error:
         raise UserError(f"resume={location}: {error}") from error
-    if sweep.is_sweep(path):
+    if sweeps := sweep.inside(path):
         if typed:
             raise UserError(f"{', '.join(typed)}: not with the resume= of a sweep")
-        return _go_on_with_sweep(path)
+        commands = [sweep.recorded(one) for one in sweeps]
+        for command in commands:
+            _check_unchanged(command)
+            launch.preflight_all(command)
+        return run_sweeps(path, commands)
     folder = RunFolder(path)
     code = _go_on(folder, typed)
+    launch.show_published(path, [folder])
     if sweep.is_sweep(path.parent):
         sweep.update_summary(path.parent)
     return code
@@ -54,12 +60,34 @@ def _go_on(folder: RunFolder, typed: Mapping[str, Any]) -> int:
     return launch.exit_code(folder)
 
 
-def _go_on_with_sweep(path: Path) -> int:
-    """The rest of every job that has started, and every job that has not."""
-    command = sweep.recorded(path)
-    launch.preflight_all(command)
+def _check_unchanged(command: Command) -> None:
+    """Raise ``UserError`` where a table has changed since a job of it began."""
+    for number, job in enumerate(command.jobs):
+        begun = RunFolder(command.folder / str(number)).read_overrides()
+        old, new = (
+            {o for o in overrides if o.partition("=")[0] not in RESUME_KEYS}
+            for overrides in (begun, job.overrides)
+        )
+        if begun and old != new:
+            raise UserError(
+                f"resume={command.folder}: job {number} began as {' '.join(begun)}, the table now "
+                f"says {' '.join(job.overrides)}"
+            )
+
+
+def run_sweeps(path: Path, commands: Sequence[Command]) -> int:
+    """Of each sweep in turn the rest of every job that has started, and every job that has not.
+
+    ``path``: the folder of the only sweep, or of all of them. Returns the largest exit code.
+    """
+    with sweep.resumable(path):
+        return max(_run_sweep(command) for command in commands)
+
+
+def _run_sweep(command: Command) -> int:
     refused = 0
-    with sweep.running(path):
+    path = command.folder
+    with RunFolder(path).locked():
         for number, job in enumerate(command.jobs):
             folder = RunFolder(path / str(number))
             sweep.announce(number, job.overrides)
@@ -113,6 +141,11 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
         raise UserError(f"epochs={config.epochs}: the run has already completed {done}")
     if folder.read_status().get("status") == "done" and config.epochs == done:
         return None
+    if config.epochs == done and config.eval.test == "end":
+        raise UserError(
+            f"epochs={done}: those are completed, without the evaluation of the test split that "
+            "eval.test=end leaves to the last one; give more"
+        )
     _check_same_run(folder, config.model_dump())
     if config.schedule.name == "cosine" and config.epochs != began:
         notes.append(

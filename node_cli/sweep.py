@@ -9,16 +9,19 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from node_cli import launch
-from node_cli.compose import Command, Composer
+from node_cli.compose import Command, Composer, is_table
 from node_cli.config.messages import shell_override
-from node_cli.errors import UserError, complain
-from node_cli.report.summary import Row, as_text, summarise
+from node_cli.errors import UserError, complain, one_line
+from node_cli.report.settings import Row
+from node_cli.report.summary import as_text, summarise
 from node_cli.run.display import Display
 from node_cli.run.records import RunFolder, write_text
 
+FILE = "sweep.json"
+
 
 @dataclass(frozen=True)
-class _Typed:
+class Typed:
     """What was typed for a sweep, and where: the content of sweep.json."""
 
     overrides: list[str]
@@ -35,40 +38,56 @@ def record(
     folder: Path, overrides: list[str], config_name: str | None, config_dir: str | None
 ) -> None:
     """Write down what ``recorded`` needs."""
-    typed = _Typed(overrides, config_name, config_dir, str(Path.cwd()))
+    typed = Typed(overrides, config_name, config_dir, str(Path.cwd()))
     write_text(_file(folder), json.dumps(asdict(typed), indent=2) + "\n")
+
+
+def inside(folder: Path, depth: str = "*") -> list[Path]:
+    """The sweeps that a folder holds: itself, or those of the tables of one command; with
+    ``depth="**"`` all below it."""
+    return (
+        [folder] if is_sweep(folder) else sorted(f.parent for f in folder.glob(f"{depth}/{FILE}"))
+    )
+
+
+def read(folder: Path) -> Typed:
+    """What ``record`` has written. Raises ``UserError`` where it is damaged."""
+    try:
+        text = _file(folder).read_text(encoding="utf-8")
+        return TypeAdapter(Typed).validate_json(text, strict=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{_file(folder)}: damaged ({one_line(error)})") from error
 
 
 def recorded(folder: Path) -> Command:
     """The jobs of the sweep that began in ``folder``, composed again from what was typed for it.
 
-    Job N lies in, or goes to, the folder N. Raises ``UserError`` where the configuration has become
+    Of a table the file as it is now, of several tables the one that the folder is named after. Job
+    N lies in, or goes to, the folder N. Raises ``UserError`` where the configuration has become
     wrong since.
     """
-    try:
-        text = _file(folder).read_text(encoding="utf-8")
-        typed = TypeAdapter(_Typed).validate_json(text, strict=True)
-    except ValueError as error:
-        raise UserError(f"{_file(folder)}: damaged") from error
+    typed = read(folder)
     if any(o.lstrip("+").startswith("hydra/sweeper=") for o in typed.overrides):
         raise UserError(f"resume={folder}: a sweeper chose its values; resume its runs one by one")
     here = Path.cwd() / folder
     # What was typed is relative to where it was typed, unless this is another machine.
     directory = typed.working_directory if Path(typed.working_directory).is_dir() else "."
     with contextlib.chdir(directory), Composer(typed.config_name, typed.config_dir) as composer:
-        command = composer.command(typed.overrides, multirun=True)
+        if is_table(typed.overrides):
+            named = {c.folder.name: c for c in composer.tables(typed.overrides)}
+            if here.name not in named:
+                raise UserError(f"resume={folder}: must have the name of its table, {[*named]}")
+            command = named[here.name]
+        else:
+            command = composer.command(typed.overrides, multirun=True)
     return replace(command, folder=launch.short(here))
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[None]:
-    """Hold the sweep's folder while its jobs run; where they are interrupted, say how to go on.
-
-    Raises ``UserError`` where another process holds it.
-    """
+def resumable(folder: Path) -> Iterator[None]:
+    """Where a sweep is interrupted, say how to go on."""
     try:
-        with RunFolder(folder).locked():
-            yield
+        yield
     except KeyboardInterrupt:
         complain(f"go on with the sweep: node-train {shell_override('resume', folder)}")
         raise
@@ -79,11 +98,11 @@ def announce(number: int, overrides: Sequence[str]) -> None:
 
 
 def update_summary(folder: Path) -> list[Row]:
-    """``summarise``, where it can be written; else no rows."""
+    """``summarise``, where records and disk allow it; else no rows."""
     try:
         return summarise(folder)
-    except OSError as error:
-        complain(f"{folder}: no summary ({error.strerror})")
+    except (OSError, ValueError, LookupError) as error:
+        complain(f"{folder}: no summary ({one_line(error)})")
         return []
 
 
@@ -91,8 +110,9 @@ def result(command: Command) -> int:
     """Print the table of a finished sweep; 1 where a job failed or is missing."""
     rows = update_summary(command.folder)
     Display().line(f"\n{as_text(rows)}\n{command.folder / 'summary.csv'}")
+    launch.show_published(command.folder, [RunFolder(command.folder / row["job"]) for row in rows])
     return 0 if len(rows) >= len(command.jobs) and all(r["status"] == "done" for r in rows) else 1
 
 
 def _file(folder: Path) -> Path:
-    return folder / "sweep.json"
+    return folder / FILE

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from node_cli.compose import CONF, Composer
+from node_cli import tables
+from node_cli.compose import CONF, Composer, is_table
 from node_cli.config.schema import keys
 from node_cli.run.records import RunFolder
 from tests.commands import QUICK, NodeTrain, in_new_process
@@ -48,10 +49,11 @@ def test_the_first_command_in_a_new_process(tmp_path: Path) -> None:
     )
     folder = only_run(tmp_path)
     assert float(rows(folder.epochs)[-1]["test_accuracy"]) >= 0.94
-    assert {path.name for path in folder.plots.iterdir()} == {"loss.png", "accuracy.png", "nfe.png"}
+    plots = {"loss.png", "accuracy.png", "nfe.png", "paths.png"}
+    assert {path.name for path in folder.plots.iterdir()} == plots
     assert {path.name for path in folder.path.iterdir()} == {
         *("config.yaml", "status.json", "result.json", "steps.csv", "epochs.csv"),
-        *("evaluations.csv", "checkpoints", "plots"),
+        *("evaluations.csv", "paths.csv", "checkpoints", "plots"),
     }
 
 
@@ -117,19 +119,22 @@ def test_help_names_every_choice_every_key_and_examples_that_compose(
     for path in CONF.glob("*/*.yaml"):
         assert path.stem.startswith("_") or re.search(rf"\b{path.stem}\b", text)
     examples = re.findall(r"^  node-train(?: (\S.*?))?  .*$", text, re.MULTILINE)
-    assert len(examples) == 11
+    assert len(examples) == 14
     for example in examples:
         check_command(example.split())
 
 
 def check_command(arguments: list[str]) -> None:
     """Compose and check a command from the documentation; RUN stands for a run folder."""
-    if any("RUN" in argument or argument.startswith("resume=") for argument in arguments):
+    if any("RUN" in a or a.startswith(("resume=", "report=")) for a in arguments):
         return
     flags = [a for a in arguments if a.startswith("-")]
     overrides = [a for a in arguments if not a.startswith(("-", "device=cuda"))]
     with Composer() as composer:
-        composer.command(overrides, multirun="-m" in flags)
+        if is_table(overrides):
+            tables.find([CONF], [overrides[0].removeprefix("table=")])
+        else:
+            composer.command(overrides, multirun="-m" in flags)
 
 
 def test_every_command_in_the_readme_composes() -> None:
@@ -147,10 +152,10 @@ def test_a_mistake_ends_with_2_and_writes_nothing(node_train: NodeTrain, tmp_pat
     assert result.code == 2
     assert result.out == ""
     assert result.err.splitlines() == [
-        "error: model=convv: choose from conv, dense, linear_field, mlp, mlp_field, odenet, "
-        "resnet (did you mean conv?)",
+        "error: model=convv: choose from conv, conv_bn, conv_dense, dense, linear_field, mlp, "
+        "mlp_field, odenet, resnet (did you mean conv?)",
         "error: epocs=3: no such key (did you mean epochs?); there are task, checkpoint, seed, "
-        "device, precision, deterministic, compile, epochs, batch_size, resume",
+        "device, precision, deterministic, compile, epochs, batch_size, published, resume",
     ]
     assert not list(tmp_path.iterdir())
 
@@ -178,7 +183,7 @@ def test_a_mistake_ends_with_2_and_writes_nothing(node_train: NodeTrain, tmp_pat
         (["hydra.run.dir="], "hydra.run.dir=: must be a folder"),
         (["hydra.launcher.x=1"], "hydra.launcher.x: not used without -m"),
         (["hydra.run.dirr=x"], "hydra.run.dirr=x: not to be set; of Hydra's there are"),
-        (["experiment=x"], "experiment=x: there are no such files; --config-dir DIR adds"),
+        (["experiment=x"], "experiment=x: choose from chen_table1_control"),
         (["epochs=1\nseed=2"], r"epochs=1\nseed=2: not of the form key=value"),
     ],
 )

@@ -32,7 +32,11 @@ def test_a_sweep_ends_in_a_table_and_a_failing_job_costs_its_own_row(
     markdown = (tmp_path / "s" / "summary.md").read_text()
     assert markdown.split("\n\n", 1)[1] in result.out
     assert "±" in markdown
-    assert {p.name for p in (tmp_path / "s" / "plots").iterdir()} == {"accuracy.png", "nfe.png"}
+    assert {p.name for p in (tmp_path / "s" / "plots").iterdir()} == {
+        "error.png",
+        "nfe.png",
+        "tolerance.png",
+    }
     assert "5 steps were not enough" in result.err
 
 

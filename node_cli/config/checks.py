@@ -37,6 +37,8 @@ def checked(
         # Every method is checked. This one reads every option, and works with any solver.
         put(tree, "sensitivity.name", "backsolve")
         put(tree, "sensitivity.norm", None)
+    if get(tree, "task") != "train":
+        put(tree, "published", None)
     said = {line.partition(":")[0] for line in problems}
     problems += [line for line in kinds.fix(tree, typed) if line.partition(":")[0] not in said]
     _silence_alternatives(tree, typed)
@@ -65,6 +67,10 @@ def _silence_alternatives(tree: Tree, typed: set[str]) -> None:
 
 
 def _drop_unused_defaults(tree: Tree, typed: set[str]) -> None:
+    for section, _, unread in list(pairs.unread_options(tree)):
+        if section in typed:  # the group, so that a file before it may have set another's options
+            for name in unread - {key.removeprefix(f"{section}.") for key in typed}:
+                put(tree, f"{section}.{name}", None)
     if get(tree, "model.core") != "residual" and "model.blocks" not in typed:
         put(tree, "model.blocks", None)
     backward = pairs.method_of(pairs.backward_name(tree))
@@ -86,7 +92,7 @@ def _validated(tree: Tree) -> tuple[Config | None, dict[str, str]]:
         wrong: dict[str, str] = {}
         for detail in error.errors():
             key = _key(detail["loc"])
-            given = get(tree, key)
+            given = detail["input"] if key.startswith("published.") else get(tree, key)
             value = plain(given)
             match detail["type"]:
                 case "extra_forbidden":
@@ -98,7 +104,7 @@ def _validated(tree: Tree) -> tuple[Config | None, dict[str, str]]:
                     line = not_among(key, given, expected.replace("'", "").split(", "))
                 case "value_error":
                     line = f"{key}={value}: {detail['ctx']['error']}"
-                case "model_type" if schema := section_type(key):
+                case "model_type" if key in Config.model_fields and (schema := section_type(key)):
                     line = f"{key}={value}: a section; set one of its keys: " + ", ".join(
                         f"{key}.{name}" for name in schema.model_fields
                     )
@@ -112,6 +118,9 @@ def _validated(tree: Tree) -> tuple[Config | None, dict[str, str]]:
 
 
 def _key(location: tuple[int | str, ...]) -> str:
-    """The schema's key for pydantic's location, which goes on into lists and unions."""
+    """The schema's key for pydantic's location, which goes on into lists and unions; of published
+    tables, the place in them."""
+    if location[0] == "published":
+        return ".".join(str(part) for part in location)
     depth = 2 if location[0] in Config.model_fields and section_type(str(location[0])) else 1
     return ".".join(str(part) for part in location[:depth])

@@ -13,6 +13,7 @@ MAY_BE_NULL = {"limit"}
 FIXED = {
     "batch_size": (1, "a step takes one window"),
     "eval.batch_size": (1, "there is one trajectory to evaluate"),
+    "eval.test": ("always", "the trajectory is all there is to evaluate"),
     "eval.train": ("none", "the trajectory is evaluated as a whole"),
 }
 
@@ -64,7 +65,7 @@ def impossible(tree: Tree) -> list[str]:
             return []
         instead = f"choose a model that has both, or data={' or '.join(TRAJECTORIES)}"
         return [f"{both}: to classify images a model needs a stem and a head; {instead}"]
-    lines = _impossible_windows(tree)
+    lines = _impossible_windows(tree) if get(tree, "task") != "eval" else []
     if (stem, head) != (None, None):
         instead = "model=linear_field or model=mlp_field, or data that is images"
         lines.append(f"{both}: a trajectory is fitted without stem and head; choose {instead}")

@@ -16,13 +16,15 @@ NOT_READ = {
     "train": {"checkpoint"},
     "eval": {
         *("seed", "epochs", "batch_size", "optimizer", "schedule", "sensitivity", "train"),
-        *("model.init", "eval.every_steps", "eval.initial", "data.augment", "data.drop_last"),
+        *("model.init", "data.augment", "data.drop_last", "published"),
+        *("eval.every_steps", "eval.from_step", "eval.initial", "eval.test"),
         *SPLIT_KEYS,  # cut anew, a holdout would have images that were trained on
         *("data.noise", "data.windows", "data.window_points"),
         *("data.window_shortest", "data.window_longest"),
     },
     "check_gradients": {
         *("epochs", "optimizer", "schedule", "eval", "train", "compile", "sensitivity.norm"),
+        "published",
     },
 }
 
@@ -44,7 +46,7 @@ FINEST_TOLERANCE: dict[Precision, float] = {
 def unused(tree: Tree) -> list[str]:
     """Options that are set, but that the chosen method does not read."""
     lines = []
-    for section, choice, unread in _unread_options(tree):
+    for section, choice, unread in unread_options(tree):
         options = [key for key in _fields(section) if key not in {*unread, "name"}]
         takes = f"it takes {', '.join(options)}" if options else "it takes no options"
         lines += [
@@ -55,7 +57,7 @@ def unused(tree: Tree) -> list[str]:
     return lines
 
 
-def _unread_options(tree: Tree) -> Iterator[tuple[str, str, AbstractSet[str]]]:
+def unread_options(tree: Tree) -> Iterator[tuple[str, str, AbstractSet[str]]]:
     """Section, what was chosen there, and the options of the section that it does not read."""
     if (core := get(tree, "model.core")) in ("ode", "plain", "none", "residual"):
         unread = {"blocks"} if core != "residual" else set()
@@ -66,6 +68,8 @@ def _unread_options(tree: Tree) -> Iterator[tuple[str, str, AbstractSet[str]]]:
         yield "optimizer", f"optimizer={optimizer}", {"momentum"}
     if (schedule := get(tree, "schedule.name")) in ("constant", "cosine"):
         yield "schedule", f"schedule={schedule}", {"milestones", "gamma"}
+    if get(tree, "eval.every_steps") is None:
+        yield "eval", "eval.every_steps=null", {"from_step"}
     if get(tree, "train.on_solver_failure") == "raise":
         yield "train", "train.on_solver_failure=raise", {"max_skipped"}
     if method := method_of(solver := get(tree, "solver.name")):

@@ -10,13 +10,13 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
 )
 
+from node_cli.config.published import PublishedTable
+from node_cli.config.section import Section
 from node_cli.ode.solver import METHODS, SCIPY_METHODS, Controller, Engine, Solver, WarmStart
 
 Precision = Literal["float32", "tf32", "float64", "bf16"]
@@ -60,10 +60,6 @@ MOST_STEPS = 10**6
 # Learning rates and decays below it never overflow in float32, however they are multiplied.
 LARGEST_RATE = 1e9
 Rate = Annotated[float, Field(gt=0, le=LARGEST_RATE)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -149,7 +145,9 @@ class TrainConfig(Section):
 class EvalConfig(Section):
     batch_size: PositiveInt
     every_steps: PositiveInt | None = None
+    from_step: PositiveInt | None = None
     initial: bool
+    test: Literal["always", "end"]
     train: Literal["none", "all"] | PositiveInt
 
 
@@ -173,6 +171,7 @@ class Config(Section):
     schedule: ScheduleConfig
     train: TrainConfig
     eval: EvalConfig
+    published: list[PublishedTable] | None = None
 
     def forward_solver(self) -> Solver:
         """The solver of the forward pass, ``tol`` resolved into rtol and atol, ``warm`` into a

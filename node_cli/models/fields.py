@@ -8,8 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from node_cli.errors import UserError
-from node_cli.models.shape import Shape
+from node_cli.models.shape import Shape, channels_of, width_of
 from node_cli.models.vector_fields import MLP, Linear
 
 
@@ -18,17 +17,22 @@ class Dense(nn.Module):
 
     def __init__(self, state: Shape) -> None:
         super().__init__()
-        if len(state) != 1:
-            raise UserError(f"model.field=dense: needs a vector [D], but the stem gives {[*state]}")
-        (width,) = state
-        sizes = (width, 10, 10, width)
-        self.net = nn.Sequential(
-            *(
-                layer
-                for n_in, n_out in pairwise(sizes)
-                for layer in (nn.Linear(n_in, n_out), nn.Tanh())
-            )
-        )
+        self.net = _perceptron(width_of(state, "model.field=dense"), 10, nn.Tanh)
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        dy: Tensor = self.net(y)
+        return dy
+
+
+class DenseReLU(nn.Module):
+    """Linear d -> 16 -> 16 -> d, ReLU after each; no time (an article on Fashion-MNIST in Julia).
+
+    Every dy/dt is at least 0, and f has kinks, which cost an adaptive solver rejected steps.
+    """
+
+    def __init__(self, state: Shape) -> None:
+        super().__init__()
+        self.net = _perceptron(width_of(state, "model.field=dense_relu"), 16, nn.ReLU)
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         dy: Tensor = self.net(y)
@@ -40,7 +44,7 @@ class Conv(nn.Module):
 
     def __init__(self, state: Shape) -> None:
         super().__init__()
-        channels = _channels(state, "conv")
+        channels = channels_of(state, "model.field=conv")
         self.net = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1),
             nn.Tanh(),
@@ -61,7 +65,7 @@ class ConvTime(nn.Module):
 
     def __init__(self, state: Shape) -> None:
         super().__init__()
-        channels = _channels(state, "conv_time")
+        channels = channels_of(state, "model.field=conv_time")
         self.norm1 = nn.GroupNorm(min(32, channels), channels)
         self.conv1 = nn.Conv2d(channels + 1, channels, 3, padding=1)
         self.norm2 = nn.GroupNorm(min(32, channels), channels)
@@ -75,12 +79,30 @@ class ConvTime(nn.Module):
         return dy
 
 
+class ConvBatchNormTime(nn.Module):
+    """Conv without bias, ReLU, BatchNorm, twice, the time an extra channel of both convolutions
+    (a notebook after Surtsukov). Every evaluation in training updates the running statistics."""
+
+    def __init__(self, state: Shape) -> None:
+        super().__init__()
+        channels = channels_of(state, "model.field=conv_bn_time")
+        self.conv1 = nn.Conv2d(channels + 1, channels, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels + 1, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        y = self.norm1(self.conv1(_with_time(t, y)).relu())
+        dy: Tensor = self.norm2(self.conv2(_with_time(t, y)).relu())
+        return dy
+
+
 class Preactivation(nn.Module):
     """GroupNorm, ReLU, conv, twice, without bias or time: the residual branch of Chen's ResNet."""
 
     def __init__(self, state: Shape) -> None:
         super().__init__()
-        channels = _channels(state, "preactivation")
+        channels = channels_of(state, "model.field=preactivation")
         self.net = nn.Sequential(
             nn.GroupNorm(min(32, channels), channels),
             nn.ReLU(),
@@ -95,23 +117,25 @@ class Preactivation(nn.Module):
         return dy
 
 
+def _perceptron(width: int, hidden: int, activation: type[nn.Module]) -> nn.Sequential:
+    """Linear width -> hidden -> hidden -> width, the activation after each."""
+    sizes = (width, hidden, hidden, width)
+    return nn.Sequential(
+        *(layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), activation()))
+    )
+
+
 def _with_time(t: Tensor, y: Tensor) -> Tensor:
     """Append t as one more channel of y [N, C, H, W]."""
     return torch.cat([y, t.to(y.dtype).expand(y.shape[0], 1, *y.shape[2:])], dim=1)
 
 
-def _channels(state: Shape, name: str) -> int:
-    if len(state) != 3:
-        raise UserError(
-            f"model.field={name}: needs an image [C, H, W], but the stem gives {[*state]}"
-        )
-    return state[0]
-
-
 FIELDS: dict[str, type[nn.Module]] = {
     "dense": Dense,
+    "dense_relu": DenseReLU,
     "conv": Conv,
     "conv_time": ConvTime,
+    "conv_bn_time": ConvBatchNormTime,
     "preactivation": Preactivation,
     "linear": Linear,
     "mlp": MLP,

@@ -4,8 +4,7 @@ from math import prod
 
 from torch import nn
 
-from node_cli.errors import UserError
-from node_cli.models.shape import Shape
+from node_cli.models.shape import Shape, channels_of
 
 
 def linear(state: Shape, classes: int) -> nn.Sequential:
@@ -15,17 +14,27 @@ def linear(state: Shape, classes: int) -> nn.Sequential:
 
 
 def pool(state: Shape, classes: int) -> nn.Sequential:
-    """GroupNorm, ReLU, mean over the image, Linear (DiffEqFlux.jl's tutorial)."""
-    if len(state) != 3:
-        raise UserError(f"model.head=pool: needs an image [C, H, W], but the core gives {[*state]}")
-    channels = state[0]
+    """GroupNorm of each channel, ReLU, mean over the image, Linear (DiffEqFlux.jl's tutorial)."""
+    channels = channels_of(state, "model.head=pool", "core")
+    return _pooled([nn.GroupNorm(channels, channels), nn.ReLU()], channels, classes)
+
+
+def pool_gn(state: Shape, classes: int) -> nn.Sequential:
+    """GroupNorm in 32 groups, ReLU, mean over the image, Linear (Chen et al. 2018)."""
+    channels = channels_of(state, "model.head=pool_gn", "core")
+    return _pooled([nn.GroupNorm(min(32, channels), channels), nn.ReLU()], channels, classes)
+
+
+def pool_bn(state: Shape, classes: int) -> nn.Sequential:
+    """BatchNorm, mean over the image, Linear (a notebook after Surtsukov)."""
+    channels = channels_of(state, "model.head=pool_bn", "core")
+    return _pooled([nn.BatchNorm2d(channels)], channels, classes)
+
+
+def _pooled(first: list[nn.Module], channels: int, classes: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.GroupNorm(channels, channels),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(channels, classes),
+        *first, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)
     )
 
 
-HEADS = {"linear": linear, "pool": pool}
+HEADS = {"linear": linear, "pool": pool, "pool_gn": pool_gn, "pool_bn": pool_bn}

@@ -1,5 +1,6 @@
 """Stems: from an image [C, H, W] to the state that the core transforms."""
 
+from collections.abc import Callable
 from math import prod
 
 from torch import nn
@@ -17,20 +18,44 @@ def hidden(image: Shape) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(prod(image), 300), nn.ReLU())
 
 
-def conv(image: Shape) -> nn.Sequential:
-    """Three convolutions with GroupNorm, down to 64 channels at a quarter of the size.
+def conv_flat(image: Shape) -> nn.Sequential:
+    """One 3x3 convolution to 3 channels, ReLU, flatten: [2028] for a 28x28 image (an article on
+    Fashion-MNIST in Julia)."""
+    return nn.Sequential(nn.Conv2d(image[0], 3, 3), nn.ReLU(), nn.Flatten())
 
-    [64, 6, 6] for a 28x28 image (DiffEqFlux.jl's convolutional MNIST tutorial).
-    """
+
+def conv(image: Shape) -> nn.Sequential:
+    """ReLU, then GroupNorm of each channel, after two of three convolutions (DiffEqFlux.jl's
+    convolutional MNIST tutorial)."""
+    return _three_convolutions(image, lambda: [nn.ReLU(), nn.GroupNorm(64, 64)])
+
+
+def conv_gn(image: Shape) -> nn.Sequential:
+    """GroupNorm in 32 groups, then ReLU, after two of three convolutions (Chen et al. 2018)."""
+    return _three_convolutions(image, lambda: [nn.GroupNorm(32, 64), nn.ReLU()])
+
+
+def conv_bn(image: Shape) -> nn.Sequential:
+    """BatchNorm, then ReLU, after two of three convolutions (a notebook after Surtsukov)."""
+    return _three_convolutions(image, lambda: [nn.BatchNorm2d(64), nn.ReLU()])
+
+
+def _three_convolutions(image: Shape, between: Callable[[], list[nn.Module]]) -> nn.Sequential:
+    """Down to 64 channels at a quarter of the size: [64, 6, 6] for a 28x28 image."""
     return nn.Sequential(
         nn.Conv2d(image[0], 64, 3),
-        nn.ReLU(),
-        nn.GroupNorm(64, 64),
+        *between(),
         nn.Conv2d(64, 64, 4, stride=2, padding=1),
-        nn.ReLU(),
-        nn.GroupNorm(64, 64),
+        *between(),
         nn.Conv2d(64, 64, 4, stride=2, padding=1),
     )
 
 
-STEMS = {"dense": dense, "hidden": hidden, "conv": conv}
+STEMS = {
+    "dense": dense,
+    "hidden": hidden,
+    "conv_flat": conv_flat,
+    "conv": conv,
+    "conv_gn": conv_gn,
+    "conv_bn": conv_bn,
+}

@@ -2,8 +2,7 @@
 
 from torch import Tensor, nn
 
-from node_cli.errors import UserError
-from node_cli.models.shape import Shape
+from node_cli.models.shape import Shape, width_of
 
 HIDDEN = 16
 
@@ -13,7 +12,7 @@ class Linear(nn.Module):
 
     def __init__(self, state: Shape) -> None:
         super().__init__()
-        width = _width(state, "linear")
+        width = width_of(state, "model.field=linear")
         self.net = nn.Linear(width, width, bias=False)
         nn.init.normal_(self.net.weight, std=0.5)
 
@@ -27,7 +26,7 @@ class MLP(nn.Module):
 
     def __init__(self, state: Shape) -> None:
         super().__init__()
-        width = _width(state, "mlp")
+        width = width_of(state, "model.field=mlp")
         self.net = nn.Sequential(
             nn.Linear(width, HIDDEN),
             nn.ELU(),
@@ -39,9 +38,3 @@ class MLP(nn.Module):
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         dy: Tensor = self.net(y)
         return dy
-
-
-def _width(state: Shape, name: str) -> int:
-    if len(state) != 1:
-        raise UserError(f"model.field={name}: needs a vector [D], but the stem gives {[*state]}")
-    return state[0]

@@ -2,13 +2,12 @@
 
 import csv
 import io
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
 
-from node_cli.report.plots import plot_sweep
+from node_cli.report.markdown import number, spread, table
+from node_cli.report.settings import Row, by_setting, varied
+from node_cli.report.sweep_plots import plot_sweep
 from node_cli.run.records import RunFolder, read_csv, write_text
 
 LOSSES = ("train_loss", "test_loss")
@@ -24,8 +23,6 @@ METRICS = (
 )
 
 SECONDS = ("seconds", "eval_seconds")
-
-Row = dict[str, Any]
 
 
 def summarise(sweep: Path) -> list[Row]:
@@ -46,13 +43,8 @@ def summarise(sweep: Path) -> list[Row]:
     ]
     write_text(sweep / "summary.csv", _csv(rows))
     write_text(sweep / "summary.md", f"# Sweep {sweep.name}\n\n{as_text(rows)}")
-    varied = _varied(rows, typed)
-    jobs_to_plot = [
-        (_label(row, varied), folder)
-        for row, folder in zip(rows, folders, strict=True)
-        if row["status"] != "damaged"
-    ]
-    plot_sweep(sweep, jobs_to_plot)
+    legible = [row for row in rows if row["status"] != "damaged"]
+    plot_sweep(sweep, by_setting(legible, typed))
     return rows
 
 
@@ -60,39 +52,55 @@ def as_text(rows: Sequence[Row]) -> str:
     """The table of jobs; where seeds were swept, also one of mean and standard deviation."""
     if not rows:
         return "No job has started.\n"
-    numbers = (*METRICS, *SECONDS)
-    typed = [key for key in rows[0] if key not in ("job", *numbers, "status")]
-    varied = _varied(rows, typed)
-    keys = varied or typed
-    metrics = [name for name in numbers if any(row[name] is not None for row in rows)]
-    if any(name.endswith("accuracy") for name in metrics):
-        metrics = [name for name in metrics if name not in LOSSES]
-    text = _table(
+    typed = _typed(rows)
+    keys = varied(rows, typed) or typed
+    metrics = _measures(rows)
+    text = table(
         ["job", *keys, *metrics, "status"],
         [
             [
                 row["job"],
                 *(row[key] for key in keys),
-                *(_cell(m, row[m]) for m in metrics),
+                *(number(m, row[m]) for m in metrics),
                 row["status"],
             ]
             for row in rows
         ],
     )
-    if "seed" not in varied or not any(row["status"] == "done" for row in rows):
+    if "seed" not in varied(rows, typed) or not any(row["status"] == "done" for row in rows):
         return text
-    others = [key for key in keys if key != "seed"]
-    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
-    for row in rows:
-        if row["status"] == "done":
-            groups[tuple(row[key] for key in others)].append(row)
-    spread = [
-        [*values, str(len(group)), *(_spread(m, [row[m] for row in group]) for m in metrics)]
-        for values, group in groups.items()
-    ]
-    return f"{text}\nMean and standard deviation over seeds:\n\n" + _table(
-        [*others, "seeds", *metrics], spread
-    )
+    return f"{text}\nMean and standard deviation over seeds:\n\n{averages(rows)}"
+
+
+def averages(rows: Sequence[Row]) -> str:
+    """A table of the finished jobs with a row per setting: number of seeds, mean and standard
+    deviation of each metric."""
+    typed, metrics = _typed(rows), _measures(rows)
+    keys = [key for key in varied(rows, typed) if key != "seed"]
+    settings = by_setting(rows, typed)
+    # Jobs of a table need not have the same keys: one column then says what a row is.
+    is_grid = all(len(setting.keys) == len(keys) for setting in settings)
+    lines = []
+    for setting in settings:
+        if done := [row for row in setting.rows if row["status"] == "done"]:
+            spreads = [spread(m, [row[m] for row in done]) for m in metrics]
+            what = setting.keys.values() if is_grid else [setting.label]
+            lines.append([*what, str(len(done)), *spreads])
+    return table([*(keys if is_grid else ["setting"]), "seeds", *metrics], lines)
+
+
+def _typed(rows: Sequence[Row]) -> list[str]:
+    """The keys that were typed for a job."""
+    measured = ("job", *METRICS, *SECONDS, "status")
+    return [key for key in (rows[0] if rows else ()) if key not in measured]
+
+
+def _measures(rows: Sequence[Row]) -> list[str]:
+    """The metrics that a job has; losses only where there are no accuracies."""
+    found = [m for m in (*METRICS, *SECONDS) if any(row[m] is not None for row in rows)]
+    if any(name.endswith("accuracy") for name in found):
+        found = [name for name in found if name not in LOSSES]
+    return found
 
 
 def _row(folder: RunFolder) -> tuple[dict[str, str], Row]:
@@ -120,40 +128,6 @@ def _measured(folder: RunFolder) -> dict[str, float]:
     found = {name: metrics.get(name) for name in METRICS}
     found |= {name: result.get(name) for name in SECONDS}
     return {name: float(value) for name, value in found.items() if value is not None}
-
-
-def _varied(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
-    return [key for key in keys if len({row[key] for row in rows}) > 1]
-
-
-def _label(row: Row, keys: Sequence[str]) -> str:
-    return " ".join(f"{key}={row[key]}" for key in keys if row[key] is not None) or row["job"]
-
-
-def _cell(name: str, value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4g}"
-
-
-def _spread(name: str, values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if len(known) < 2:
-        return _cell(name, known[0] if known else None)
-    return f"{_cell(name, mean(known))} ± {_cell(name, stdev(known))}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table with aligned columns."""
-    cells = [[str(name) for name in header]]
-    cells += [["" if value is None else str(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
-        for row in cells
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines) + "\n"
 
 
 def _csv(rows: Sequence[Row]) -> str:

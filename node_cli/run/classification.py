@@ -11,14 +11,17 @@ from node_cli.config.schema import Config
 from node_cli.data import sources
 from node_cli.data.batches import Preprocess, in_batches
 from node_cli.data.images import ImageSet
+from node_cli.errors import complain, one_line
 from node_cli.models import classifier
 from node_cli.models.classifier import Classifier
+from node_cli.ode.failures import SolveFailed
 from node_cli.ode.work import Work
 from node_cli.run import compiler
 from node_cli.run.batches import augmentation, batches_per_epoch, order_of_epoch
 from node_cli.run.device import Backend
 from node_cli.run.evaluation import Metrics, evaluate_splits
-from node_cli.run.records import CsvLog, RunFolder
+from node_cli.run.paths import paths
+from node_cli.run.records import PATH_COLUMNS, CsvLog, RunFolder, write_csv
 from node_cli.run.update import Outcome
 from node_cli.run.whole_step import WholeStep
 
@@ -79,12 +82,29 @@ class Classification:
         return cross_entropy(logits.to(example.dtype), batch.labels.to(example.device))
 
     def evaluate(self, step: int) -> dict[str, Metrics]:
+        config = self.config
+        at_the_end = step == config.epochs * self.batches_per_epoch
         return evaluate_splits(
-            self.config, self.model, self.images, self.preprocess, self.backend, step
+            config,
+            self.model,
+            self.images,
+            self.preprocess,
+            self.backend,
+            step,
+            test=config.task != "train" or at_the_end or config.eval.test == "always",
         )
 
     def records(self, folder: RunFolder, keep_to_step: int) -> Sequence[CsvLog]:
         return []
+
+    def finish(self, folder: RunFolder) -> None:
+        try:
+            rows = list(paths(self.model, self.images["test"], self.preprocess, self.backend))
+        except SolveFailed as error:  # landing on more times: no reason for a run to fail
+            complain(f"{folder.paths}: not written ({one_line(error)})")
+            return
+        if rows:
+            write_csv(folder.paths, PATH_COLUMNS, rows)
 
     def data_in_words(self) -> str:
         splits = " / ".join(f"{size:,} {name}" for name, size in self.splits.items())

@@ -106,8 +106,10 @@ def activate(backend: Backend, *, deterministic: bool) -> None:
 def _keep_freed_memory() -> None:
     """Tell the C library to use freed memory again instead of giving it back: every step needs as
     much again, and fresh pages take a tenth of the time of a convolutional model."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if mallopt := getattr(libc, "mallopt", None):
         trim_threshold, mmap_threshold = -1, -3  # as <malloc.h> of glibc numbers them
         mallopt(mmap_threshold, 32 * 2**20)  # the largest that it takes
         mallopt(trim_threshold, 2**31 - 1)
+    if malloc_trim := getattr(libc, "malloc_trim", None):
+        malloc_trim(0)  # what an earlier job of this process has kept

@@ -26,10 +26,19 @@ def environment(backend: Backend) -> dict[str, Any]:
         "device_name": (
             torch.cuda.get_device_name(backend.device)
             if backend.device.type == "cuda"
-            else platform.processor() or platform.machine()
+            else _processor()
         ),
         "threads": torch.get_num_threads(),
     }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

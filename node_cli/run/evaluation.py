@@ -73,12 +73,17 @@ def evaluate_splits(
     preprocess: Preprocess,
     backend: Backend,
     step: int,
+    *,
+    test: bool = True,
 ) -> dict[str, Metrics]:
-    """Evaluate holdout and test and, as ``eval.train`` says, training images after ``step``.
+    """Evaluate holdout and, if asked to, test and, as ``eval.train`` says, training images after
+    ``step``.
 
     Raises ``Diverged`` where a loss is not finite, and ``SolveFailed``.
     """
-    chosen = {name: images for name, images in splits.items() if name != "train"}
+    chosen = {name: splits[name] for name in ("holdout", "test") if name in splits}
+    if not test:
+        del chosen["test"]
     if config.eval.train != "none":
         chosen["train"] = _training_images(config, splits["train"], step)
     metrics = {

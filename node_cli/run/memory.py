@@ -3,6 +3,8 @@
 import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,14 +14,17 @@ from torch.utils._pytree import tree_leaves
 
 
 def reset_peak(device: torch.device) -> None:
-    """Start measuring anew, where the device can."""
+    """Start measuring anew, where the device or, for the process, the system can (Linux)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_mib(device: torch.device) -> float | None:
-    """MiB. CUDA: most allocated since ``reset_peak``; else: most resident memory of the process so
-    far, None where the system does not tell."""
+    """MiB. CUDA: most allocated since ``reset_peak``; else: most resident memory of the process
+    since then, or so far; None where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:

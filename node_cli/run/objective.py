@@ -69,6 +69,9 @@ class Objective(Protocol[Batch]):
     def records(self, folder: RunFolder, keep_to_step: int) -> Sequence[CsvLog]:
         """Opens what an evaluation records beside its metrics, for the caller to close."""
 
+    def finish(self, folder: RunFolder) -> None:
+        """Records what is of interest once, of the model as it is in the end."""
+
     def data_in_words(self) -> str: ...
 
     def batch_in_words(self, batch: Batch) -> str: ...

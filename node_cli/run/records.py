@@ -59,6 +59,7 @@ EPOCH_COLUMNS = (
     "peak_memory_mib",
 )
 EVALUATION_COLUMNS = ("step", "epoch", "split", "images", "loss", "accuracy", "nfe_mean")
+PATH_COLUMNS = ("coordinate", "label", "t", "y")
 TRAJECTORY_COLUMNS = ("step", "t", "y0", "y1")
 OBSERVED_COLUMNS = ("t", "y0", "y1")
 GRADIENT_COLUMNS = (
@@ -171,6 +172,7 @@ class RunFolder:
         self.epochs = path / "epochs.csv"
         self.evaluations = path / "evaluations.csv"
         self.gradients = path / "gradients.csv"
+        self.paths = path / "paths.csv"
         self.trajectories = path / "trajectories.csv"
         self.observed = path / "observed.csv"
         self.last = path / "checkpoints" / "last.pt"
@@ -228,9 +230,10 @@ class RunFolder:
         """As recorded. Raises ``UserError`` where the record is damaged."""
         return len(rows_up_to(self.epochs, EPOCH_COLUMNS, sys.maxsize))
 
-    def check_records(self, *, steps: int, epochs: int) -> None:
+    def check_records(self, *, steps: int, epochs: int, evaluated: bool) -> None:
         """Raise ``UserError`` where the records lack rows that a checkpoint counts, or where there
-        are records, but no longer the checkpoint that they were made with."""
+        are records, but no longer the checkpoint that they were made with. ``evaluated``: whether
+        every epoch ends with an evaluation."""
         for path, columns, counted in (
             (self.steps, STEP_COLUMNS, steps),
             (self.epochs, EPOCH_COLUMNS, epochs),
@@ -238,7 +241,7 @@ class RunFolder:
             rows = len(rows_up_to(path, columns, steps))
             if rows != counted:
                 raise UserError(f"{path}: holds {rows} of the {counted} rows before the checkpoint")
-        if not rows_up_to(self.evaluations, EVALUATION_COLUMNS, steps) and epochs:
+        if not rows_up_to(self.evaluations, EVALUATION_COLUMNS, steps) and epochs and evaluated:
             raise UserError(f"{self.evaluations}: holds none of the rows before the checkpoint")
         rows_up_to(self.trajectories, TRAJECTORY_COLUMNS, steps)  # only of a fit
         # A checkpoint follows the row of its epoch: without any, one row at the most can stand.

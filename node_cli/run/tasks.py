@@ -46,7 +46,13 @@ class Training:
             except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
                 raise UserError(f"{folder.last}: does not fit ({one_line(error)})") from error
         progress = self.trainer.progress
-        folder.check_records(steps=progress.step, epochs=progress.epoch)
+        folder.check_records(
+            steps=progress.step,
+            epochs=progress.epoch,
+            evaluated=config.eval.test == "always"
+            or config.eval.train != "none"
+            or "holdout" in setup.objective.splits,
+        )
 
     def run(self, display: Display) -> float | None:
         config, folder, trainer = self.config, self.folder, self.trainer
@@ -59,6 +65,7 @@ class Training:
         ):
             trainer.run(training_display, stop)
 
+        self.setup.objective.finish(folder)
         rows = read_csv(folder.epochs)
         metrics = {name: _number(cell) for name, cell in rows[-1].items()}
         progress = trainer.progress
@@ -106,6 +113,7 @@ class Evaluation:
             log.append(row)
         for each in logs:
             each.close()
+        setup.objective.finish(self.folder)
         for name, m in metrics.items():
             figures = f"Loss: {m.loss:.4g}"
             if m.accuracy is not None:

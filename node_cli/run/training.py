@@ -98,7 +98,7 @@ class Trainer(Generic[Batch]):
                 observer.epoch(epoch_row)
                 progress.epoch += 1
                 progress.sums = EpochSums()
-            elif _divides(config.eval.every_steps, progress.step):
+            elif self._evaluation_is_due():
                 self._evaluate()
 
             due = _divides(config.train.checkpoint_every, progress.step)
@@ -150,14 +150,22 @@ class Trainer(Generic[Batch]):
         assert train.max_skipped is not None
         return self.progress.sums.skipped < train.max_skipped
 
+    def _evaluation_is_due(self) -> bool:
+        """Within an epoch; its end is always evaluated."""
+        every, step = self.config.eval.every_steps, self.progress.step
+        if every is None:
+            return False
+        since = step - (self.config.eval.from_step or every)
+        return since >= 0 and since % every == 0
+
     def _evaluate(self) -> dict[str, Metrics]:
-        """Evaluate and record every split at once."""
+        """Evaluate and record every split that ``eval`` asks for at once."""
         start = time.perf_counter()
-        step = self.progress.step
-        metrics = self.objective.evaluate(step)
-        for row in evaluation_rows(metrics, step, self.progress.current_epoch):
+        progress = self.progress
+        metrics = self.objective.evaluate(progress.step)
+        for row in evaluation_rows(metrics, progress.step, progress.current_epoch):
             self.evaluations.append(row)
-        self.progress.sums.eval_seconds += time.perf_counter() - start
+        progress.sums.eval_seconds += time.perf_counter() - start
         return metrics
 
     def _epoch_row(self, metrics: Mapping[str, Metrics]) -> dict[str, Any]:

@@ -103,6 +103,9 @@ class TrajectoryFit:
         self.log = CsvLog(folder.trajectories, TRAJECTORY_COLUMNS, keep_to_step)
         return [self.log]
 
+    def finish(self, folder: RunFolder) -> None:
+        pass
+
     def data_in_words(self) -> str:
         data = self.config.data
         return (

@@ -22,6 +22,9 @@ from node_cli.ode.sensitivity.interpolating import Interpolating
 from node_cli.ode.solver import Solver
 
 Configure = Callable[..., Config]
+# Of fields whose state is no image.
+STATES = dict.fromkeys(("dense", "dense_relu", "linear", "mlp"), (20,))
+
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
 
 
@@ -38,6 +41,8 @@ def model(configure: Configure, *overrides: str, image: tuple[int, ...] = MNIST)
         (["model=odenet"], 208_266),
         (["model=resnet"], 576_778),
         (["model=mlp"], 238_510),
+        (["model=conv_dense"], 87_532),
+        (["model=conv_bn"], 208_010),
         (["model=dense", "model.core=none"], 16_450 - 540),
         (["model=dense", "model.core=plain"], 16_450),
         (["model=conv", "model.core=none"], 206_730 - 73_856),
@@ -51,7 +56,9 @@ def test_exact_number_of_parameters(
     assert parameter_count(model(configure, *overrides)) == parameters
 
 
-@pytest.mark.parametrize("name", ["dense", "conv", "odenet", "resnet", "mlp"])
+@pytest.mark.parametrize(
+    "name", ["dense", "conv", "conv_dense", "conv_bn", "odenet", "resnet", "mlp"]
+)
 @pytest.mark.parametrize("image", [MNIST, CIFAR])
 def test_every_model_maps_images_to_logits(
     configure: Configure, name: str, image: tuple[int, ...]
@@ -72,7 +79,7 @@ def test_the_conv_stem_gives_64_6_6(configure: Configure) -> None:
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_one_euler_step_of_size_one_is_a_residual_block(field: str) -> None:
-    state = (20,) if field == "dense" else (8, 6, 6)
+    state = STATES.get(field, (8, 6, 6))
     torch.manual_seed(0)
     f = FIELDS[field](state).double()
     y = torch.randn(4, *state, dtype=torch.float64)
@@ -141,11 +148,11 @@ def test_the_sensitivity_is_the_configured_one(
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_fields_keep_shape_and_depend_on_time_if_they_say_so(field: str) -> None:
-    state = (20,) if field == "dense" else (8, 6, 6)
+    state = STATES.get(field, (8, 6, 6))
     f, y = FIELDS[field](state), torch.randn(4, *state)
     early, late = f(torch.tensor(0.0), y), f(torch.tensor(1.0), y)
     assert early.shape == y.shape
-    assert torch.equal(early, late) == (field != "conv_time")
+    assert torch.equal(early, late) == ("time" not in field)
 
 
 def test_plain_and_none_share_the_other_parts(configure: Configure) -> None:

@@ -4,7 +4,7 @@ import csv
 import json
 from pathlib import Path
 
-from node_cli.report.plots import plot_run
+from node_cli.report.run_plots import plot_run
 from node_cli.report.summary import as_text, summarise
 from node_cli.run.records import EPOCH_COLUMNS, STEP_COLUMNS, RunFolder
 

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from node_cli.report import plots, trajectory_plots
-from node_cli.report.plots import plot_run
+from node_cli.report import run_plots, trajectory_plots
+from node_cli.report.run_plots import plot_run
 from node_cli.report.trajectory_plots import Frame
 from node_cli.run.records import (
     EPOCH_COLUMNS,
@@ -89,7 +89,7 @@ def test_the_loss_and_the_images_seen(
         drawn[path.name] = Figure().subplots()
         draw(drawn[path.name])
 
-    monkeypatch.setattr(plots, "_save", keep)
+    monkeypatch.setattr(run_plots, "save", keep)
     folder = fit(tmp_path / "run", 1)
     folder.write_config(CONFIG | {"batch_size": 128})
     if name == "digits":
@@ -108,6 +108,6 @@ def test_the_loss_and_the_images_seen(
 
 
 def test_smoothing_has_a_half_life_of_10_steps() -> None:
-    smoothed = plots._smoothed([1.0] * 1000 + [0.0] * 10)
+    smoothed = run_plots._smoothed([1.0] * 1000 + [0.0] * 10)
     assert smoothed[999] == pytest.approx(1)
     assert smoothed[-1] == pytest.approx(0.5)

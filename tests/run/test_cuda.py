@@ -30,7 +30,9 @@ def train(configure: Configure, tmp_path: Path) -> Callable[..., RunFolder]:
     return train
 
 
-@pytest.mark.parametrize("model", ["dense", "conv", "odenet", "resnet", "mlp"])
+@pytest.mark.parametrize(
+    "model", ["dense", "conv", "conv_dense", "conv_bn", "odenet", "resnet", "mlp"]
+)
 def test_cuda_agrees_with_the_cpu(train: Callable[..., RunFolder], model: str) -> None:
     """Same images in the same order, same first loss, same NFE."""
     folders = [train(d, f"model={model}", f"device={d}") for d in ("cpu", "cuda")]

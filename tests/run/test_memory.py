@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from node_cli.config.schema import Config
 from tests.run.folders import rows
@@ -20,7 +21,12 @@ def most_resident_mib() -> float:
 
 
 def test_on_the_cpu_it_is_the_most_that_was_resident(configure: Configure, tmp_path: Path) -> None:
-    before = most_resident_mib()
+    """In the epoch, where the system can start anew; else in the process."""
+    ballast = torch.ones(2**28, dtype=torch.uint8)
+    with_ballast = most_resident_mib()
+    del ballast
     folder = run(configure("data.limit=100", "epochs=2", "device=cpu"), tmp_path / "run")
-    first, second = (float(row["peak_memory_mib"]) for row in rows(folder.epochs))
-    assert 50 < before <= first <= second <= most_resident_mib() < 2**20
+    for row in rows(folder.epochs):
+        peak = float(row["peak_memory_mib"])
+        assert 50 < peak < 2**20
+        assert (peak < with_ballast) == (sys.platform == "linux")

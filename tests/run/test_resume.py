@@ -16,7 +16,7 @@ from node_cli.resume import resumed
 from node_cli.run.records import RunFolder
 from node_cli.run.session import execute
 from tests.run.folders import assert_same_run, rows
-from tests.run.runs import Killed, go_on, run
+from tests.run.runs import Killed, go_on, run, run_and_kill
 
 Configure = Callable[..., Config]
 
@@ -205,3 +205,15 @@ def test_two_processes_do_not_share_a_folder(configure: Configure, tmp_path: Pat
     process.wait()
     process.stdout.close()
     execute(config, folder, [])  # the lock went with its holder
+
+
+def test_the_evaluation_that_is_left_to_the_last_epoch_is_not_lost(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure("data.limit=150", "epochs=3", "eval.test=end")  # two batches an epoch
+    run_and_kill(config, tmp_path / "run", 5, monkeypatch)
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(UserError, match="epochs=2: those are completed, without the evaluation"):
+        go_on(folder, epochs=2)
+    go_on(folder)
+    assert [row["test_accuracy"] != "" for row in rows(folder.epochs)] == [False, False, True]

@@ -60,6 +60,15 @@ def test_the_run_folder_is_as_documented(train: Train) -> None:
     assert not list(folder.path.rglob("*.tmp"))
 
 
+def test_evaluations_begin_where_they_are_asked_to_and_test_may_wait(train: Train) -> None:
+    folder = train("eval.every_steps=3", "eval.from_step=1", "eval.test=end")
+    found = [(row["step"], row["split"]) for row in rows(folder.evaluations)]
+    holdout = ["1", "4", "5", "7", "10"]
+    assert [step for step, split in found if split == "holdout"] == holdout
+    assert [step for step, split in found if split == "test"] == ["10"]
+    assert [row["test_accuracy"] != "" for row in rows(folder.epochs)] == [False, True]
+
+
 def test_epochs_summarise_their_steps(train: Train) -> None:
     folder = train("solver.tol=1e-4", "sensitivity=backsolve")
     images = np.array([64, 64, 64, 64, 14])

@@ -1,24 +1,21 @@
-"""Plots of one run, and of the runs of a sweep beside each other."""
+"""Plots of one run."""
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from node_cli.report.figures import Rows, points, save, widths
+from node_cli.report.path_plot import plot_paths
 from node_cli.report.trajectory_plots import plot_trajectory
-from node_cli.run.records import RunFolder, read_csv, replacing
+from node_cli.run.records import RunFolder, read_csv
 
 SMOOTHING = 1 - 0.5 ** (1 / 10)  # weight of the newest loss: half-life 10 steps
-MOST_JOBS = 20  # more curves would hide each other
-
-Rows = Sequence[Mapping[str, str]]
 
 
 def plot_run(folder: RunFolder) -> None:
     """loss.png; accuracy.png where images are classified, trajectory.png and trajectory.gif where a
-    trajectory is fitted; with an ODE, nfe.png: from what the run has recorded so far."""
+    trajectory is fitted; with an ODE, nfe.png and, at the end, paths.png: from what the run has
+    recorded so far."""
     steps, epochs = read_csv(folder.steps), read_csv(folder.epochs)
     if not steps:
         return
@@ -26,7 +23,7 @@ def plot_run(folder: RunFolder) -> None:
     is_fit = folder.trajectories.exists()
 
     def loss(axes: Axes) -> None:
-        step, value = _points(steps, "step", "loss")
+        step, value = points(steps, "step", "loss")
         axes.plot(step, value, color="C0", alpha=0.3, linewidth=1, label="training, each step")
         axes.plot(step, _smoothed(value), color="C0", label="training, smoothed")
         for color, split in (("C1", "holdout"), ("C2", "test")):
@@ -46,46 +43,18 @@ def plot_run(folder: RunFolder) -> None:
 
     def nfe(axes: Axes) -> None:
         names = ("nfe_forward", "nfe_backward", "vjps_backward")
-        for i, (name, width) in enumerate(zip(names, _widths(len(names)), strict=True)):
+        for i, (name, width) in enumerate(zip(names, widths(len(names)), strict=True)):
             _curve(axes, steps, "step", name, name, f"C{i}", marker="", linewidth=width)
         axes.set(xlabel="step", ylabel="count per batch", ylim=(-0.5, None))
 
-    _save(folder.plots / "loss.png", title, loss)
+    save(folder.plots / "loss.png", title, loss)
     if is_fit:
         plot_trajectory(folder, title)
     elif epochs:
-        _save(folder.plots / "accuracy.png", title, accuracy)
+        save(folder.plots / "accuracy.png", title, accuracy)
     if steps[0]["nfe_forward"]:
-        _save(folder.plots / "nfe.png", title, nfe)
-
-
-def plot_sweep(folder: Path, jobs: Sequence[tuple[str, RunFolder]]) -> None:
-    """accuracy.png, or loss.png where nothing is classified, and nfe.png, each job's over its
-    epochs. ``jobs``: label and run folder; of more than 20, the first 20."""
-    epochs = [(label, read_csv(job.epochs)) for label, job in jobs[:MOST_JOBS]]
-    classified = any(row["test_accuracy"] for _, rows in epochs for row in rows)
-    for name, column, words, scale in (
-        ("accuracy", "test_accuracy", "test accuracy", "linear")
-        if classified
-        else ("loss", "test_loss", "test loss", "log"),
-        ("nfe", "nfe_forward_mean", "evaluations of f per batch, forward", "linear"),
-    ):
-
-        def curves(
-            axes: Axes, column: str = column, words: str = words, scale: str = scale
-        ) -> None:
-            widths = _widths(len(epochs))
-            for i, ((label, rows), width) in enumerate(zip(epochs, widths, strict=True)):
-                _curve(axes, rows, "epoch", column, label, f"C{i % 10}", linewidth=width)
-            axes.set(xlabel="epoch", ylabel=words, yscale=scale)
-
-        if any(row[column] for _, rows in epochs for row in rows):
-            _save(folder / "plots" / f"{name}.png", f"sweep {folder.name}", curves)
-
-
-def _widths(curves: int) -> list[float]:
-    """Of lines, the first one widest: it stays visible behind others that equal it."""
-    return [1.5 + 3 * (curves - 1 - i) / curves for i in range(curves)]
+        save(folder.plots / "nfe.png", title, nfe)
+    plot_paths(folder, title)
 
 
 def _curve(
@@ -99,14 +68,9 @@ def _curve(
     linewidth: float = 1.5,
 ) -> None:
     """One column against another; nothing where the column is empty."""
-    xs, ys = _points(rows, x, y)
+    xs, ys = points(rows, x, y)
     if xs:
         axes.plot(xs, ys, marker=marker, color=color, label=label, linewidth=linewidth)
-
-
-def _points(rows: Rows, x: str, y: str) -> tuple[list[float], list[float]]:
-    filled = [row for row in rows if row[y]]
-    return [float(row[x]) for row in filled], [float(row[y]) for row in filled]
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:
@@ -126,16 +90,3 @@ def _title(folder: RunFolder) -> str:
     for section in ("solver", "sensitivity"):
         parts += [config[section]["name"]] if config[section] else []
     return ", ".join([*parts, f"seed {config['seed']}"])
-
-
-def _save(path: Path, title: str, draw: Callable[[Axes], None]) -> None:
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    draw(axes)
-    axes.set_title(title)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    path.parent.mkdir(exist_ok=True)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)

@@ -1,0 +1,42 @@
+"""What all plots share: reading columns, smoothing, saving a figure whole."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from node_cli.run.records import replacing
+
+Rows = Sequence[Mapping[str, str]]
+
+
+def points(rows: Rows, x: str, y: str) -> tuple[list[float], list[float]]:
+    """Two columns, without the rows where the second is empty."""
+    filled = [row for row in rows if row[y]]
+    return [float(row[x]) for row in filled], [float(row[y]) for row in filled]
+
+
+def widths(curves: int) -> list[float]:
+    """Of lines, the first one widest: it stays visible behind others that equal it."""
+    return [1.5 + 3 * (curves - 1 - i) / curves for i in range(curves)]
+
+
+def save(path: Path, title: str, draw: Callable[[Axes], None]) -> None:
+    """A figure with one pair of axes, that ``draw`` fills; whole numbers along x."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    draw(axes)
+    axes.set_title(title)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    write(path, figure)
+
+
+def write(path: Path, figure: Figure) -> None:
+    """A PNG file, never seen half-written."""
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

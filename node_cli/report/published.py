@@ -1,0 +1,238 @@
+"""Published numbers beside measured ones, from the records of runs that a configuration with a
+section ``published`` has left."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from node_cli.report.markdown import number, spread, table
+from node_cli.report.settings import INCIDENTAL
+from node_cli.run.records import EPOCH_COLUMNS, STEP_COLUMNS, RunFolder, read_csv, write_csv
+
+COLUMNS = (
+    *("title", "source", "runs", "at", "name", "published"),
+    *("seeds", "mean", "std", "min", "max", "difference", "inside"),
+)
+
+# Where a column "epoch" or "step" is missing, a row belongs to the end of the run.
+KEYS = ("epoch", "step")
+
+UNTOLD = tuple(f"{key}=" for key in ("seed", *INCIDENTAL))
+
+_SPLITS = ("train_eval", "holdout", "test")
+_EVALUATED = {"test_error", *(f"{split}_{m}" for split in _SPLITS for m in ("loss", "accuracy"))}
+MEASURED = {
+    "epoch": {*EPOCH_COLUMNS, *_EVALUATED} - {*KEYS},
+    "step": {*STEP_COLUMNS, *_EVALUATED} - {*KEYS},
+    None: {*EPOCH_COLUMNS, *_EVALUATED, "parameters"} - {*KEYS},
+}
+
+MACHINES = "Seconds were measured on different machines, and compare nothing."
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One published number (None where only its neighbours were printed), and ours, one per seed
+    that has got there."""
+
+    name: str
+    published: float | None
+    ours: Sequence[float]
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the published one; None without either, and for times, which do not compare."""
+        if self.published is None or not self.ours or self.name.endswith("seconds"):
+            return None
+        return mean(self.ours) - self.published
+
+    @property
+    def inside(self) -> bool | None:
+        """Whether the published number lies in the range of our seeds; None for less than two."""
+        if self.published is None or self.difference is None or len(self.ours) < 2:
+            return None
+        return min(self.ours) <= self.published <= max(self.ours)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A published table beside the runs of one configuration, which differ by their seed alone.
+
+    ``runs``: what was typed for them. ``key``: epoch or step; None where the only row belongs to
+    the end. ``rows``: epoch or step (0 for the end), and its entries.
+    """
+
+    title: str
+    source: str
+    note: str
+    runs: str
+    seeds: int
+    key: str | None
+    names: Sequence[str]
+    rows: Sequence[tuple[int, Sequence[Entry]]] = field(repr=False)
+
+    def as_text(self) -> str:
+        """A heading, the table in Markdown, and what to know when reading it."""
+        columns: dict[str, list[str]] = {}
+        if self.key:
+            columns[self.key] = [str(at) for at, _ in self.rows]
+        for i, name in enumerate(self.names):
+            columns |= _columns(name, [entries[i] for _, entries in self.rows])
+        lines = [line for line in (self.verdict(), self.note) if line]
+        lines += [MACHINES] if "seconds: published" in columns else []
+        header = [name.partition(" (")[0] for name in columns]
+        rows = list(zip(*columns.values(), strict=True))
+        return f"{self.title}\n({self.source})\n\n{table(header, rows)}\n" + "\n".join(lines) + "\n"
+
+    def verdict(self) -> str:
+        """How many of the published numbers the runs agree with; empty for a single run."""
+        judged = [e for _, entries in self.rows for e in entries if e.inside is not None]
+        if not judged:
+            return ""
+        outside = [e.difference for e in judged if not e.inside and e.difference is not None]
+        higher, lower = sum(d > 0 for d in outside), sum(d < 0 for d in outside)
+        return (
+            f"{len(judged) - len(outside)} of {len(judged)} published numbers lie in the range of "
+            f"our {self.seeds} seeds"
+            + f"; of the others (*) ours is higher in {higher} and lower in {lower}."
+            * bool(outside)
+            + "." * (not outside)
+        )
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows of published.csv."""
+        return [
+            {
+                "title": self.title,
+                "source": self.source,
+                "runs": self.runs,
+                "at": f"{self.key} {at}" if self.key else "end",
+                "name": e.name,
+                "published": e.published,
+                "seeds": len(e.ours),
+                "mean": mean(e.ours) if e.ours else None,
+                "std": stdev(e.ours) if len(e.ours) > 1 else None,
+                "min": min(e.ours, default=None),
+                "max": max(e.ours, default=None),
+                "difference": e.difference,
+                "inside": e.inside,
+            }
+            for at, entries in self.rows
+            for e in entries
+        ]
+
+
+def _columns(name: str, entries: Sequence[Entry]) -> dict[str, list[str]]:
+    """What a table shows of one name: ours and, where any number was published, that and, but for
+    times, the difference (percentage points for shares). A name in brackets makes a header its
+    own, and is not shown."""
+    ours = [spread(name, entry.ours) for entry in entries]
+    if all(entry.published is None for entry in entries):
+        return {name: ours}
+    columns = {
+        f"{name}: published": [number(name, entry.published) for entry in entries],
+        f"ours ({name})": ours,
+    }
+    if not name.endswith("seconds"):
+        columns[f"difference ({name})"] = [_difference(entry) for entry in entries]
+    return columns
+
+
+def _difference(entry: Entry) -> str:
+    if entry.difference is None:
+        return ""
+    is_share = entry.name.endswith(("accuracy", "error"))
+    text = (
+        f"{round(100 * entry.difference, 2) + 0.0:+.2f}" if is_share else f"{entry.difference:+.3g}"
+    )
+    return text + " *" * (entry.inside is False)
+
+
+def unknown_columns(columns: str) -> list[str]:
+    """Those names in the columns of a published table that no record has."""
+    names = columns.split()
+    key = names[0] if names[0] in KEYS else None
+    return [name for name in names if name != key and name not in MEASURED[key]]
+
+
+def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
+    """Every published table that belongs to one of the finished runs."""
+    groups: dict[str, list[RunFolder]] = defaultdict(list)
+    for folder in folders:
+        if folder.read_status().get("status") == "done":
+            config = folder.read_config() | {"seed": None}
+            groups[json.dumps(config, sort_keys=True)].append(folder)
+    return [
+        _compared(published, alike)
+        for config, alike in groups.items()
+        for published in json.loads(config).get("published") or []
+        if _has(json.loads(config), published["setting"])
+    ]
+
+
+def write(path: Path, comparisons: Sequence[Comparison]) -> None:
+    """published.csv: a row per number."""
+    write_csv(path, COLUMNS, [record for c in comparisons for record in c.records()])
+
+
+def _has(config: Mapping[str, Any], setting: Mapping[str, Any]) -> bool:
+    """Whether a configuration has every value of a setting."""
+    for key, value in setting.items():
+        section, _, name = key.rpartition(".")
+        inner = config.get(section) if section else config
+        if not isinstance(inner, dict) or inner.get(name) != value:
+            return False
+    return True
+
+
+def _compared(published: Mapping[str, Any], folders: Sequence[RunFolder]) -> Comparison:
+    columns = published["columns"].split()
+    key = columns[0] if columns[0] in KEYS else None
+    measured = [_measured(folder, key) for folder in folders]
+    rows = []
+    for text in published["rows"]:
+        cells = dict(zip(columns, text.split(), strict=True))
+        at = int(cells.pop(key)) if key else 0
+        entries = []
+        for name, cell in cells.items():
+            ours = [m[at][name] for m in measured if name in m.get(at, {})]
+            entries.append(Entry(name, None if cell == "-" else float(cell), ours))
+        rows.append((at, entries))
+    told = [o for o in folders[0].read_overrides() if not o.startswith(UNTOLD)]
+    return Comparison(
+        title=published["title"],
+        source=published["source"],
+        note=published["note"] or "",
+        runs=" ".join(told),
+        seeds=len(folders),
+        key=key,
+        names=[name for name in columns if name != key],
+        rows=rows,
+    )
+
+
+def _measured(folder: RunFolder, key: str | None) -> dict[int, dict[str, float]]:
+    """What a run has recorded at each epoch or step, by name; at its end (0) without a key."""
+    found: dict[int, dict[str, float]] = defaultdict(dict)
+    if key is None:
+        result = folder.read_result()
+        found[0] = {k: float(v) for k, v in result.get("metrics", {}).items() if v is not None}
+        for name in ("parameters", "seconds"):  # the seconds of the whole run
+            if name in result:
+                found[0][name] = float(result[name])
+    else:
+        for row in read_csv(folder.epochs if key == "epoch" else folder.steps):
+            found[int(row[key])] = {name: float(cell) for name, cell in row.items() if cell}
+        for row in read_csv(folder.evaluations):
+            if key == "step" or row["step"] == "0":  # the end of an epoch has its row
+                split = "train_eval" if row["split"] == "train" else row["split"]
+                names = {f"{split}_{name}": row[name] for name in ("loss", "accuracy")}
+                found[int(row[key])] |= {n: float(cell) for n, cell in names.items() if cell}
+    for values in found.values():
+        if "test_accuracy" in values:
+            values["test_error"] = 1 - values["test_accuracy"]
+    return found
