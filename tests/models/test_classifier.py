@@ -20,11 +20,9 @@ from node_cli.ode.sensitivity.gauss import Gauss
 from node_cli.ode.sensitivity.interface import Sensitivity
 from node_cli.ode.sensitivity.interpolating import Interpolating
 from node_cli.ode.solver import Solver
+from tests.models.states import state
 
 Configure = Callable[..., Config]
-# Of fields whose state is no image.
-STATES = dict.fromkeys(("dense", "dense_relu", "linear", "mlp"), (20,))
-
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
 
 
@@ -79,10 +77,9 @@ def test_the_conv_stem_gives_64_6_6(configure: Configure) -> None:
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_one_euler_step_of_size_one_is_a_residual_block(field: str) -> None:
-    state = STATES.get(field, (8, 6, 6))
     torch.manual_seed(0)
-    f = FIELDS[field](state).double()
-    y = torch.randn(4, *state, dtype=torch.float64)
+    f = FIELDS[field](state(field)).double()
+    y = torch.randn(4, *state(field), dtype=torch.float64)
     ode = ODEBlock(f, 0.0, 1.0, Solver("euler", n_steps=1), Discrete())
     torch.testing.assert_close(ode(y), ResidualStack([f], 0.0)(y), rtol=0, atol=1e-14)
 
@@ -148,8 +145,7 @@ def test_the_sensitivity_is_the_configured_one(
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_fields_keep_shape_and_depend_on_time_if_they_say_so(field: str) -> None:
-    state = STATES.get(field, (8, 6, 6))
-    f, y = FIELDS[field](state), torch.randn(4, *state)
+    f, y = FIELDS[field](state(field)), torch.randn(4, *state(field))
     early, late = f(torch.tensor(0.0), y), f(torch.tensor(1.0), y)
     assert early.shape == y.shape
     assert torch.equal(early, late) == ("time" not in field)
