@@ -164,14 +164,26 @@ def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
     groups: dict[str, list[RunFolder]] = defaultdict(list)
     for folder in folders:
         if folder.read_status().get("status") == "done":
-            config = folder.read_config() | {"seed": None}
-            groups[json.dumps(config, sort_keys=True)].append(folder)
-    return [
-        _compared(published, alike)
-        for config, alike in groups.items()
-        for published in json.loads(config).get("published") or []
-        if _has(json.loads(config), published["setting"])
-    ]
+            groups[_without_seed(folder.read_config())].append(folder)
+    comparisons = []
+    for alike in groups.values():
+        config = alike[0].read_config()
+        comparisons += [
+            _compared(published, alike)
+            for published in config.get("published") or []
+            if _has(config, published["setting"])
+        ]
+    return comparisons
+
+
+def _without_seed(config: Mapping[str, Any]) -> str:
+    """What runs of different seeds have in common; keys without a value, which may be new since an
+    older run, are left out."""
+    kept = {key: value for key, value in config.items() if key not in ("seed", "published")}
+    for key, section in kept.items():
+        if isinstance(section, dict):
+            kept[key] = {name: value for name, value in section.items() if value is not None}
+    return json.dumps(kept, sort_keys=True)
 
 
 def write(path: Path, comparisons: Sequence[Comparison]) -> None:
