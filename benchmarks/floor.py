@@ -5,12 +5,12 @@ and optimizer. What a solver adds beyond one multiply-add of the state per evalu
 """
 
 import torch
-from contenders import Task
 from torch import Tensor
-from training_task import LEARNING_RATE, Evaluations, TorchStep, modules
 
+from contenders import Task
 from node_cli.config.schema import OptimizerConfig
 from node_cli.run.optimizers import optimizer
+from training_task import LEARNING_RATE, Evaluations, TorchStep, modules
 
 
 class Floor(TorchStep):

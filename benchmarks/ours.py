@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 import torch
-from contenders import Task
-from training_task import BATCH, BATCHES, CLASSES, IMAGE, LEARNING_RATE, Evaluations, arrays
 
+from contenders import Task
 from node_cli.compose import Composer
 from node_cli.models.classifier import build as build_classifier
 from node_cli.run import compiler, device
 from node_cli.run.classification import Gradient
 from node_cli.run.update import Outcome, Update
+from training_task import BATCH, BATCHES, CLASSES, IMAGE, LEARNING_RATE, Evaluations, arrays
 
 
 class Ours:

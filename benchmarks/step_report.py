@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from results import Result, Row, Spread, floor, grouped, rows
 from rich.console import Console
 from rich.table import Table
+
+from results import Result, Row, Spread, floor, grouped, rows
 
 NAME = "training_step"
 COLUMNS = {

@@ -32,9 +32,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from rich.console import Console
+
 from contenders import FLOORS, MEASURE_OF_FLOOR, Contender, Task, chosen
 from results import Result
-from rich.console import Console
 from workers import Spec, Worker, WorkerFailed
 
 BLOCK_SECONDS = 0.3

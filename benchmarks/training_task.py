@@ -7,11 +7,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from contenders import Task
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from contenders import Task
 from node_cli.compose import Composer
 from node_cli.data import sources
 from node_cli.data.batches import Preprocess

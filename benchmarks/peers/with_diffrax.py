@@ -15,9 +15,10 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import optax
-from contenders import Task
 from jax import Array
 from torch import Tensor, nn
+
+from contenders import Task
 from training_task import BATCHES, LEARNING_RATE, Evaluations, arrays, modules
 
 Weights = dict[str, list[tuple[Array, Array]]]

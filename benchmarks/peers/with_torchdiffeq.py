@@ -1,9 +1,10 @@
 """torchdiffeq: ``odeint`` (backpropagation through the solver) and ``odeint_adjoint``."""
 
 import torch
-from contenders import Task
 from torch import Tensor
 from torchdiffeq import odeint, odeint_adjoint
+
+from contenders import Task
 from training_task import TorchStep, modules
 
 

@@ -1,9 +1,10 @@
 """torchdyn: ``NeuralODE`` with ``sensitivity="autograd"`` and ``"adjoint"``."""
 
 import torch
-from contenders import Task
 from torch import Tensor, nn
 from torchdyn.core import NeuralODE
+
+from contenders import Task
 from training_task import TorchStep, modules
 
 

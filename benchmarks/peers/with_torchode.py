@@ -6,8 +6,9 @@ attribute is the uncompiled method (torchode 1.0.1, torch 2.15), so here the met
 
 import torch
 import torchode
-from contenders import Task
 from torch import Tensor
+
+from contenders import Task
 from training_task import BATCH, Evaluations, TorchStep, modules
 
 

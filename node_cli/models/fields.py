@@ -1,60 +1,29 @@
 """Fields f(t, y), the right-hand sides of dy/dt = f(t, y); also what a residual block adds to y.
 
-Every field is called with t 0-dim and y [N, *state], and returns a tensor shaped like y.
+Every field is called with t 0-dim and y [N, *state], and returns a tensor shaped like y. Here are
+those of images [C, H, W], and the names of all.
 """
-
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from node_cli.models.shape import Shape, channels_of, width_of
-from node_cli.models.vector_fields import MLP, Linear
+from node_cli.models.shape import Shape, channels_of
+from node_cli.models.vector_fields import MLP, Autonomous, Dense, DenseReLU, Linear
 
 
-class Dense(nn.Module):
-    """Linear d -> 10 -> 10 -> d, tanh after each; no time (Lux.jl's MNIST tutorial, d = 20)."""
-
-    def __init__(self, state: Shape) -> None:
-        super().__init__()
-        self.net = _perceptron(width_of(state, "model.field=dense"), 10, nn.Tanh)
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        dy: Tensor = self.net(y)
-        return dy
-
-
-class DenseReLU(nn.Module):
-    """Linear d -> 16 -> 16 -> d, ReLU after each; no time (an article on Fashion-MNIST in Julia).
-
-    Every dy/dt is at least 0, and f has kinks, which cost an adaptive solver rejected steps.
-    """
-
-    def __init__(self, state: Shape) -> None:
-        super().__init__()
-        self.net = _perceptron(width_of(state, "model.field=dense_relu"), 16, nn.ReLU)
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        dy: Tensor = self.net(y)
-        return dy
-
-
-class Conv(nn.Module):
+class Conv(Autonomous):
     """Two 3x3 convolutions, tanh after each; no time (DiffEqFlux.jl's MNIST tutorial)."""
 
     def __init__(self, state: Shape) -> None:
-        super().__init__()
         channels = channels_of(state, "model.field=conv")
-        self.net = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.Tanh(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.Tanh(),
+        super().__init__(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.Tanh(),
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.Tanh(),
+            )
         )
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        dy: Tensor = self.net(y)
-        return dy
 
 
 class ConvTime(nn.Module):
@@ -97,32 +66,21 @@ class ConvBatchNormTime(nn.Module):
         return dy
 
 
-class Preactivation(nn.Module):
+class Preactivation(Autonomous):
     """GroupNorm, ReLU, conv, twice, without bias or time: the residual branch of Chen's ResNet."""
 
     def __init__(self, state: Shape) -> None:
-        super().__init__()
         channels = channels_of(state, "model.field=preactivation")
-        self.net = nn.Sequential(
-            nn.GroupNorm(min(32, channels), channels),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.GroupNorm(min(32, channels), channels),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        super().__init__(
+            nn.Sequential(
+                nn.GroupNorm(min(32, channels), channels),
+                nn.ReLU(),
+                nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+                nn.GroupNorm(min(32, channels), channels),
+                nn.ReLU(),
+                nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            )
         )
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        dy: Tensor = self.net(y)
-        return dy
-
-
-def _perceptron(width: int, hidden: int, activation: type[nn.Module]) -> nn.Sequential:
-    """Linear width -> hidden -> hidden -> width, the activation after each."""
-    sizes = (width, hidden, hidden, width)
-    return nn.Sequential(
-        *(layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), activation()))
-    )
 
 
 def _with_time(t: Tensor, y: Tensor) -> Tensor:
@@ -133,10 +91,10 @@ def _with_time(t: Tensor, y: Tensor) -> Tensor:
 FIELDS: dict[str, type[nn.Module]] = {
     "dense": Dense,
     "dense_relu": DenseReLU,
+    "linear": Linear,
+    "mlp": MLP,
     "conv": Conv,
     "conv_time": ConvTime,
     "conv_bn_time": ConvBatchNormTime,
     "preactivation": Preactivation,
-    "linear": Linear,
-    "mlp": MLP,
 }

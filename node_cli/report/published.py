@@ -31,7 +31,7 @@ MEASURED = {
     None: {*EPOCH_COLUMNS, *_EVALUATED, "parameters"} - {*KEYS},
 }
 
-MACHINES = "Seconds were measured on different machines, and compare nothing."
+MACHINES = "Seconds were measured on different machines: they do not compare."
 
 
 @dataclass(frozen=True)

@@ -76,8 +76,8 @@ def averages(rows: Sequence[Row]) -> str:
     """A table of the finished jobs with a row per setting: number of seeds, mean and standard
     deviation of each metric."""
     typed, metrics = _typed(rows), _measures(rows)
-    keys = [key for key in varied(rows, typed) if key != "seed"]
     settings = by_setting(rows, typed)
+    keys = list(dict.fromkeys(key for setting in settings for key in setting.keys))
     # Jobs of a table need not have the same keys: one column then says what a row is.
     is_grid = all(len(setting.keys) == len(keys) for setting in settings)
     lines = []
