@@ -19,10 +19,10 @@ FULL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
-def _two_threads() -> Iterator[None]:
-    """Results do not depend on the machine's number of cores."""
+def _one_thread() -> Iterator[None]:
+    """Results do not depend on the machine's number of cores, nor time on who else uses them."""
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 

@@ -38,12 +38,6 @@ class Normalised(nn.Module):
         return self.norm(self.layer(y)).tanh() * torch.cos(3 * t)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    """BatchNorm wakes every thread for a few numbers; where cores are shared that takes seconds."""
-    torch.set_num_threads(1)
-
-
 def samples() -> Tensor:
     generator = torch.Generator().manual_seed(6)
     return torch.randn(8, 3, dtype=FLOAT64, generator=generator).requires_grad_()

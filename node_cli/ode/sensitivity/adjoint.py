@@ -11,7 +11,7 @@ from node_cli.ode.compiled import looped
 from node_cli.ode.compiled.looped import Loop, Recorded
 from node_cli.ode.compiled.tape import Keep
 from node_cli.ode.failures import SolveFailed
-from node_cli.ode.norms import Norm, rms_norm
+from node_cli.ode.norms import RMS, Norm, Norms
 from node_cli.ode.sensitivity.custom import DenseOutput, Gradients, Problem
 from node_cli.ode.sensitivity.linearised import Products
 from node_cli.ode.sensitivity.traceable import Traceable
@@ -76,14 +76,14 @@ class Backwards:
         system: Callable[..., Tensor],
         problem: Problem,
         solver: Solver,
-        norm: Norm = rms_norm,
+        norms: Norms = RMS,
         *,
         with_parameters: bool = True,
         path: DenseOutput | None = None,
     ) -> None:
         self.problem = problem
         self.solver = solver
-        self.norm = norm
+        self.norms = norms
         self.name = name
         self.system = system
         self.with_parameters = with_parameters
@@ -111,14 +111,16 @@ class Backwards:
         path: DenseOutput | None = None
         try:
             if self.solver.engine == "torchdiffeq":
-                states, steps = reference.integrate(self.eager, end, t, self.solver, self.norm)
+                states, steps = reference.integrate(self.eager, end, t, self.solver, self.norms)
             elif self.problem.compiled:
                 states, steps, path = looped.integrate(self._loop(keep), end, t)
             else:
-                stepper = Stepper(self.eager, self.solver, self.norm)
+                stepper = Stepper(self.eager, self.solver, self.norms.error)
                 path = Trajectory(self.solver.tableau)
                 record = path.record if keep == "trajectory" else lambda *_: None
-                states, steps = native.integrate(stepper, end, t, self.solver, self.norm, record)
+                states, steps = native.integrate(
+                    stepper, end, t, self.solver, self.norms.start, record
+                )
                 if keep == "trajectory":
                     path.finish(stepper)
         except SolveFailed as error:
@@ -145,8 +147,8 @@ class Backwards:
         assert problem.compiled
         owner = problem.compiled
         key = (self.name, path.order if path else None, owner.key(problem.autocast, problem.y0))
-        solver, norm = self.solver, self.norm
-        return Loop(owner, key, traced, inputs, solver, norm, keep, [], self._count)
+        solver, norms = self.solver, self.norms
+        return Loop(owner, key, traced, inputs, solver, norms, keep, [], self._count)
 
     def _count(self, times: int) -> None:
         self.problem.work.evaluated(times, backward=True)
@@ -154,20 +156,38 @@ class Backwards:
 
 
 class Layout:
-    """Several tensors as one flat vector, the only state that a solver knows."""
+    """Several tensors as one flat vector, the only state that a solver knows.
 
-    def __init__(self, examples: Sequence[Tensor]) -> None:
-        self.shapes = [x.shape for x in examples]
-        self.sizes = [x.numel() for x in examples]
+    First the ``states``, which a system reads, then the ``integrals``, which nothing depends on.
+    """
+
+    def __init__(self, states: Sequence[Tensor], integrals: Sequence[Tensor]) -> None:
+        self.count = len(states)
+        self.shapes = [x.shape for x in (*states, *integrals)]
+        self.sizes = [x.numel() for x in (*states, *integrals)]
+        self.state_sizes = [*self.sizes[: self.count], sum(self.sizes[self.count :])]
 
     def join(self, tensors: Sequence[Tensor]) -> Tensor:
         return torch.cat([x.reshape(-1) for x in tensors])
 
     def split(self, flat: Tensor) -> list[Tensor]:
+        """All of them."""
         pieces = flat.split(self.sizes)
         return [piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
 
-    def norm(self, name: NormName, states: int) -> Norm:
-        """The largest RMS norm among all tensors, or for ``seminorm`` the first ``states``."""
-        count = states if name == "seminorm" else len(self.shapes)
-        return lambda flat: torch.stack([rms_norm(x) for x in self.split(flat)[:count]]).max()
+    def states(self, flat: Tensor) -> list[Tensor]:
+        """The states alone: views of every integral would be dearer than a small f."""
+        pieces = flat.split(self.state_sizes)
+        shapes = self.shapes[: self.count]
+        return [piece.view(shape) for piece, shape in zip(pieces[:-1], shapes, strict=True)]
+
+    def norm(self, name: NormName) -> Norm:
+        """The largest RMS norm among all tensors, or for ``seminorm`` the states."""
+        count = self.count if name == "seminorm" else len(self.sizes)
+        scales = [size**-0.5 for size in self.sizes[:count]]
+
+        def largest(flat: Tensor) -> Tensor:
+            norms = torch._foreach_norm(flat.split(self.sizes)[:count])
+            return torch.stack(torch._foreach_mul(norms, scales)).max()
+
+        return largest

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from node_cli.ode.norms import Norms
 from node_cli.ode.sensitivity.adjoint import (
     Backwards,
     Differentiable,
@@ -41,17 +42,17 @@ class Backsolve(CustomGradient):
         return problem.solution(), None
 
     def gradient(self, problem: Problem, kept: None, y: Tensor, grad_y: Tensor) -> Gradients:
-        layout = Layout([y[0], y[0], *problem.parameters])
-        norm = layout.norm(self.norm, states=2)
+        layout = Layout([y[0], y[0]], problem.parameters)
+        norm = layout.norm(self.norm)
 
         def system(f: Differentiable, t: Tensor, state: Tensor) -> Tensor:
-            y, adjoint, *_ = layout.split(state)
+            y, adjoint = layout.states(state)
             stage = f.evaluate(t, y.detach())
             product = f.products(stage, -adjoint)
             return layout.join([stage.k.detach(), product.y, *product.parameters])
 
         solver = problem.backward_solver(self.solver)
-        backwards = Backwards(f"backsolve {self.norm}", system, problem, solver, norm)
+        backwards = Backwards(f"backsolve {self.norm}", system, problem, solver, Norms(norm, norm))
 
         def cross(i: int, adjoint: Tensor, gradient: Gradient) -> tuple[Tensor, Gradient]:
             end = layout.join([y[i], adjoint, *gradient])

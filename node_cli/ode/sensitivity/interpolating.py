@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from node_cli.ode.norms import Norms
 from node_cli.ode.sensitivity.adjoint import (
     Backwards,
     Differentiable,
@@ -40,16 +41,19 @@ class Interpolating(CustomGradient):
         return problem.solve_densely()
 
     def gradient(self, problem: Problem, kept: DenseOutput, y: Tensor, grad_y: Tensor) -> Gradients:
-        layout = Layout([y[0], *problem.parameters])
-        norm = layout.norm(self.norm, states=1)
+        layout = Layout([y[0]], problem.parameters)
+        # g starts at 0, by which the rules for a first step size would take the problem for one of
+        # a tiny scale: a step more in most solves, and no smaller an error.
+        norms = Norms(error=layout.norm(self.norm), start=layout.norm("seminorm"))
 
         def system(f: Differentiable, t: Tensor, state: Tensor, y: Tensor) -> Tensor:
-            product = f.products(f.evaluate(t, y), -layout.split(state)[0])
+            (adjoint,) = layout.states(state)
+            product = f.products(f.evaluate(t, y), -adjoint)
             return layout.join([product.y, *product.parameters])
 
         solver = problem.backward_solver(self.solver)
         backwards = Backwards(
-            f"interpolating {self.norm}", system, problem, solver, norm, path=kept
+            f"interpolating {self.norm}", system, problem, solver, norms, path=kept
         )
 
         def cross(i: int, adjoint: Tensor, gradient: Gradient) -> tuple[Tensor, Gradient]:
