@@ -172,12 +172,12 @@ class Layout:
 
     def split(self, flat: Tensor) -> list[Tensor]:
         """All of them."""
-        pieces = flat.split(self.sizes)
+        pieces = flat.split_with_sizes(self.sizes)
         return [piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
 
     def states(self, flat: Tensor) -> list[Tensor]:
         """The states alone: views of every integral would be dearer than a small f."""
-        pieces = flat.split(self.state_sizes)
+        pieces = flat.split_with_sizes(self.state_sizes)
         shapes = self.shapes[: self.count]
         return [piece.view(shape) for piece, shape in zip(pieces[:-1], shapes, strict=True)]
 
@@ -187,7 +187,7 @@ class Layout:
         scales = [size**-0.5 for size in self.sizes[:count]]
 
         def largest(flat: Tensor) -> Tensor:
-            norms = torch._foreach_norm(flat.split(self.sizes)[:count])
+            norms = torch._foreach_norm(flat.split_with_sizes(self.sizes)[:count])
             return torch.stack(torch._foreach_mul(norms, scales)).max()
 
         return largest
