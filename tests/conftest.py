@@ -19,8 +19,9 @@ FULL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Results do not depend on the machine's number of cores, nor time on who else uses them."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of processes that are started
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

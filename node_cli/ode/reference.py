@@ -21,8 +21,8 @@ from torchdiffeq._impl.rk_common import (
 )
 from torchdiffeq._impl.scipy_wrapper import ScipyWrapperODESolver
 
-from node_cli.ode.failures import LOOSEN, SMALLER_STEPS, STABILISE, SolveFailed
-from node_cli.ode.norms import RMS, Norm, Norms, rms_norm
+from node_cli.ode.failures import LOOSEN, PRECISION, SMALLER_STEPS, STABILISE, SolveFailed
+from node_cli.ode.norms import RMS, Norms, rms_norm
 from node_cli.ode.solver import Solver, WarmStart, check_times
 from node_cli.ode.tableau import Tableau
 from node_cli.ode.tableaus import TSIT5
@@ -92,8 +92,7 @@ def _solve(
     options: dict[str, Any]
     match solver.method.kind:
         case "adaptive":
-            options = {"norm": norms.error, "start_norm": norms.start}
-            options |= {"first_step": solver.first_step}
+            options = {"norms": norms, "first_step": solver.first_step}
             options |= {"settings": solver, "steps": steps, "forwards": bool(t[0] < t[1])}
             if y0.device.type == "mps":  # has no float64
                 options["dtype"] = torch.float32
@@ -162,10 +161,10 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
     """An adaptive method that lands on each requested time and explains its failures."""
 
     def __init__(
-        self, *, settings: Solver, start_norm: Norm, steps: Steps, forwards: bool, **options: Any
+        self, *, settings: Solver, norms: Norms, steps: Steps, forwards: bool, **options: Any
     ) -> None:
         super().__init__(**options)
-        self.start_norm = start_norm
+        self.norm, self.start_norm = norms
         self.settings = settings
         self.steps = steps
         self.sign = 1.0 if forwards else -1.0
@@ -175,10 +174,8 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
         first_step = self.first_step
         if first_step is None:
             with torch.no_grad():
-                tolerances = self.rtol, self.atol
-                first_step = _select_initial_step(
-                    self.func, t[0], self.y0, self.order - 1, *tolerances, self.start_norm, f0=f0
-                )
+                scale = self.order - 1, self.rtol, self.atol, self.start_norm
+                first_step = _select_initial_step(self.func, t[0], self.y0, *scale, f0=f0)
         self.rk_state = _RungeKuttaState(self.y0, f0, t[0], t[0], first_step, None)
         self.jump_t = t[:0]
 
@@ -199,11 +196,8 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
     def _adaptive_step(self, state: Any) -> Any:
         assert self.steps.accepted is not None and self.steps.rejected is not None
         if self.steps.accepted + self.steps.rejected == self.settings.max_steps:
-            raise self._failure(
-                state,
-                f"{self.settings.max_steps} steps were not enough",
-                f"{LOOSEN}, or raise max_steps.",
-            )
+            reason = f"{self.settings.max_steps} steps were not enough"
+            raise self._failure(state, reason, f"{LOOSEN}, or raise max_steps.")
         try:
             after = super()._adaptive_step(state)
         except AssertionError as error:
@@ -219,14 +213,12 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
 
     def _explained(self, state: Any) -> SolveFailed:
         if not state.y1.isfinite().all():
-            reason = "the state is not finite"
-            advice = STABILISE
+            reason, advice = "the state is not finite", STABILISE
         elif not state.dt.isfinite():
             reason = "f, or the estimate of the error, is not finite within a step"
             advice = f"{LOOSEN}. {STABILISE}"
         else:
-            reason = "the step size underflows"
-            advice = f"{LOOSEN}, or compute in a higher precision."
+            reason, advice = "the step size underflows", PRECISION
         return self._failure(state, reason, advice)
 
     def _failure(self, state: Any, reason: str, advice: str) -> SolveFailed:
@@ -244,7 +236,6 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
 
 def _tableau_solver(tableau: Tableau) -> type[RKAdaptiveStepsizeODESolver]:
     """A torchdiffeq solver class from one of our own tableaux."""
-
     assert tableau.b_error is not None
 
     def row(values: tuple[float, ...]) -> Tensor:

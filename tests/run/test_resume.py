@@ -112,7 +112,7 @@ def wait_for_rows(path: Path, n: int, process: subprocess.Popen[bytes]) -> None:
 def test_sigkill_then_resume_on_the_command_line(tmp_path: Path) -> None:
     """The real thing, twice over: SIGKILL at some step, resume, SIGKILL again, resume."""
     overrides = [*BUSY, "epochs=12"]
-    environment = {**os.environ, "CI": "true", "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "CI": "true"}
 
     def start(*arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
