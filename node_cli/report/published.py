@@ -145,10 +145,12 @@ def _columns(name: str, entries: Sequence[Entry]) -> dict[str, list[str]]:
 def _difference(entry: Entry) -> str:
     if entry.difference is None:
         return ""
-    is_share = entry.name.endswith(("accuracy", "error"))
-    text = (
-        f"{round(100 * entry.difference, 2) + 0.0:+.2f}" if is_share else f"{entry.difference:+.3g}"
-    )
+    if entry.name.endswith(("accuracy", "error")):
+        text = f"{round(100 * entry.difference, 2) + 0.0:+.2f}"
+    elif entry.name == "parameters":
+        text = f"{entry.difference:+,.0f}"
+    else:
+        text = f"{entry.difference:+.3g}"
     return text + " *" * (entry.inside is False)
 
 

@@ -99,7 +99,7 @@ def test_tables_of_steps_and_of_the_end(tmp_path: Path) -> None:
     ((_, (error, parameters)),) = comparison.rows
     assert error.difference == pytest.approx(0.02)
     assert parameters.difference == -3550
-    assert "| 20,000                | 16,450 | -3.55e+03  |" in comparison.as_text()
+    assert "| 20,000                | 16,450 | -3,550     |" in comparison.as_text()
 
 
 def test_other_settings_and_unfinished_runs_have_no_table(tmp_path: Path) -> None:
