@@ -3,7 +3,6 @@
 from node_cli.ode.solver import Solver
 
 LOOSEN = "Loosen the tolerances"
-PRECISION = f"{LOOSEN}, or compute in a higher precision."
 STABILISE = "In training, lower the learning rate or clip the gradient."
 SMALLER_STEPS = f"Take smaller steps. {STABILISE}"
 

@@ -1,7 +1,6 @@
 """Norms by which a solver measures a state."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,14 +13,3 @@ def rms_norm(y: Tensor) -> Tensor:
     """Root mean square over all elements, the whole batch included."""
     norm: Tensor = torch.linalg.vector_norm(y) * y.numel() ** -0.5
     return norm
-
-
-class Norms(NamedTuple):
-    """How a solve measures: ``error`` the estimate of the error of a step, ``start`` y and f where
-    a first step size has to be found."""
-
-    error: Norm
-    start: Norm
-
-
-RMS = Norms(rms_norm, rms_norm)

@@ -21,8 +21,8 @@ from torchdiffeq._impl.rk_common import (
 )
 from torchdiffeq._impl.scipy_wrapper import ScipyWrapperODESolver
 
-from node_cli.ode.failures import LOOSEN, PRECISION, SMALLER_STEPS, STABILISE, SolveFailed
-from node_cli.ode.norms import RMS, Norms, rms_norm
+from node_cli.ode.failures import LOOSEN, SMALLER_STEPS, STABILISE, SolveFailed
+from node_cli.ode.norms import Norm, rms_norm
 from node_cli.ode.solver import Solver, WarmStart, check_times
 from node_cli.ode.tableau import Tableau
 from node_cli.ode.tableaus import TSIT5
@@ -30,12 +30,12 @@ from node_cli.ode.work import Field, Steps
 
 
 def integrate(
-    field: Field, y0: Tensor, t: Tensor, solver: Solver, norms: Norms = RMS
+    field: Field, y0: Tensor, t: Tensor, solver: Solver, norm: Norm = rms_norm
 ) -> tuple[Tensor, Steps]:
     """Solve dy/dt = f(t, y) from y0 at t[0]; return y at every requested time, and the steps.
 
     ``y0``: any shape. ``t``: (T,), strictly increasing or decreasing, T >= 2; every one of these
-    times is landed on. ``norms`` are read by adaptive Runge-Kutta methods only. Returns
+    times is landed on. ``norm`` is read by adaptive Runge-Kutta methods only. Returns
     ``(T, *y0.shape)``, differentiable by autograd with every step size a constant; a ``scipy``
     solution carries no gradient.
 
@@ -50,7 +50,7 @@ def integrate(
     t = t.to(y0.device, torch.float32 if y0.device.type == "mps" else t.dtype)  # has no float64
     ys = [y0]
     for segment in _segments(t, solver):
-        ys.extend(_solve(limited, ys[-1], segment, solver, norms, steps).unbind()[1:])
+        ys.extend(_solve(limited, ys[-1], segment, solver, norm, steps).unbind()[1:])
     return torch.stack(ys), steps
 
 
@@ -86,13 +86,11 @@ def _segments(t: Tensor, solver: Solver) -> list[Tensor]:
     return [t[i : i + 2] for i in range(len(t) - 1)]
 
 
-def _solve(
-    field: Field, y0: Tensor, t: Tensor, solver: Solver, norms: Norms, steps: Steps
-) -> Tensor:
+def _solve(field: Field, y0: Tensor, t: Tensor, solver: Solver, norm: Norm, steps: Steps) -> Tensor:
     options: dict[str, Any]
     match solver.method.kind:
         case "adaptive":
-            options = {"norms": norms, "first_step": solver.first_step}
+            options = {"norm": norm, "first_step": solver.first_step}
             options |= {"settings": solver, "steps": steps, "forwards": bool(t[0] < t[1])}
             if y0.device.type == "mps":  # has no float64
                 options["dtype"] = torch.float32
@@ -160,11 +158,8 @@ def _grid(t: Tensor, solver: Solver, steps: Steps) -> Tensor:
 class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
     """An adaptive method that lands on each requested time and explains its failures."""
 
-    def __init__(
-        self, *, settings: Solver, norms: Norms, steps: Steps, forwards: bool, **options: Any
-    ) -> None:
+    def __init__(self, *, settings: Solver, steps: Steps, forwards: bool, **options: Any) -> None:
         super().__init__(**options)
-        self.norm, self.start_norm = norms
         self.settings = settings
         self.steps = steps
         self.sign = 1.0 if forwards else -1.0
@@ -174,8 +169,9 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
         first_step = self.first_step
         if first_step is None:
             with torch.no_grad():
-                scale = self.order - 1, self.rtol, self.atol, self.start_norm
-                first_step = _select_initial_step(self.func, t[0], self.y0, *scale, f0=f0)
+                first_step = _select_initial_step(
+                    self.func, t[0], self.y0, self.order - 1, self.rtol, self.atol, self.norm, f0=f0
+                )
         self.rk_state = _RungeKuttaState(self.y0, f0, t[0], t[0], first_step, None)
         self.jump_t = t[:0]
 
@@ -196,8 +192,11 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
     def _adaptive_step(self, state: Any) -> Any:
         assert self.steps.accepted is not None and self.steps.rejected is not None
         if self.steps.accepted + self.steps.rejected == self.settings.max_steps:
-            reason = f"{self.settings.max_steps} steps were not enough"
-            raise self._failure(state, reason, f"{LOOSEN}, or raise max_steps.")
+            raise self._failure(
+                state,
+                f"{self.settings.max_steps} steps were not enough",
+                f"{LOOSEN}, or raise max_steps.",
+            )
         try:
             after = super()._adaptive_step(state)
         except AssertionError as error:
@@ -213,12 +212,14 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
 
     def _explained(self, state: Any) -> SolveFailed:
         if not state.y1.isfinite().all():
-            reason, advice = "the state is not finite", STABILISE
+            reason = "the state is not finite"
+            advice = STABILISE
         elif not state.dt.isfinite():
             reason = "f, or the estimate of the error, is not finite within a step"
             advice = f"{LOOSEN}. {STABILISE}"
         else:
-            reason, advice = "the step size underflows", PRECISION
+            reason = "the step size underflows"
+            advice = f"{LOOSEN}, or compute in a higher precision."
         return self._failure(state, reason, advice)
 
     def _failure(self, state: Any, reason: str, advice: str) -> SolveFailed:
@@ -236,6 +237,7 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
 
 def _tableau_solver(tableau: Tableau) -> type[RKAdaptiveStepsizeODESolver]:
     """A torchdiffeq solver class from one of our own tableaux."""
+
     assert tableau.b_error is not None
 
     def row(values: tuple[float, ...]) -> Tensor:

@@ -8,7 +8,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from node_cli.ode.failures import LOOSEN, PRECISION, SMALLER_STEPS, STABILISE, SolveFailed
+from node_cli.ode.failures import LOOSEN, SMALLER_STEPS, STABILISE, SolveFailed
 from node_cli.ode.norms import rms_norm
 from node_cli.ode.solver import Solver, WarmStart, check_times
 
@@ -70,7 +70,8 @@ class Solve(ABC):
         if not math.isfinite(t1):
             self._fail_not_finite()
         if t1 == self.t:
-            self._fail("the step size underflows", PRECISION)
+            advice = f"{LOOSEN}, or compute in a higher precision."
+            self._fail("the step size underflows", advice)
         return t1
 
     def _spend(self, evaluations: int) -> None:

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from node_cli.models.vector_fields import Dense
 from node_cli.ode.sensitivity.backsolve import Backsolve
 from node_cli.ode.sensitivity.checkpointed import Checkpointed
 from node_cli.ode.sensitivity.discrete import Discrete
@@ -13,7 +12,6 @@ from node_cli.ode.sensitivity.interface import Sensitivity
 from node_cli.ode.sensitivity.interpolating import Interpolating
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Steps, Work
-from tests.ode.problems import times
 
 
 class Probe(nn.Module):
@@ -59,7 +57,6 @@ EULER = Solver("euler", n_steps=7)
 RK4 = Solver("rk4", step_size=0.25)
 DOPRI5 = Solver("dopri5", rtol=1e-6, atol=1e-6)
 SMOOTH = Solver("dopri5", rtol=1e-2, atol=1e-2)
-REGULAR = Solver("dopri5", rtol=1e-3, atol=1e-3)
 REJECTING = Solver("dopri5", rtol=1e-6, atol=1e-6, first_step=1.0)
 
 
@@ -135,21 +132,6 @@ def test_interpolating_costs_one_f_and_one_vjp_per_backward_stage() -> None:
     assert work.nfe_forward == forward == 2 + 6 * total(work.forward)
     assert work.nfe_backward == backward == 2 + 6 * total(work.backward)
     assert work.vjps_backward == vjps == work.nfe_backward
-
-
-@pytest.mark.parametrize("norm", ["full", "seminorm"])
-def test_interpolating_takes_no_step_more_for_its_integrals(norm: str) -> None:
-    """They start at 0, and do not choose the first step size."""
-    steps = []
-    for trained in (True, False):
-        torch.manual_seed(0)
-        field = Dense((20,)).double().requires_grad_(trained)
-        y0 = torch.randn(8, 20, dtype=torch.float64, requires_grad=True)
-        work = Work()
-        y = Interpolating(norm)(field, y0, times(0.0, 1.0), REGULAR, work)
-        y[-1].square().sum().backward()
-        steps.append(work.backward)
-    assert steps[0] == steps[1]
 
 
 @pytest.mark.parametrize(("solver", "nodes"), [(DOPRI5, 3), (Solver("bosh3", 1e-3, 1e-3), 2)])

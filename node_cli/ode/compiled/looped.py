@@ -10,7 +10,7 @@ from torch import Tensor
 from node_cli.ode.compiled.field import CompiledField, Function
 from node_cli.ode.compiled.solve_loop import Numbers, System, solve_loop
 from node_cli.ode.compiled.tape import Keep, Tape, copy_tape, new_tape
-from node_cli.ode.norms import Norms
+from node_cli.ode.norms import Norm
 from node_cli.ode.solve import Solve
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Steps
@@ -29,7 +29,7 @@ class Loop:
     system: System
     inputs: Sequence[object]
     solver: Solver
-    norms: Norms
+    norm: Norm
     keep: Keep
     saved: Sequence[Tensor]
     count: Callable[[int], object]
@@ -130,7 +130,7 @@ class LoopSolve(Solve):
         return solve_loop(
             loop.system,
             self.solver,
-            loop.norms,
+            loop.norm,
             loop.keep,
             start=call.evaluate,
             choose=call.choose,

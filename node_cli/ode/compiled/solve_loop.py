@@ -12,7 +12,7 @@ from torch import Tensor
 
 from node_cli.ode.compiled.tape import Keep, Tape, stages_per_step
 from node_cli.ode.control import LARGEST_FACTOR, SAFETY, SMALLEST_ERROR, SMALLEST_FACTOR
-from node_cli.ode.norms import Norm, Norms
+from node_cli.ode.norms import Norm
 from node_cli.ode.solver import Solver
 from node_cli.ode.tableau import Tableau
 
@@ -45,7 +45,7 @@ class Numbers(NamedTuple):
 
 
 def solve_loop(
-    system: System, solver: Solver, norms: Norms, keep: Keep, *, start: bool, choose: bool
+    system: System, solver: Solver, norm: Norm, keep: Keep, *, start: bool, choose: bool
 ) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
     """(numbers, y, k, tape, *inputs) -> (numbers, y, k): steps until the end of an interval.
 
@@ -91,7 +91,7 @@ def solve_loop(
             k = first_stage(begin, y, k, accepted.long(), evaluated == 0)
             evaluated = torch.ones_like(evaluated)
         if choose:
-            size = first_size(system, begin, direction, y, k, solver, norms.start, inputs)
+            size = first_size(system, begin, direction, y, k, solver, norm, inputs)
 
         def goes_on(
             t: Tensor, size: Tensor, error: Tensor, attempts: Tensor, accepted: Tensor, *_: Tensor
@@ -145,7 +145,7 @@ def solve_loop(
                 record(row, middles=weighted(y, tableau.mid, slopes, h))
             accept = torch.ones_like(t, dtype=torch.bool)
             if tableau.adaptive:
-                error = error_of(solver, norms.error, y, y1, slopes, h)
+                error = error_of(solver, norm, y, y1, slopes, h)
                 accept = error <= 1
                 factor, previous = factor_of(solver, error, previous)
                 size = torch.where(lands, dt.abs(), size) * factor

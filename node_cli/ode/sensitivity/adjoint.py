@@ -11,7 +11,7 @@ from node_cli.ode.compiled import looped
 from node_cli.ode.compiled.looped import Loop, Recorded
 from node_cli.ode.compiled.tape import Keep
 from node_cli.ode.failures import SolveFailed
-from node_cli.ode.norms import RMS, Norm, Norms
+from node_cli.ode.norms import Norm, rms_norm
 from node_cli.ode.sensitivity.custom import DenseOutput, Gradients, Problem
 from node_cli.ode.sensitivity.linearised import Products
 from node_cli.ode.sensitivity.traceable import Traceable
@@ -76,14 +76,14 @@ class Backwards:
         system: Callable[..., Tensor],
         problem: Problem,
         solver: Solver,
-        norms: Norms = RMS,
+        norm: Norm = rms_norm,
         *,
         with_parameters: bool = True,
         path: DenseOutput | None = None,
     ) -> None:
         self.problem = problem
         self.solver = solver
-        self.norms = norms
+        self.norm = norm
         self.name = name
         self.system = system
         self.with_parameters = with_parameters
@@ -111,16 +111,14 @@ class Backwards:
         path: DenseOutput | None = None
         try:
             if self.solver.engine == "torchdiffeq":
-                states, steps = reference.integrate(self.eager, end, t, self.solver, self.norms)
+                states, steps = reference.integrate(self.eager, end, t, self.solver, self.norm)
             elif self.problem.compiled:
                 states, steps, path = looped.integrate(self._loop(keep), end, t)
             else:
-                stepper = Stepper(self.eager, self.solver, self.norms.error)
+                stepper = Stepper(self.eager, self.solver, self.norm)
                 path = Trajectory(self.solver.tableau)
                 record = path.record if keep == "trajectory" else lambda *_: None
-                states, steps = native.integrate(
-                    stepper, end, t, self.solver, self.norms.start, record
-                )
+                states, steps = native.integrate(stepper, end, t, self.solver, self.norm, record)
                 if keep == "trajectory":
                     path.finish(stepper)
         except SolveFailed as error:
@@ -147,8 +145,8 @@ class Backwards:
         assert problem.compiled
         owner = problem.compiled
         key = (self.name, path.order if path else None, owner.key(problem.autocast, problem.y0))
-        solver, norms = self.solver, self.norms
-        return Loop(owner, key, traced, inputs, solver, norms, keep, [], self._count)
+        solver, norm = self.solver, self.norm
+        return Loop(owner, key, traced, inputs, solver, norm, keep, [], self._count)
 
     def _count(self, times: int) -> None:
         self.problem.work.evaluated(times, backward=True)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from node_cli.ode.norms import Norms
 from node_cli.ode.sensitivity.adjoint import (
     Backwards,
     Differentiable,
@@ -52,7 +51,7 @@ class Backsolve(CustomGradient):
             return layout.join([stage.k.detach(), product.y, *product.parameters])
 
         solver = problem.backward_solver(self.solver)
-        backwards = Backwards(f"backsolve {self.norm}", system, problem, solver, Norms(norm, norm))
+        backwards = Backwards(f"backsolve {self.norm}", system, problem, solver, norm)
 
         def cross(i: int, adjoint: Tensor, gradient: Gradient) -> tuple[Tensor, Gradient]:
             end = layout.join([y[i], adjoint, *gradient])

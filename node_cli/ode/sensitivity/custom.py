@@ -17,7 +17,7 @@ from node_cli.ode.compiled.looped import Loop, Recorded
 from node_cli.ode.compiled.tape import Keep
 from node_cli.ode.functional import untouched_buffers
 from node_cli.ode.native import OnAccept
-from node_cli.ode.norms import RMS
+from node_cli.ode.norms import rms_norm
 from node_cli.ode.sensitivity.linearised import Linearised
 from node_cli.ode.solver import Solver
 from node_cli.ode.step import Stepper
@@ -88,7 +88,7 @@ class Problem:
             lambda t, y, *parameters: f.at(t, y, parameters),
             f.parameters,
             self.solver,
-            RMS,
+            rms_norm,
             keep,
             f.saved,
             self.work.evaluated,

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from node_cli.ode.norms import Norms
 from node_cli.ode.sensitivity.adjoint import (
     Backwards,
     Differentiable,
@@ -27,10 +26,6 @@ class Interpolating(CustomGradient):
     order 4 with dopri5 and tsit5, 3 with every other method (``Trajectory``); it limits a method of
     high order that takes few long steps (dopri8).
 
-    The first backward step size comes from lambda alone, the others from g too. A mean over a batch
-    makes lambda small: where ``atol`` of the backward solver is far above it, nothing keeps steps
-    short, and the gradient of a stiff f asks for a smaller ``atol``.
-
     Memory: 4 or 5 states per accepted forward step. Cost: one evaluation of f and one VJP per
     backward stage.
 
@@ -46,9 +41,7 @@ class Interpolating(CustomGradient):
 
     def gradient(self, problem: Problem, kept: DenseOutput, y: Tensor, grad_y: Tensor) -> Gradients:
         layout = Layout([y[0]], problem.parameters)
-        # g starts at 0, by which the rules for a first step size would take the problem for one of
-        # a tiny scale: a step more in most solves.
-        norms = Norms(error=layout.norm(self.norm), start=layout.norm("seminorm"))
+        norm = layout.norm(self.norm)
 
         def system(f: Differentiable, t: Tensor, state: Tensor, y: Tensor) -> Tensor:
             (adjoint,) = layout.states(state)
@@ -57,7 +50,7 @@ class Interpolating(CustomGradient):
 
         solver = problem.backward_solver(self.solver)
         backwards = Backwards(
-            f"interpolating {self.norm}", system, problem, solver, norms, path=kept
+            f"interpolating {self.norm}", system, problem, solver, norm, path=kept
         )
 
         def cross(i: int, adjoint: Tensor, gradient: Gradient) -> tuple[Tensor, Gradient]:
