@@ -52,7 +52,7 @@ def test_a_page_of_every_sweep_in_a_folder(
         "![the loss](results/mine/0_loss.png)",
         "## grid",
         "node-train -m data.limit=150 epochs=1 solver=tsit5,rk4\n",
-        "threads; node-train",
+        "1 thread; node-train",
     ):
         assert part in page, part
     assert "nothing.png" not in page
