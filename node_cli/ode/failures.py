@@ -54,11 +54,11 @@ class SolveFailed(RuntimeError):
         what = f"backward solve: {reason}" if backward else reason
         super().__init__(f"{what} at {where} ({solver}). {advice}")
 
-    def of_backward_solve(self) -> "SolveFailed":
-        """The same failure, told of the adjoint system's solve."""
+    def of_backward_solve(self, solver: Solver) -> "SolveFailed":
+        """The same failure, told of the adjoint system's solve, for which ``solver`` was chosen."""
         return SolveFailed(
             self.reason,
-            solver=self.solver,
+            solver=solver,
             advice="Take another sensitivity.solver or other tolerances, or, but for scipy, "
             "sensitivity=discrete.",
             t=self.t,

@@ -33,7 +33,8 @@ class Step:
     ``times``: where f was evaluated for the stages. ``share_t0`` and ``share_dt``: the derivatives
     of t0 - start and of dt by the length of the interval between two requested times in which the
     step lies, the one of index ``interval``. A step size that was chosen is a constant; one that
-    lands on the end of the interval, or divides it, is not.
+    lands on the end of the interval, or divides it, is not. ``proposed``: the size of a next step,
+    as the error of this one suggests; None where steps are equal.
     """
 
     interval: int
@@ -44,6 +45,7 @@ class Step:
     y1: Tensor
     share_t0: float
     share_dt: float
+    proposed: float | None
 
     @property
     def dt(self) -> float:
@@ -167,7 +169,8 @@ class _Solve(Solve):
         share_dt: float,
     ) -> None:
         first = self._first_stage()
-        step = Step(interval, self.t, t1, times, first.y, attempt.y1, share_t0, share_dt)
+        proposed = self.size if self.tableau.adaptive else None
+        step = Step(interval, self.t, t1, times, first.y, attempt.y1, share_t0, share_dt, proposed)
         self.accepted += 1
         self.t, self.y = t1, attempt.y1
         self.first, self.first_time = attempt.last, times[-1]

@@ -63,6 +63,11 @@ class Trajectory:
     def order(self) -> int:
         return 3 if self.tableau.mid is None else 4
 
+    @property
+    def proposed(self) -> float | None:
+        """The size of a further step; None where steps are equal."""
+        return self.steps[-1].proposed
+
     def at(self, t: float) -> Tensor:
         """y(t), a tensor of its own, for t within the solve."""
         i = min(bisect_left(self.ends, self.sign * t), len(self.steps) - 1)

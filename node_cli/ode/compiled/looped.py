@@ -38,7 +38,8 @@ class Loop:
 class Recorded:
     """What a solve has left on its tape, which goes back to its owner with the end of this object.
 
-    ``spans``: the rows of the steps of each interval between two requested times.
+    ``spans``: the rows of the steps of each interval between two requested times. ``proposed``: the
+    size of a further step; None where steps are equal.
     """
 
     def __init__(self, loop: Loop, tape: Tape, tape_key: Hashable) -> None:
@@ -46,6 +47,7 @@ class Recorded:
         self.tape = tape
         self.tape_key = tape_key
         self.spans: list[tuple[int, int]] = []
+        self.proposed: float | None = None
 
     @property
     def count(self) -> int:
@@ -165,6 +167,7 @@ class LoopSolve(Solve):
                 self._fail_not_finite()
         if self.recorded:
             self.recorded.spans.append((before, self.accepted))
+            self.recorded.proposed = self.size if self.tableau.adaptive else None
         return bool(now.finite)
 
     def _run(self, start: float, end: float) -> Numbers:

@@ -1,6 +1,7 @@
 """The adjoint equations, as far as the methods that solve them backwards share them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -15,7 +16,7 @@ from node_cli.ode.norms import Norm, rms_norm
 from node_cli.ode.sensitivity.custom import DenseOutput, Gradients, Problem
 from node_cli.ode.sensitivity.linearised import Products
 from node_cli.ode.sensitivity.traceable import Traceable
-from node_cli.ode.solver import Solver
+from node_cli.ode.solver import Solver, WarmStart
 from node_cli.ode.step import Stage, Stepper
 from node_cli.ode.trajectory import Trajectory
 
@@ -62,6 +63,23 @@ def sweep(problem: Problem, y: Tensor, grad_y: Tensor, cross: Cross) -> Gradient
     return Gradients(grad_t, adjoint, gradient)
 
 
+def relative(cross: Cross) -> Cross:
+    """The same in units of the RMS of lambda, as it is where the interval begins.
+
+    The equations are linear. So tolerances bound relative errors of lambda and g, and the steps do
+    not depend on the scale of the loss: of a mean over many images lambda is far below any usual
+    atol, and its error would not be controlled at all.
+    """
+
+    def scaled(i: int, adjoint: Tensor, gradient: Gradient) -> tuple[Tensor, Gradient]:
+        size = rms_norm(adjoint)
+        unit = torch.where(size == 0, 1.0, size)
+        adjoint, gradient = cross(i, adjoint / unit, [g / unit for g in gradient])
+        return adjoint * unit, [g * unit for g in gradient]
+
+    return scaled
+
+
 class Backwards:
     """A system that is solved backwards, from one requested time to the one before.
 
@@ -82,7 +100,8 @@ class Backwards:
         path: DenseOutput | None = None,
     ) -> None:
         self.problem = problem
-        self.solver = solver
+        self.chosen = solver
+        self.solver = _started(solver, path)
         self.norm = norm
         self.name = name
         self.system = system
@@ -122,7 +141,7 @@ class Backwards:
                 if keep == "trajectory":
                     path.finish(stepper)
         except SolveFailed as error:
-            raise error.of_backward_solve() from error
+            raise error.of_backward_solve(self.chosen) from error
         self.problem.work.backward.add(steps)
         return states[-1], path
 
@@ -151,6 +170,19 @@ class Backwards:
     def _count(self, times: int) -> None:
         self.problem.work.evaluated(times, backward=True)
         self.problem.work.vjps_backward += times
+
+
+def _started(solver: Solver, path: DenseOutput | None) -> Solver:
+    """``solver``, beginning with the size of step that the forward solve had come to.
+
+    Where the path bends, its linearisation does: a better guess than the initial-step heuristic's,
+    which knows one point only, and two evaluations of f less. Further intervals begin with what the
+    one before has found.
+    """
+    can = solver.method.kind == "adaptive" and solver.engine == "native"
+    if not path or not path.proposed or not can or solver.first_step is not None:
+        return solver
+    return replace(solver, first_step=WarmStart(path.proposed))
 
 
 class Layout:

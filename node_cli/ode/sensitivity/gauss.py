@@ -7,7 +7,7 @@ from torch import Tensor
 
 from node_cli.ode.compiled.adjoint_loop import quadrature_loop
 from node_cli.ode.compiled.looped import Recorded
-from node_cli.ode.sensitivity.adjoint import Backwards, Differentiable, Gradient, sweep
+from node_cli.ode.sensitivity.adjoint import Backwards, Differentiable, Gradient, relative, sweep
 from node_cli.ode.sensitivity.custom import CustomGradient, DenseOutput, Gradients, Problem
 from node_cli.ode.solver import Solver
 from node_cli.ode.trajectory import Trajectory
@@ -60,7 +60,7 @@ class Gauss(CustomGradient):
                 torch._foreach_add_(gradient, found)
             return start, gradient
 
-        return sweep(problem, y, grad_y, cross)
+        return sweep(problem, y, grad_y, relative(cross))
 
 
 def _quadrature(problem: Problem, y: DenseOutput, adjoint: DenseOutput) -> Gradient:

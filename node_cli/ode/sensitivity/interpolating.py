@@ -10,6 +10,7 @@ from node_cli.ode.sensitivity.adjoint import (
     Gradient,
     Layout,
     NormName,
+    relative,
     sweep,
 )
 from node_cli.ode.sensitivity.custom import CustomGradient, DenseOutput, Gradients, Problem
@@ -58,4 +59,4 @@ class Interpolating(CustomGradient):
             adjoint, *gradient = layout.split(backwards.solve(end, problem.t[[i, i - 1]]))
             return adjoint, gradient
 
-        return sweep(problem, y, grad_y, cross)
+        return sweep(problem, y, grad_y, relative(cross))
