@@ -23,7 +23,8 @@ class Backsolve(CustomGradient):
     To the equations of ``sweep`` comes dy/dt = f. ``norm="full"`` controls the backward step size
     by the largest RMS norm among y, lambda and each parameter's g; ``"seminorm"`` leaves g out,
     which does not feed back into the solution. ``solver`` is the backward solver, by default the
-    forward one.
+    forward one. The same steps as torchdiffeq's odeint_adjoint, and as there, tolerances are those
+    of y: where the loss is a mean, lambda may be far below atol, and its error not controlled.
 
     Memory: y at the requested times only. Cost: one evaluation of f and one VJP per backward stage.
     The gradient is that of the ODE, not of the numerical solution: it differs by the order of the

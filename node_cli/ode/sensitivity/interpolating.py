@@ -21,11 +21,13 @@ from node_cli.ode.solver import Solver
 class Interpolating(CustomGradient):
     """The equations of ``sweep``, y(t) interpolated: only lambda and g go backwards.
 
-    Unlike ``Backsolve`` it does not recover y backwards, so a contracting f does it no harm.
-    ``norm`` and ``solver`` as there. The forward solver has to be one of the native engine. The
-    gradient converges to that of the ODE with the tolerances, as fast as the dense output does: at
-    order 4 with dopri5 and tsit5, 3 with every other method (``Trajectory``); it limits a method of
-    high order that takes few long steps (dopri8).
+    Unlike ``Backsolve`` it does not recover y backwards, so a contracting f does it no harm, and
+    its tolerances are ``relative`` to lambda. ``norm="seminorm"``: lambda alone controls the
+    backward step size; ``"full"``: each parameter's g too, whose size, a sum over the batch, may
+    ask for many more steps. ``solver`` is the backward solver, by default the forward one, which
+    has to be of the native engine. The gradient converges to that of the ODE with the tolerances,
+    as fast as the dense output does: at order 4 with dopri5 and tsit5, 3 with every other method
+    (``Trajectory``); it limits a method of high order that takes few long steps (dopri8).
 
     Memory: 4 or 5 states per accepted forward step. Cost: one evaluation of f and one VJP per
     backward stage.
@@ -34,7 +36,7 @@ class Interpolating(CustomGradient):
     arXiv:2001.04385, supplement (InterpolatingAdjoint).
     """
 
-    norm: NormName = "full"
+    norm: NormName = "seminorm"
     solver: Solver | None = None
 
     def forward(self, problem: Problem) -> tuple[Tensor, DenseOutput]:
