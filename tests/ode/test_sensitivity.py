@@ -82,6 +82,36 @@ def test_a_tied_parameter_gets_the_sum_of_its_uses(
     assert relative(tied.first.weight.grad, total) < 1e-6
 
 
+@pytest.mark.parametrize("solver", [Solver("dopri5", 1e-4, 1e-4), Solver("bosh3", 1e-4, 1e-4)])
+@pytest.mark.parametrize("sensitivity", [Interpolating(), Interpolating("full"), Gauss()])
+def test_the_scale_of_the_loss_changes_the_gradient_alone(
+    sensitivity: Sensitivity, solver: Solver
+) -> None:
+    """Tolerances are relative to lambda, so neither steps nor relative errors depend on it; to the
+    last bit, where the scale is a power of two."""
+    found = {}
+    for scale in (2.0**-40, 1.0, 2.0**10):
+        field, y0, work = MLP(scale=2.0), start(), Work()
+        (scale * loss_of(sensitivity(field, y0, T, solver, work))).backward()
+        assert y0.grad is not None
+        found[scale] = theta_gradient(field) / scale, y0.grad / scale, work.nfe_backward
+    exact = MLP(scale=2.0)
+    loss_of(Discrete()(exact, start(), T, Solver("dopri8", 1e-10, 1e-10), Work())).backward()
+    assert relative(found[2.0**-40][0], theta_gradient(exact)) < 1e-2
+    for theta, y0, nfe in found.values():
+        assert torch.equal(theta, found[1.0][0])
+        assert torch.equal(y0, found[1.0][1])
+        assert nfe == found[1.0][2]
+
+
+@pytest.mark.parametrize("sensitivity", [Interpolating(), Gauss()])
+def test_a_loss_that_does_not_depend_on_the_solution(sensitivity: Sensitivity) -> None:
+    field, y0 = MLP(), start()
+    (0.0 * sensitivity(field, y0, T, Solver("dopri5", 1e-3, 1e-3), Work())).sum().backward()
+    assert torch.equal(theta_gradient(field), torch.zeros_like(theta_gradient(field)))
+    assert torch.equal(y0.grad, torch.zeros_like(y0))
+
+
 @every_method
 def test_a_constant_start(sensitivity: Sensitivity) -> None:
     """y0 does not require a gradient: that of theta is the same."""

@@ -26,10 +26,11 @@ class Gauss(CustomGradient):
 
     dL/dtheta = -int lambda^T df/dtheta dt is a quadrature, not an ODE: over each accepted backward
     step by Gauss-Legendre with two or three nodes, y and lambda there from the dense outputs of
-    both solves. Tolerances are ``relative`` to lambda. So the parameters, however many, never enter the step control or its arithmetic.
-    ``solver`` is the backward solver, by default the forward one; both have to be of the native
-    engine. The gradient converges to that of the ODE with the tolerances, as fast as the dense
-    outputs do: at order 4 with dopri5 and tsit5, 3 with every other method (``Trajectory``).
+    both solves. So the parameters, however many, never enter the step control or its arithmetic.
+    Tolerances are ``relative`` to lambda. ``solver`` is the backward solver, by default the forward
+    one; both have to be of the native engine. The gradient converges to that of the ODE with the
+    tolerances, as fast as the dense outputs do: at order 4 with dopri5 and tsit5, 3 with every
+    other method (``Trajectory``).
 
     Memory: 4 or 5 states per accepted forward step, and as many per backward step between two
     requested times. Cost: one evaluation of f and one VJP (by y alone) per backward stage, and as

@@ -24,8 +24,8 @@ class Interpolating(CustomGradient):
     Unlike ``Backsolve`` it does not recover y backwards, so a contracting f does it no harm, and
     its tolerances are ``relative`` to lambda. ``norm="seminorm"``: lambda alone controls the
     backward step size; ``"full"``: each parameter's g too, whose size, a sum over the batch, may
-    ask for many more steps. ``solver`` is the backward solver, by default the forward one, which
-    has to be of the native engine. The gradient converges to that of the ODE with the tolerances,
+    ask for many more steps. ``solver`` is the backward solver, by default the forward one; that has
+    to be of the native engine. The gradient converges to that of the ODE with the tolerances,
     as fast as the dense output does: at order 4 with dopri5 and tsit5, 3 with every other method
     (``Trajectory``); it limits a method of high order that takes few long steps (dopri8).
 
