@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import nullcontext, redirect_stderr
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -211,11 +212,16 @@ def _hydra(args: argparse.Namespace, *overrides: str) -> None:
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints it, and exits
     try:
-        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(_job)()
+        with redirect_stderr(io.StringIO()) if args.package else nullcontext():
+            hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(_job)()
     except Exception as error:
         if full_error:
             raise
         raise UserError(f"Hydra: {one_line(error)}") from error
+    except SystemExit as error:
+        if not args.package:
+            raise
+        raise UserError(f"--package {args.package}: not in the configuration") from error
 
 
 def _job(cfg: "DictConfig") -> float | None:

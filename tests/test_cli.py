@@ -97,6 +97,12 @@ def test_what_answers_without_torch(tmp_path: Path, arguments: list[str], shown:
     assert not list(tmp_path.iterdir()), "nothing is written"
 
 
+def test_a_package_that_is_not_there(node_train: NodeTrain) -> None:
+    done = node_train("--cfg", "job", "--package", "nope")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "error: --package nope: not in the configuration\n"
+
+
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [

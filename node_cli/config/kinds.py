@@ -5,6 +5,8 @@ from node_cli.config.tree import WRONG, Tree, get, put, show
 
 OF_DOWNLOADS = {"root", "download"}
 OF_IMAGES = {"limit", "holdout", "holdout_from", "normalize", "augment", "drop_last"}
+FITS_TRAJECTORIES = ("linear_field", "mlp_field")  # models without stem and head
+
 OF_TRAJECTORIES = {"points", "end", "noise", "windows"}
 OF_TRAJECTORIES |= {"window_points", "window_shortest", "window_longest"}
 MAY_BE_NULL = {"limit"}
@@ -66,8 +68,11 @@ def impossible(tree: Tree) -> list[str]:
         instead = f"choose a model that has both, or data={' or '.join(TRAJECTORIES)}"
         return [f"{both}: to classify images a model needs a stem and a head; {instead}"]
     lines = _impossible_windows(tree) if get(tree, "task") != "eval" else []
-    if (stem, head) != (None, None):
-        instead = "model=linear_field or model=mlp_field, or data that is images"
+    parts = [show(tree, f"model.{part}") for part in ("stem", "head") if get(tree, f"model.{part}")]
+    if parts and get(tree, "model.name") in FITS_TRAJECTORIES:
+        lines += [f"{part}: not with {show(tree, 'data')}, leave it out" for part in parts]
+    elif parts:
+        instead = f"{' or '.join(f'model={m}' for m in FITS_TRAJECTORIES)}, or data that is images"
         lines.append(f"{both}: a trajectory is fitted without stem and head; choose {instead}")
     elif core in ("residual", "plain", "none"):
         lines.append(f"model.core={core}: {show(tree, 'data')} needs an ODE, model.core=ode")

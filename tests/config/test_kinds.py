@@ -45,7 +45,10 @@ KINDS = ("linear", "nonlinear")
         ),
         (["data=spiral_linear", "model=resnet"], ["model=resnet data=spiral_linear: "]),
         (["model.head=null"], ["model=dense data=digits: to classify images"]),
-        ([*FIT, "model.stem=dense"], ["model=linear_field data=spiral_linear: a trajectory is"]),
+        (
+            [*FIT, "model.stem=dense"],
+            ["model.stem=dense: not with data=spiral_linear, leave it out"],
+        ),
         ([*FIT, "model.core=plain"], ["model.core=plain: data=spiral_linear needs an ODE"]),
         ([*FIT, "batch_size=64"], ["batch_size=64: not with data=spiral_linear, a step takes one"]),
         (

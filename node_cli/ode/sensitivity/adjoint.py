@@ -214,9 +214,11 @@ class Layout:
     def norm(self, name: NormName) -> Norm:
         """The largest RMS norm among all tensors, or for ``seminorm`` the states."""
         count = self.count if name == "seminorm" else len(self.sizes)
+        roots = [size**-0.5 for size in self.sizes[:count]]
 
         def largest(flat: Tensor) -> Tensor:
             pieces = flat.split_with_sizes(self.sizes)[:count]
-            return torch.stack([rms_norm(x) for x in pieces]).max()
+            norms = torch.stack([torch.linalg.vector_norm(x) for x in pieces])
+            return (norms * norms.new_tensor(roots)).max()
 
         return largest
