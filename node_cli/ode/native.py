@@ -18,7 +18,7 @@ from node_cli.ode.norms import Norm, rms_norm
 from node_cli.ode.solve import Solve
 from node_cli.ode.solver import Solver
 from node_cli.ode.step import Attempt, Stage, Stepper
-from node_cli.ode.work import Steps
+from node_cli.ode.work import Steps, no_autocast
 
 NUMPY_FLOAT: dict[torch.dtype, type[np.floating[Any]]] = {
     torch.float32: np.float32,
@@ -75,7 +75,7 @@ def integrate(
     ``max_steps`` or ``max_nfe`` of the solver would be exceeded.
     """
     solve = _Solve(stepper, solver, norm, on_accept)
-    with torch.autocast(y0.device.type, enabled=False):
+    with no_autocast(y0.device.type):
         return solve.through(t.tolist(), y0), Steps(solve.accepted, solve.rejected)
 
 
@@ -100,7 +100,7 @@ class _Solve(Solve):
             self._adaptive(interval, end)
         else:
             self._fixed(interval, start, end)
-        return bool(self.y.isfinite().all())
+        return math.isfinite(self.y.abs().max())  # isfinite().all() takes seven times as long
 
     def _first_stage(self) -> Stage:
         if self.first is None:

@@ -52,6 +52,13 @@ class Work:
             self.nfe_forward += times
 
 
+def no_autocast(device_type: str) -> AbstractContextManager[object]:
+    """Autocast off, if it is on: entering it takes as long as a small layer."""
+    if not torch.is_autocast_enabled(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
+
+
 class Autocast:
     """Remembers whether autocast is on here, to enter it again where autograd has left it."""
 
@@ -83,7 +90,6 @@ class Autocast:
             dy = f(t, y)
             return dy if dy.dtype == y.dtype else dy.to(y.dtype)
 
-        # Entering it takes as long as a small layer.
         return cast if self.enabled else plain
 
 

@@ -13,7 +13,7 @@ from node_cli.ode.compiled.tape import Keep, Tape, copy_tape, new_tape
 from node_cli.ode.norms import Norm
 from node_cli.ode.solve import Solve
 from node_cli.ode.solver import Solver
-from node_cli.ode.work import Steps
+from node_cli.ode.work import Steps, no_autocast
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Recorded:
 def integrate(loop: Loop, y0: Tensor, t: Tensor) -> tuple[Tensor, Steps, Recorded | None]:
     """As ``native.integrate``; and what is kept, if anything is."""
     solve = LoopSolve(loop, y0)
-    with torch.autocast(y0.device.type, enabled=False):
+    with no_autocast(y0.device.type):
         y = solve.through(t.tolist(), y0.detach().contiguous())
     return y, Steps(solve.accepted, solve.rejected), solve.recorded
 

@@ -22,7 +22,7 @@ from node_cli.ode.sensitivity.linearised import Linearised
 from node_cli.ode.solver import Solver
 from node_cli.ode.step import Stepper
 from node_cli.ode.trajectory import Trajectory
-from node_cli.ode.work import Autocast, CountedField, Work
+from node_cli.ode.work import Autocast, CountedField, Work, no_autocast
 
 DenseOutput = Trajectory | Recorded
 """y(t) at any time of a solve."""
@@ -182,6 +182,6 @@ class _Function(torch.autograd.Function):
         field = ctx.problem.field
         untouched = untouched_buffers(field) if ctx.method.evaluates_backwards else nullcontext()
         # f enters the autocast of the forward pass again, wherever the backward pass is called.
-        with untouched, torch.autocast(y.device.type, enabled=False):
+        with untouched, no_autocast(y.device.type):
             found = ctx.method.gradient(ctx.problem, ctx.kept, y, grad_y)
         return None, None, found.t, found.y0, *found.parameters
