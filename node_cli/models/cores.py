@@ -55,15 +55,15 @@ def sensitivity(config: Config) -> Sensitivity:
     chosen = config.sensitivity
     if chosen is None:
         return Discrete()
-    norm = chosen.norm or "full"
+    options = {} if chosen.norm is None else {"norm": chosen.norm}
     match chosen.name:
         case "discrete":
             return Discrete()
         case "checkpointed":
             return Checkpointed()
         case "backsolve":
-            return Backsolve(norm, config.backward_solver())
+            return Backsolve(solver=config.backward_solver(), **options)
         case "interpolating":
-            return Interpolating(norm, config.backward_solver())
+            return Interpolating(solver=config.backward_solver(), **options)
         case "gauss":
             return Gauss(config.backward_solver())

@@ -13,7 +13,7 @@ class SolveFailed(RuntimeError):
     Attributes: ``reason``; ``t`` and ``dt`` (units of the ODE's time); ``y_norm`` and ``f_norm``
     (RMS over the whole state, None where the solver does not tell); ``accepted`` and ``rejected``
     steps so far (None likewise); ``solver`` with its tolerances; ``backward``: whether it was the
-    backward solve, whose state is y, its adjoint and the gradient together.
+    backward solve, and ``state``: of what the norms then are.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class SolveFailed(RuntimeError):
         accepted: int | None = None,
         rejected: int | None = None,
         backward: bool = False,
+        state: str = "y",
     ) -> None:
         self.reason = reason
         self.solver = solver
@@ -39,12 +40,12 @@ class SolveFailed(RuntimeError):
         self.accepted = accepted
         self.rejected = rejected
         self.backward = backward
-        y, f = ("(y, adjoint, gradient)", "its derivative") if backward else ("y", "f")
+        self.state = state
         facts = {
             "t": t,
             "dt": dt,
-            f"|{y}|": y_norm,
-            f"|{f}|": f_norm,
+            f"|{state}|": y_norm,
+            "|its derivative|" if backward else "|f|": f_norm,
             "accepted": accepted,
             "rejected": rejected,
         }
@@ -54,11 +55,11 @@ class SolveFailed(RuntimeError):
         what = f"backward solve: {reason}" if backward else reason
         super().__init__(f"{what} at {where} ({solver}). {advice}")
 
-    def of_backward_solve(self, solver: Solver) -> "SolveFailed":
-        """The same failure, told of the adjoint system's solve, for which ``solver`` was chosen."""
+    def of_backward_solve(self, state: str) -> "SolveFailed":
+        """The same failure, told of the adjoint system's solve."""
         return SolveFailed(
             self.reason,
-            solver=solver,
+            solver=self.solver,
             advice="Take another sensitivity.solver or other tolerances, or, but for scipy, "
             "sensitivity=discrete.",
             t=self.t,
@@ -68,4 +69,5 @@ class SolveFailed(RuntimeError):
             accepted=self.accepted,
             rejected=self.rejected,
             backward=True,
+            state=state,
         )

@@ -33,8 +33,8 @@ class Step:
     ``times``: where f was evaluated for the stages. ``share_t0`` and ``share_dt``: the derivatives
     of t0 - start and of dt by the length of the interval between two requested times in which the
     step lies, the one of index ``interval``. A step size that was chosen is a constant; one that
-    lands on the end of the interval, or divides it, is not. ``proposed``: the size of a next step,
-    as the error of this one suggests; None where steps are equal.
+    lands on the end of the interval, or divides it, is not. ``natural``: the size that the step
+    control would choose here, were there no time to land on; None where steps are equal.
     """
 
     interval: int
@@ -45,12 +45,15 @@ class Step:
     y1: Tensor
     share_t0: float
     share_dt: float
-    proposed: float | None
+    natural: float | None
 
     @property
     def dt(self) -> float:
         return self.t1 - self.t0
 
+
+LongestStep = Callable[[float], float]
+"""How long, from t, a step may be."""
 
 OnAccept = Callable[[Step, Stage, Attempt], object]
 """Sees an accepted step, its first stage, and the attempt that it was."""
@@ -63,18 +66,20 @@ def integrate(
     solver: Solver,
     norm: Norm = rms_norm,
     on_accept: OnAccept = lambda *_: None,
+    longest: LongestStep | None = None,
 ) -> tuple[Tensor, Steps]:
     """Solve dy/dt = f(t, y) from y0 at t[0]; return y at every requested time, and the steps.
 
     ``stepper``: knows f, the tableau and the tolerances of ``solver``. ``y0``: any shape, float32
     or float64. ``t``: (T,), strictly increasing or decreasing, T >= 2; every one of these times is
     landed on. ``norm`` measures y and f where a first step size has to be found. ``on_accept`` sees
-    every accepted step. Returns ``(T, *y0.shape)``.
+    every accepted step. ``longest``: no step of an adaptive method from t is longer, and the first
+    one as long, unless the solver has a first step. Returns ``(T, *y0.shape)``.
 
     Raises ``SolveFailed`` where a step size underflows, the state or f stops being finite, or
     ``max_steps`` or ``max_nfe`` of the solver would be exceeded.
     """
-    solve = _Solve(stepper, solver, norm, on_accept)
+    solve = _Solve(stepper, solver, norm, on_accept, longest)
     with no_autocast(y0.device.type):
         return solve.through(t.tolist(), y0), Steps(solve.accepted, solve.rejected)
 
@@ -82,8 +87,16 @@ def integrate(
 class _Solve(Solve):
     """``first``: the first stage of the next step, if evaluated."""
 
-    def __init__(self, stepper: Stepper, solver: Solver, norm: Norm, on_accept: OnAccept) -> None:
+    def __init__(
+        self,
+        stepper: Stepper,
+        solver: Solver,
+        norm: Norm,
+        on_accept: OnAccept,
+        longest: LongestStep | None,
+    ) -> None:
         super().__init__(solver)
+        self.longest = longest
         self.stepper = stepper
         self.norm = norm
         self.on_accept = on_accept
@@ -113,6 +126,8 @@ class _Solve(Solve):
         size = self._given_size()
         if size is not None:
             return size
+        if self.longest:
+            return self.longest(self.t)
         first = self._first_stage()
         self._spend(1)
         return initial_step(self.stepper, self.t, first, self.direction, self.solver, self.norm)
@@ -123,11 +138,13 @@ class _Solve(Solve):
         for j in range(n):
             t1 = end if j == n - 1 else start + (end - start) * ((j + 1) / n)
             times, attempt = self._attempt(t1)
-            self._accept(interval, t1, times, attempt, share_t0=j / n, share_dt=1 / n)
+            self._accept(interval, t1, times, attempt, j / n, 1 / n)
 
     def _adaptive(self, interval: int, end: float) -> None:
         """Step through an interval, the last step landing on its end."""
         while self.t != end:
+            if self.longest:
+                self.size = min(self.size, self.longest(self.t))
             t1 = self._next()
             lands = (t1 - end) * self.direction >= 0
             t1 = end if lands else t1
@@ -138,9 +155,10 @@ class _Solve(Solve):
             # Of the size asked for, where that was taken: dt is that rounded to units in the last
             # place of t, and of one such unit nothing less would ever be tried.
             size = abs(t1 - self.t) if lands else self.size
-            self.size = size * self.control.factor(attempt.error)
+            tried, self.size = self.size, size * self.control.factor(attempt.error)
             if attempt.error <= 1:
-                self._accept(interval, t1, times, attempt, share_t0=0.0, share_dt=float(lands))
+                natural = max(tried, self.size)
+                self._accept(interval, t1, times, attempt, 0.0, float(lands), natural)
                 if self.accepted == 1:
                     self._learn(self.size)
             else:
@@ -164,13 +182,12 @@ class _Solve(Solve):
         t1: float,
         times: list[float],
         attempt: Attempt,
-        *,
         share_t0: float,
         share_dt: float,
+        natural: float | None = None,
     ) -> None:
         first = self._first_stage()
-        proposed = self.size if self.tableau.adaptive else None
-        step = Step(interval, self.t, t1, times, first.y, attempt.y1, share_t0, share_dt, proposed)
+        step = Step(interval, self.t, t1, times, first.y, attempt.y1, share_t0, share_dt, natural)
         self.accepted += 1
         self.t, self.y = t1, attempt.y1
         self.first, self.first_time = attempt.last, times[-1]

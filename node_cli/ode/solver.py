@@ -79,8 +79,8 @@ class WarmStart:
     each block and direction.
     """
 
-    def __init__(self, size: float | None = None) -> None:
-        self.size = size
+    def __init__(self) -> None:
+        self.size: float | None = None
         self.learning = True
 
 

@@ -1,5 +1,6 @@
 """Dense output: y at any time of a solve, from its accepted steps."""
 
+import math
 from bisect import bisect_left
 from dataclasses import replace
 from typing import Any
@@ -59,18 +60,33 @@ class Trajectory:
     def _end(self, slope: Tensor) -> None:
         torch.mul(slope, self.steps[-1].dt, out=self.points[-1][3])
 
+    def _index(self, t: float) -> int:
+        """Of the step in which t lies."""
+        return min(bisect_left(self.ends, self.sign * t), len(self.steps) - 1)
+
     @property
     def order(self) -> int:
         return 3 if self.tableau.mid is None else 4
 
-    @property
-    def proposed(self) -> float | None:
-        """The size of a further step; None where steps are equal."""
-        return self.steps[-1].proposed
+    def longest_step(self, t: float) -> float:
+        """How long a step from t towards the start may be, for what varies as fast as y does.
+
+        It reaches into a step of this solve only if it is no longer than what is ``natural`` there.
+        For steps of an adaptive method.
+        """
+        longest = math.inf
+        for i in range(self._index(t), -1, -1):
+            distance = self.sign * t - self.ends[i]
+            if distance >= longest:
+                break
+            natural = self.steps[i].natural
+            assert natural is not None
+            longest = min(longest, max(distance, natural))
+        return longest
 
     def at(self, t: float) -> Tensor:
         """y(t), a tensor of its own, for t within the solve."""
-        i = min(bisect_left(self.ends, self.sign * t), len(self.steps) - 1)
+        i = self._index(t)
         step, points = self.steps[i], self.points[i]
         fraction = (t - step.t0) / step.dt
         weights = weights_of(fraction, middle=self.tableau.mid is not None)

@@ -21,7 +21,8 @@ class Loop:
     """Which loop: the right-hand side and what it reads, the solver, and what it is to keep.
 
     ``key``: tells the system from others of the same ``owner``. ``saved``: examples of what a stage
-    keeps. ``count`` is told how many evaluations of the system are made.
+    keeps. ``count`` is told how many evaluations of the system are made. ``longest``: as that of
+    ``native.integrate``, to be traced: (t, *inputs) -> size.
     """
 
     owner: CompiledField
@@ -33,13 +34,13 @@ class Loop:
     keep: Keep
     saved: Sequence[Tensor]
     count: Callable[[int], object]
+    longest: Callable[..., Tensor] | None = None
 
 
 class Recorded:
     """What a solve has left on its tape, which goes back to its owner with the end of this object.
 
-    ``spans``: the rows of the steps of each interval between two requested times. ``proposed``: the
-    size of a further step; None where steps are equal.
+    ``spans``: the rows of the steps of each interval between two requested times.
     """
 
     def __init__(self, loop: Loop, tape: Tape, tape_key: Hashable) -> None:
@@ -47,7 +48,6 @@ class Recorded:
         self.tape = tape
         self.tape_key = tape_key
         self.spans: list[tuple[int, int]] = []
-        self.proposed: float | None = None
 
     @property
     def count(self) -> int:
@@ -79,10 +79,12 @@ def integrate(loop: Loop, y0: Tensor, t: Tensor) -> tuple[Tensor, Steps, Recorde
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a loop: whether f is evaluated first, and a first size found, and the numbers."""
+    """One call of a loop: whether f is evaluated first, and a first size chosen, for which f is
+    evaluated once more if it ``probes``; and the numbers."""
 
     evaluate: bool
     choose: bool
+    probes: bool
     numbers: Numbers
 
     @property
@@ -99,7 +101,8 @@ class LoopSolve(Solve):
         super().__init__(loop.solver)
         self.loop = loop
         solver = loop.solver
-        self.key = (loop.key, solver.name, solver.rtol, solver.atol, solver.controller, loop.keep)
+        options = (solver.name, solver.rtol, solver.atol, solver.controller)
+        self.key = (loop.key, *options, loop.keep, loop.longest is not None)
         self.recorded = None
         if loop.keep != "nothing":
             tape = loop.owner.borrow(self.key, loop.keep, solver.tableau, y0, loop.saved)
@@ -115,16 +118,17 @@ class LoopSolve(Solve):
         begins, given = self.numbers is None, self._given_size()
         adaptive, shared = self.tableau.adaptive, self.tableau.first_same_as_last
         choose = begins and adaptive and given is None
-        evaluate = begins and (shared or choose)
+        probes = choose and self.loop.longest is None
+        evaluate = begins and (shared or probes)
         numbers = self.numbers or Numbers(start, end, self.last, size=given or 0.0)
         if adaptive:
-            self._spend(evaluate + choose)
+            self._spend(evaluate + probes)
             limit = self._affordable(known=shared or evaluate or bool(numbers.evaluated))
         else:
             limit = self.solver.steps_in(end - start)
             self._spend(limit * self.tableau.stages)
             self._make_room(self.accepted + int(limit))
-        return Call(evaluate, choose, numbers._replace(end=end, attempts=0.0, limit=limit))
+        return Call(evaluate, choose, probes, numbers._replace(end=end, attempts=0.0, limit=limit))
 
     def loop_of(self, call: Call) -> Function:
         """The loop that is called, not compiled."""
@@ -134,6 +138,7 @@ class LoopSolve(Solve):
             self.solver,
             loop.norm,
             loop.keep,
+            loop.longest,
             start=call.evaluate,
             choose=call.choose,
         )
@@ -146,7 +151,7 @@ class LoopSolve(Solve):
         first_stages = 0 if shared else accepted + int(now.evaluated - call.evaluated)
         made = attempts * (self.tableau.stages - 1) + first_stages
         at_end = self.loop.keep == "trajectory" and not shared and now.t == self.last
-        self.loop.count(call.evaluate + call.choose + made + at_end)
+        self.loop.count(call.evaluate + call.probes + made + at_end)
         if adaptive:
             self.nfe += made
             if self.accepted == 0 and accepted:
@@ -167,7 +172,6 @@ class LoopSolve(Solve):
                 self._fail_not_finite()
         if self.recorded:
             self.recorded.spans.append((before, self.accepted))
-            self.recorded.proposed = self.size if self.tableau.adaptive else None
         return bool(now.finite)
 
     def _run(self, start: float, end: float) -> Numbers:

@@ -45,12 +45,20 @@ class Numbers(NamedTuple):
 
 
 def solve_loop(
-    system: System, solver: Solver, norm: Norm, keep: Keep, *, start: bool, choose: bool
+    system: System,
+    solver: Solver,
+    norm: Norm,
+    keep: Keep,
+    longest: Callable[..., Tensor] | None = None,
+    *,
+    start: bool,
+    choose: bool,
 ) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
     """(numbers, y, k, tape, *inputs) -> (numbers, y, k): steps until the end of an interval.
 
     Ends earlier after ``limit`` attempts, where the tape is full, or where no further attempt makes
-    sense; the numbers tell. ``start``: f is evaluated first. ``choose``: and a first size found.
+    sense; the numbers tell. ``start``: f is evaluated first. ``choose``: a first size is found.
+    ``longest``: (t, *inputs) -> how long a step may be, and the first one is.
     """
     tableau = solver.tableau
     shared = tableau.first_same_as_last
@@ -90,7 +98,9 @@ def solve_loop(
         if start:
             k = first_stage(begin, y, k, accepted.long(), evaluated == 0)
             evaluated = torch.ones_like(evaluated)
-        if choose:
+        if choose and longest:
+            size = longest(begin, *inputs)
+        elif choose:
             size = first_size(system, begin, direction, y, k, solver, norm, inputs)
 
         def goes_on(
@@ -121,6 +131,8 @@ def solve_loop(
             if not shared:
                 k = first_stage(t, y, k, row, evaluated == 0)
             if tableau.adaptive:
+                if longest:
+                    size = torch.minimum(size, longest(t, *inputs))
                 t1 = t + direction * size
                 lands = (t1 - end) * direction >= 0
                 t1 = torch.where(lands, end, t1)
@@ -148,7 +160,8 @@ def solve_loop(
                 error = error_of(solver, norm, y, y1, slopes, h)
                 accept = error <= 1
                 factor, previous = factor_of(solver, error, previous)
-                size = torch.where(lands, dt.abs(), size) * factor
+                tried, size = size, torch.where(lands, dt.abs(), size) * factor
+                record(row, sizes=torch.maximum(tried, size))
                 learnt = torch.where(accept & (accepted == 0), size, learnt)
             return (
                 torch.where(accept, t1, t),

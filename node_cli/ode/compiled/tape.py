@@ -1,5 +1,6 @@
 """What a compiled solve leaves of its accepted steps: buffers that its loop writes row by row."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -17,7 +18,8 @@ class Tape(NamedTuple):
 
     ``stages``: of every stage what the product of f needs, stage i of step n in row
     ``stages_per_step * n + i``. ``states``: y where steps begin and end. ``slopes``: f there.
-    ``middles``: y in the middle of steps. Those that are not kept are None.
+    ``middles``: y in the middle of steps. ``sizes``: those that are ``natural`` to steps, float64.
+    Those that are not kept are None.
     """
 
     times: Tensor
@@ -25,6 +27,7 @@ class Tape(NamedTuple):
     states: Tensor | None
     slopes: Tensor | None
     middles: Tensor | None
+    sizes: Tensor | None
 
     @property
     def rows(self) -> int:
@@ -70,6 +73,15 @@ class Tape(NamedTuple):
         start, end = pick(self.times, row), pick(self.times, row + 1)
         return self.within(row, (t - start) / (end - start))
 
+    def longest_step(self, t: Tensor, steps: Tensor) -> Tensor:
+        """As that of ``Trajectory``, t float64."""
+        assert self.sizes is not None
+        starts, ends = self.times[:-1], self.times[1:]
+        sign = torch.sign(ends[0] - starts[0])
+        reached = (sign * starts < sign * t) & (torch.arange(self.rows, device=t.device) < steps)
+        longest = torch.maximum(sign * (t - ends), self.sizes)
+        return torch.where(reached, longest, math.inf).min()
+
 
 def pick(buffer: Tensor, row: Tensor) -> Tensor:
     """A row, whose number the compiler does not know."""
@@ -92,12 +104,14 @@ def new_tape(rows: int, keep: Keep, tableau: Tableau, y: Tensor, saved: Sequence
 
     dense = keep == "trajectory"
     stages = stages_per_step(tableau) * rows + 1
+    times = torch.zeros(rows + 1, dtype=torch.float64, device=y.device)
     tape = Tape(
-        torch.zeros(rows + 1, dtype=torch.float64, device=y.device),
+        times,
         [empty(stages, x) for x in saved] if keep == "stages" else [],
         empty(rows + 1, y) if dense or keep == "states" else None,
         empty(rows + 1, y) if dense else None,
         empty(rows, y) if dense and tableau.mid is not None else None,
+        empty(rows, times[0]) if dense and tableau.adaptive else None,
     )
     for buffer in _buffers(tape):
         torch._dynamo.mark_dynamic(buffer, 0)
@@ -111,5 +125,5 @@ def copy_tape(tape: Tape, into: Tape) -> None:
 
 
 def _buffers(tape: Tape) -> list[Tensor]:
-    kept = [tape.states, tape.slopes, tape.middles]
+    kept = [tape.states, tape.slopes, tape.middles, tape.sizes]
     return [tape.times, *tape.stages, *(x for x in kept if x is not None)]

@@ -1,7 +1,6 @@
 """The adjoint equations, as far as the methods that solve them backwards share them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -12,11 +11,12 @@ from node_cli.ode.compiled import looped
 from node_cli.ode.compiled.looped import Loop, Recorded
 from node_cli.ode.compiled.tape import Keep
 from node_cli.ode.failures import SolveFailed
+from node_cli.ode.native import LongestStep
 from node_cli.ode.norms import Norm, rms_norm
 from node_cli.ode.sensitivity.custom import DenseOutput, Gradients, Problem
 from node_cli.ode.sensitivity.linearised import Products
 from node_cli.ode.sensitivity.traceable import Traceable
-from node_cli.ode.solver import Solver, WarmStart
+from node_cli.ode.solver import Solver
 from node_cli.ode.step import Stage, Stepper
 from node_cli.ode.trajectory import Trajectory
 
@@ -64,16 +64,16 @@ def sweep(problem: Problem, y: Tensor, grad_y: Tensor, cross: Cross) -> Gradient
 
 
 def relative(cross: Cross) -> Cross:
-    """The same in units of the RMS of lambda, as it is where the interval begins.
+    """The same, lambda and g in units of the RMS that lambda has where the interval begins.
 
-    The equations are linear. So tolerances bound relative errors of lambda and g, and the steps do
-    not depend on the scale of the loss: of a mean over many images lambda is far below any usual
-    atol, and its error would not be controlled at all.
+    Nothing else changes, since the equations are linear; but the tolerances become relative, and
+    the steps do not depend on the scale of the loss. Of a mean over many images lambda is far below
+    any usual atol, and its error would not be controlled at all.
     """
 
     def scaled(i: int, adjoint: Tensor, gradient: Gradient) -> tuple[Tensor, Gradient]:
-        size = rms_norm(adjoint)
-        unit = torch.where(size == 0, 1.0, size)
+        largest = float(adjoint.abs().max()) or 1.0
+        unit = largest * float(rms_norm(adjoint / largest)) or 1.0  # no square leaves its range
         adjoint, gradient = cross(i, adjoint / unit, [g / unit for g in gradient])
         return adjoint * unit, [g * unit for g in gradient]
 
@@ -85,7 +85,12 @@ class Backwards:
 
     ``system``: (f, t, state, *values) -> derivative of the state; costs one evaluation of f and one
     product. ``path``: of y, whose value at t is then the only one of the values. ``name`` tells the
-    system from others of the same field. Compiled loops solve it where they do the forward problem.
+    system from others of the same field, ``state`` is what a failure calls the state. Compiled
+    loops solve it where they do the forward problem.
+
+    Where both solvers are adaptive, a path limits the steps to those of the forward solve, and
+    gives the first one. For g controls no step size, and y, where the structure in time of
+    df/dtheta shows, is not in the state.
     """
 
     def __init__(
@@ -96,17 +101,20 @@ class Backwards:
         solver: Solver,
         norm: Norm = rms_norm,
         *,
+        state: str,
         with_parameters: bool = True,
         path: DenseOutput | None = None,
     ) -> None:
         self.problem = problem
-        self.chosen = solver
-        self.solver = _started(solver, path)
+        self.solver = solver
         self.norm = norm
         self.name = name
         self.system = system
         self.with_parameters = with_parameters
+        self.state = state
         self.path = path
+        adaptive = problem.solver.method.kind == solver.method.kind == "adaptive"
+        self.limited = path is not None and adaptive and solver.engine == "native"
         f = problem.linearised(with_parameters=with_parameters)
 
         def eager(t: Tensor, state: Tensor) -> Tensor:
@@ -137,13 +145,21 @@ class Backwards:
                 stepper = Stepper(self.eager, self.solver, self.norm)
                 path = Trajectory(self.solver.tableau)
                 record = path.record if keep == "trajectory" else lambda *_: None
-                states, steps = native.integrate(stepper, end, t, self.solver, self.norm, record)
+                states, steps = native.integrate(
+                    stepper, end, t, self.solver, self.norm, record, self._longest_step()
+                )
                 if keep == "trajectory":
                     path.finish(stepper)
         except SolveFailed as error:
-            raise error.of_backward_solve(self.chosen) from error
+            raise error.of_backward_solve(self.state) from error
         self.problem.work.backward.add(steps)
         return states[-1], path
+
+    def _longest_step(self) -> LongestStep | None:
+        if not self.limited:
+            return None
+        assert isinstance(self.path, Trajectory)
+        return self.path.longest_step
 
     def _loop(self, keep: Keep) -> Loop:
         problem, captured, path = self.problem, self.problem.captured, self.path
@@ -157,6 +173,11 @@ class Backwards:
                 values = [tape.at(t.double(), steps)]
             return self.system(f, t, state, *values), []
 
+        def longest_step(t: Tensor, *inputs: Any) -> Tensor:
+            tape, steps = inputs[count:]
+            longest: Tensor = tape.longest_step(t, steps)
+            return longest
+
         inputs: list[object] = [*captured.parameters]
         if path:
             assert isinstance(path, Recorded)
@@ -165,24 +186,12 @@ class Backwards:
         owner = problem.compiled
         key = (self.name, path.order if path else None, owner.key(problem.autocast, problem.y0))
         solver, norm = self.solver, self.norm
-        return Loop(owner, key, traced, inputs, solver, norm, keep, [], self._count)
+        longest = longest_step if self.limited else None
+        return Loop(owner, key, traced, inputs, solver, norm, keep, [], self._count, longest)
 
     def _count(self, times: int) -> None:
         self.problem.work.evaluated(times, backward=True)
         self.problem.work.vjps_backward += times
-
-
-def _started(solver: Solver, path: DenseOutput | None) -> Solver:
-    """``solver``, beginning with the size of step that the forward solve had come to.
-
-    Where the path bends, its linearisation does: a better guess than the initial-step heuristic's,
-    which knows one point only, and two evaluations of f less. Further intervals begin with what the
-    one before has found.
-    """
-    can = solver.method.kind == "adaptive" and solver.engine == "native"
-    if not path or not path.proposed or not can or solver.first_step is not None:
-        return solver
-    return replace(solver, first_step=WarmStart(path.proposed))
 
 
 class Layout:

@@ -52,7 +52,14 @@ class Backsolve(CustomGradient):
             return layout.join([stage.k.detach(), product.y, *product.parameters])
 
         solver = problem.backward_solver(self.solver)
-        backwards = Backwards(f"backsolve {self.norm}", system, problem, solver, norm)
+        backwards = Backwards(
+            f"backsolve {self.norm}",
+            system,
+            problem,
+            solver,
+            norm,
+            state="(y, adjoint, gradient)",
+        )
 
         def cross(i: int, adjoint: Tensor, gradient: Gradient) -> tuple[Tensor, Gradient]:
             end = layout.join([y[i], adjoint, *gradient])

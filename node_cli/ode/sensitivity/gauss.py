@@ -52,7 +52,15 @@ class Gauss(CustomGradient):
 
         solver = problem.backward_solver(self.solver)
         assert solver.engine == "native", "refused when the configuration is checked"
-        backwards = Backwards("gauss", system, problem, solver, with_parameters=False, path=kept)
+        backwards = Backwards(
+            "gauss",
+            system,
+            problem,
+            solver,
+            state="adjoint, relative to its end",
+            with_parameters=False,
+            path=kept,
+        )
 
         def cross(i: int, adjoint: Tensor, gradient: Gradient) -> tuple[Tensor, Gradient]:
             start, back = backwards.solve_densely(adjoint, problem.t[[i, i - 1]])

@@ -53,7 +53,13 @@ class Interpolating(CustomGradient):
 
         solver = problem.backward_solver(self.solver)
         backwards = Backwards(
-            f"interpolating {self.norm}", system, problem, solver, norm, path=kept
+            f"interpolating {self.norm}",
+            system,
+            problem,
+            solver,
+            norm,
+            state="(adjoint, gradient), relative to the adjoint",
+            path=kept,
         )
 
         def cross(i: int, adjoint: Tensor, gradient: Gradient) -> tuple[Tensor, Gradient]:
