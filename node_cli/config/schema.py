@@ -189,7 +189,7 @@ class Config(Section):
     def backward_solver(self) -> Solver:
         """The solver of the backward pass: the forward one but for what ``sensitivity`` sets.
 
-        A ``first_step`` in numbers is not handed on: the adjoint has a scale of its own. Nor is the
+        A ``first_step`` in numbers is not handed on: it is the forward solve's own. Nor is the
         engine to a method that it does not have.
         """
         assert self.sensitivity is not None

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from node_cli.ode.control import controller, initial_step
+from node_cli.ode.control import LARGEST_FACTOR, controller, initial_step
 from node_cli.ode.norms import Norm, rms_norm
 from node_cli.ode.solve import Solve
 from node_cli.ode.solver import Solver
@@ -34,7 +34,8 @@ class Step:
     of t0 - start and of dt by the length of the interval between two requested times in which the
     step lies, the one of index ``interval``. A step size that was chosen is a constant; one that
     lands on the end of the interval, or divides it, is not. ``natural``: the size that the step
-    control would choose here, were there no time to land on; None where steps are equal.
+    control would choose here, were there no time to land on, and infinite where it asks for the
+    largest factor; None where steps are equal.
     """
 
     interval: int
@@ -155,9 +156,10 @@ class _Solve(Solve):
             # Of the size asked for, where that was taken: dt is that rounded to units in the last
             # place of t, and of one such unit nothing less would ever be tried.
             size = abs(t1 - self.t) if lands else self.size
-            tried, self.size = self.size, size * self.control.factor(attempt.error)
+            factor = self.control.factor(attempt.error)
+            tried, self.size = self.size, size * factor
             if attempt.error <= 1:
-                natural = max(tried, self.size)
+                natural = math.inf if factor == LARGEST_FACTOR else max(tried, self.size)
                 self._accept(interval, t1, times, attempt, 0.0, float(lands), natural)
                 if self.accepted == 1:
                     self._learn(self.size)

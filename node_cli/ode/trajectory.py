@@ -1,6 +1,5 @@
 """Dense output: y at any time of a solve, from its accepted steps."""
 
-import math
 from bisect import bisect_left
 from dataclasses import replace
 from typing import Any
@@ -71,10 +70,10 @@ class Trajectory:
     def longest_step(self, t: float) -> float:
         """How long a step from t towards the start may be, for what varies as fast as y does.
 
-        It reaches into a step of this solve only if it is no longer than what is ``natural`` there.
-        For steps of an adaptive method.
+        It reaches into a step of this solve only if it is no longer than what is ``natural`` there,
+        and not beyond the start. For steps of an adaptive method.
         """
-        longest = math.inf
+        longest = self.sign * (t - self.steps[0].t0)
         for i in range(self._index(t), -1, -1):
             distance = self.sign * t - self.ends[i]
             if distance >= longest:

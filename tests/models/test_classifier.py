@@ -116,7 +116,16 @@ adaptive = partial(Solver, controller="integral")
         ),
         (
             ["sensitivity=interpolating", "solver.tol=1e-4", "solver.max_steps=9"],
-            Interpolating("full", adaptive("dopri5", rtol=1e-4, atol=1e-4, max_steps=9)),
+            Interpolating("seminorm", adaptive("dopri5", rtol=1e-4, atol=1e-4, max_steps=9)),
+        ),
+        (
+            [
+                "sensitivity=interpolating",
+                "sensitivity.norm=null",
+                "solver=rk4",
+                "solver.n_steps=3",
+            ],
+            Interpolating(solver=Solver("rk4", n_steps=3)),
         ),
         (
             ["sensitivity=backsolve", "solver.tol=1e-4"],

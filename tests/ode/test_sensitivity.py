@@ -104,6 +104,61 @@ def test_the_scale_of_the_loss_changes_the_gradient_alone(
         assert nfe == found[1.0][2]
 
 
+class Forced(nn.Module):
+    """dy/dt = theta sin^2(20 t) - y / 10: df/dtheta oscillates, the adjoint only decays."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.theta = nn.Parameter(torch.ones((), dtype=FLOAT64))
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return self.theta * torch.sin(20 * t) ** 2 - 0.1 * y
+
+
+@pytest.mark.parametrize("sensitivity", [Interpolating(), Interpolating("full"), Gauss()])
+def test_what_the_adjoint_does_not_see(sensitivity: Sensitivity) -> None:
+    """Steps that lambda alone would choose would miss the oscillation altogether."""
+    errors = []
+    c, s = math.cos(400), math.sin(400)
+    decay = math.exp(-1)
+    # int_0^10 exp((t - 10) / 10) sin^2(20 t) dt
+    exact = 5 * (1 - decay) - (0.1 * (c - decay) + 40 * s) / (2 * (0.01 + 1600))
+    for tol in (1e-5, 1e-7):
+        field, y0 = Forced(), times(1.0)
+        y = sensitivity(field, y0, times(0.0, 10.0), Solver("dopri5", tol, tol), Work())
+        y[-1].sum().backward()
+        assert field.theta.grad is not None
+        errors.append(abs(float(field.theta.grad) - exact))
+    assert errors[0] < 1e-3
+    assert errors[1] < 1e-5
+
+
+@pytest.mark.parametrize("sensitivity", [Interpolating(), Gauss()])
+def test_time_that_was_left_over_does_not_make_the_next_intervals_dearer(
+    sensitivity: Sensitivity,
+) -> None:
+    """A step is short where a requested time cuts it off; the next one need not be."""
+    nfe = []
+    for t in (times(0.0, 1.0, 2.0, 3.0), times(0.0, 1.0, 2.0, 3.0, 3.0 + 1e-9)):
+        work = Work()
+        y = sensitivity(MLP(), start(), t, Solver("dopri5", 1e-4, 1e-4), work)
+        y[-1].sum().backward()
+        nfe.append(work.nfe_backward)
+    assert nfe[1] <= nfe[0] + 1 + 6 + 3  # one step of the one interval more, and its nodes
+
+
+@pytest.mark.parametrize("sensitivity", [Interpolating(), Gauss()])
+@pytest.mark.parametrize("scale", [1e-24, 1e24])
+def test_losses_whose_squares_float32_does_not_hold(sensitivity: Sensitivity, scale: float) -> None:
+    found = []
+    for factor in (1.0, scale):
+        field, y0 = MLP().float(), start().detach().float().requires_grad_()
+        y = sensitivity(field, y0, T, Solver("dopri5", 1e-5, 1e-5), Work())
+        (factor * y).sum().backward()
+        found.append(theta_gradient(field).double() / factor)
+    assert relative(found[1], found[0]) < 1e-4
+
+
 @pytest.mark.parametrize("sensitivity", [Interpolating(), Gauss()])
 def test_a_loss_that_does_not_depend_on_the_solution(sensitivity: Sensitivity) -> None:
     field, y0 = MLP(), start()

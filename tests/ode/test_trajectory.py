@@ -114,3 +114,25 @@ def test_the_result_is_a_tensor_of_its_own() -> None:
     before = trajectory.at(0.5).clone()
     trajectory.at(0.5).zero_()
     assert torch.equal(trajectory.at(0.5), before)
+
+
+def pulses(t: Tensor, y: Tensor) -> Tensor:
+    """Short steps around multiples of pi, long ones between."""
+    return torch.exp(-30 * torch.sin(t) ** 2) - 0.1 * y
+
+
+@pytest.mark.parametrize("t1", [12.0, -12.0])
+def test_the_longest_step_reaches_into_no_step_that_had_to_be_shorter(t1: float) -> None:
+    """Seen from any time, towards the start; and one that is longer would."""
+    t = times(0.0, 0.3 * t1, 0.3000001 * t1, t1)  # one step is short for want of room alone
+    trajectory = solve_densely(pulses, times(1.0), t, solver("dopri5"))[2]
+    steps = trajectory.steps
+    assert min(abs(step.dt) for step in steps) == pytest.approx(1.2e-6)
+    assert 1e-2 < min(step.natural or 0 for step in steps) < 1
+    sign = 1 if t1 > 0 else -1
+    for s in np.linspace(0.01, 1.0, 400) * t1:
+        longest = trajectory.longest_step(s)
+        for size, fits in ((longest * (1 - 1e-9), True), (longest * (1 + 1e-9), False)):
+            crossed = [x for x in steps if sign * x.t0 < sign * s and sign * (s - x.t1) < size]
+            short_enough = all(size <= (step.natural or 0) for step in crossed)
+            assert (short_enough and size <= sign * s) == fits

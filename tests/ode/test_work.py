@@ -159,7 +159,7 @@ class Stopwatch(Probe):
         return super().forward(t, y)
 
 
-def test_a_backward_solve_begins_with_the_step_size_that_the_forward_one_had_come_to() -> None:
+def test_a_backward_solve_begins_with_the_step_size_natural_to_the_forward_one() -> None:
     field, y0 = Stopwatch(), torch.tensor([0.5, -1.0], dtype=torch.float64)
     trajectory = solve_densely(field, y0, torch.tensor([0.0, 3.0]).double(), DOPRI5)[2]
     size = trajectory.longest_step(3.0)

@@ -4,6 +4,7 @@ Everything here is traced: numbers are 0-dim tensors, decisions are ``torch.wher
 are those of ``native``, accepted and rejected alike.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -161,7 +162,10 @@ def solve_loop(
                 accept = error <= 1
                 factor, previous = factor_of(solver, error, previous)
                 tried, size = size, torch.where(lands, dt.abs(), size) * factor
-                record(row, sizes=torch.maximum(tried, size))
+                natural = torch.where(
+                    factor == LARGEST_FACTOR, math.inf, torch.maximum(tried, size)
+                )
+                record(row, sizes=natural)
                 learnt = torch.where(accept & (accepted == 0), size, learnt)
             return (
                 torch.where(accept, t1, t),

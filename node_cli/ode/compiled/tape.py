@@ -79,8 +79,8 @@ class Tape(NamedTuple):
         starts, ends = self.times[:-1], self.times[1:]
         sign = torch.sign(ends[0] - starts[0])
         reached = (sign * starts < sign * t) & (torch.arange(self.rows, device=t.device) < steps)
-        longest = torch.maximum(sign * (t - ends), self.sizes)
-        return torch.where(reached, longest, math.inf).min()
+        longest = torch.where(reached, torch.maximum(sign * (t - ends), self.sizes), math.inf)
+        return torch.minimum(longest.min(), sign * (t - starts[0]))
 
 
 def pick(buffer: Tensor, row: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def sweep(problem: Problem, y: Tensor, grad_y: Tensor, cross: Cross) -> Gradient
     return Gradients(grad_t, adjoint, gradient)
 
 
-def relative(cross: Cross) -> Cross:
+def relative_to_lambda(cross: Cross) -> Cross:
     """The same, lambda and g in units of the RMS that lambda has where the interval begins.
 
     Nothing else changes, since the equations are linear; but the tolerances become relative, and
@@ -88,9 +88,9 @@ class Backwards:
     system from others of the same field, ``state`` is what a failure calls the state. Compiled
     loops solve it where they do the forward problem.
 
-    Where both solvers are adaptive, a path limits the steps to those of the forward solve, and
-    gives the first one. For g controls no step size, and y, where the structure in time of
-    df/dtheta shows, is not in the state.
+    Where both solvers are adaptive, steps along a path are no longer than those natural to the
+    forward solve there, and the first one is as long. For lambda may be smooth where f, and so the
+    integrand of g, is not: y would show that, and is not in the state.
     """
 
     def __init__(

@@ -54,7 +54,7 @@ class Problem:
         return self.compiled.captured(self.autocast, self.y0)
 
     def backward_solver(self, chosen: Solver | None) -> Solver:
-        """By default the forward one, but for its first step: the adjoint has another scale."""
+        """By default the forward one; a first step that it was given is its own."""
         return chosen or replace(self.solver, first_step=None)
 
     def counted(self, *, backward: bool = False) -> CountedField:

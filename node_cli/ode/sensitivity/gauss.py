@@ -7,7 +7,13 @@ from torch import Tensor
 
 from node_cli.ode.compiled.adjoint_loop import quadrature_loop
 from node_cli.ode.compiled.looped import Recorded
-from node_cli.ode.sensitivity.adjoint import Backwards, Differentiable, Gradient, relative, sweep
+from node_cli.ode.sensitivity.adjoint import (
+    Backwards,
+    Differentiable,
+    Gradient,
+    relative_to_lambda,
+    sweep,
+)
 from node_cli.ode.sensitivity.custom import CustomGradient, DenseOutput, Gradients, Problem
 from node_cli.ode.solver import Solver
 from node_cli.ode.trajectory import Trajectory
@@ -27,10 +33,11 @@ class Gauss(CustomGradient):
     dL/dtheta = -int lambda^T df/dtheta dt is a quadrature, not an ODE: over each accepted backward
     step by Gauss-Legendre with two or three nodes, y and lambda there from the dense outputs of
     both solves. So the parameters, however many, never enter the step control or its arithmetic.
-    Tolerances are ``relative`` to lambda. ``solver`` is the backward solver, by default the forward
-    one; both have to be of the native engine. The gradient converges to that of the ODE with the
-    tolerances, as fast as the dense outputs do: at order 4 with dopri5 and tsit5, 3 with every
-    other method (``Trajectory``).
+    Tolerances are relative to lambda (``relative_to_lambda``), and steps no longer than those
+    natural to the forward solve (``Backwards``), which is what bounds the error of the quadrature.
+    ``solver`` is the backward solver, by default the forward one; both have to be of the native
+    engine. The gradient converges to that of the ODE with the tolerances, as fast as the dense
+    outputs do: at order 4 with dopri5 and tsit5, 3 with every other method (``Trajectory``).
 
     Memory: 4 or 5 states per accepted forward step, and as many per backward step between two
     requested times. Cost: one evaluation of f and one VJP (by y alone) per backward stage, and as
@@ -69,7 +76,7 @@ class Gauss(CustomGradient):
                 torch._foreach_add_(gradient, found)
             return start, gradient
 
-        return sweep(problem, y, grad_y, relative(cross))
+        return sweep(problem, y, grad_y, relative_to_lambda(cross))
 
 
 def _quadrature(problem: Problem, y: DenseOutput, adjoint: DenseOutput) -> Gradient:

@@ -10,7 +10,7 @@ from node_cli.ode.sensitivity.adjoint import (
     Gradient,
     Layout,
     NormName,
-    relative,
+    relative_to_lambda,
     sweep,
 )
 from node_cli.ode.sensitivity.custom import CustomGradient, DenseOutput, Gradients, Problem
@@ -21,13 +21,15 @@ from node_cli.ode.solver import Solver
 class Interpolating(CustomGradient):
     """The equations of ``sweep``, y(t) interpolated: only lambda and g go backwards.
 
-    Unlike ``Backsolve`` it does not recover y backwards, so a contracting f does it no harm, and
-    its tolerances are ``relative`` to lambda. ``norm="seminorm"``: lambda alone controls the
-    backward step size; ``"full"``: each parameter's g too, whose size, a sum over the batch, may
-    ask for many more steps. ``solver`` is the backward solver, by default the forward one; that has
-    to be of the native engine. The gradient converges to that of the ODE with the tolerances,
-    as fast as the dense output does: at order 4 with dopri5 and tsit5, 3 with every other method
-    (``Trajectory``); it limits a method of high order that takes few long steps (dopri8).
+    Unlike ``Backsolve`` it does not recover y backwards, so a contracting f does it no harm.
+    ``norm="seminorm"``: lambda alone controls the backward step size; ``"full"``: each parameter's
+    g too, which as a sum over the batch may ask for many more steps. Either way tolerances are
+    relative to lambda (``relative_to_lambda``), and steps no longer than those natural to the
+    forward solve (``Backwards``). ``solver`` is the backward solver, by default the forward one;
+    that has to be of the native engine. The gradient converges to that of the ODE with the
+    tolerances, as fast as the dense output does: at order 4 with dopri5 and tsit5, 3 with every
+    other method (``Trajectory``); it limits a method of high order that takes few long steps
+    (dopri8).
 
     Memory: 4 or 5 states per accepted forward step. Cost: one evaluation of f and one VJP per
     backward stage.
@@ -67,4 +69,4 @@ class Interpolating(CustomGradient):
             adjoint, *gradient = layout.split(backwards.solve(end, problem.t[[i, i - 1]]))
             return adjoint, gradient
 
-        return sweep(problem, y, grad_y, relative(cross))
+        return sweep(problem, y, grad_y, relative_to_lambda(cross))
