@@ -184,7 +184,8 @@ class Backwards:
             inputs += [path.tape, path.tape.times.new_tensor(path.count)]
         assert problem.compiled
         owner = problem.compiled
-        key = (self.name, path.order if path else None, owner.key(problem.autocast, problem.y0))
+        forward = problem.solver.name if path else None  # what the tape has depends on it
+        key = (self.name, forward, owner.key(problem.autocast, problem.y0))
         solver, norm = self.solver, self.norm
         longest = longest_step if self.limited else None
         return Loop(owner, key, traced, inputs, solver, norm, keep, [], self._count, longest)

@@ -54,7 +54,7 @@ class Problem:
         return self.compiled.captured(self.autocast, self.y0)
 
     def backward_solver(self, chosen: Solver | None) -> Solver:
-        """By default the forward one; a first step that it was given is its own."""
+        """By default the forward one, without the first step that it may have been given."""
         return chosen or replace(self.solver, first_step=None)
 
     def counted(self, *, backward: bool = False) -> CountedField:
