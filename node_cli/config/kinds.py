@@ -3,10 +3,10 @@
 from node_cli.config.schema import TRAJECTORIES
 from node_cli.config.tree import WRONG, Tree, get, put, show
 
-OF_DOWNLOADS = {"root", "download"}
-OF_IMAGES = {"limit", "holdout", "holdout_from", "normalize", "augment", "drop_last"}
 FITS_TRAJECTORIES = ("linear_field", "mlp_field")  # models without stem and head
 
+OF_DOWNLOADS = {"root", "download"}
+OF_IMAGES = {"limit", "holdout", "holdout_from", "normalize", "augment", "drop_last"}
 OF_TRAJECTORIES = {"points", "end", "noise", "windows"}
 OF_TRAJECTORIES |= {"window_points", "window_shortest", "window_longest"}
 MAY_BE_NULL = {"limit"}

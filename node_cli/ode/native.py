@@ -139,7 +139,7 @@ class _Solve(Solve):
         for j in range(n):
             t1 = end if j == n - 1 else start + (end - start) * ((j + 1) / n)
             times, attempt = self._attempt(t1)
-            self._accept(interval, t1, times, attempt, j / n, 1 / n)
+            self._accept(interval, t1, times, attempt, share_t0=j / n, share_dt=1 / n)
 
     def _adaptive(self, interval: int, end: float) -> None:
         """Step through an interval, the last step landing on its end."""
@@ -160,7 +160,15 @@ class _Solve(Solve):
             tried, self.size = self.size, size * factor
             if attempt.error <= 1:
                 natural = math.inf if factor == LARGEST_FACTOR else max(tried, self.size)
-                self._accept(interval, t1, times, attempt, 0.0, float(lands), natural)
+                self._accept(
+                    interval,
+                    t1,
+                    times,
+                    attempt,
+                    share_t0=0.0,
+                    share_dt=float(lands),
+                    natural=natural,
+                )
                 if self.accepted == 1:
                     self._learn(self.size)
             else:
@@ -184,6 +192,7 @@ class _Solve(Solve):
         t1: float,
         times: list[float],
         attempt: Attempt,
+        *,
         share_t0: float,
         share_dt: float,
         natural: float | None = None,

@@ -177,6 +177,10 @@ def gradients(
     return torch.cat([g.flatten() for g in theta]), d_y0, d_t
 
 
+def theta_gradient(field: nn.Module) -> Tensor:
+    return torch.cat([p.grad.flatten() for p in field.parameters() if p.grad is not None])
+
+
 def relative(a: Tensor, b: Tensor) -> float:
     return float((a - b).norm() / b.norm())
 
