@@ -3,9 +3,10 @@
     python benchmarks/training_step.py
 
 trains the ``dense`` and the ``conv`` model on MNIST (batch 128, dopri5, Adam, t in [0, 1]) with
-every contender of ``contenders.py``: each in a process of its own (``workers.py`` says why), all
-from the same weights on the same batches. After the warm-up they train in turn, a block of steps
-each round, in an order that is shuffled anew in each round. Tables and plot go to ``--out``.
+every contender of ``speed/contenders.py``: each in a process of its own (``speed/workers.py`` says
+why), all from the same weights on the same batches. After the warm-up they train in turn, a block
+of steps each round, in an order that is shuffled anew in each round. Tables and plot go to
+``--out``.
 
     pip install -e ".[benchmarks]"
 
@@ -34,9 +35,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from contenders import FLOORS, MEASURE_OF_FLOOR, Contender, Task, chosen
-from results import Result
-from workers import Spec, Worker, WorkerFailed
+from speed.contenders import FLOORS, MEASURE_OF_FLOOR, Contender, Task, chosen
+from speed.measured import Result
+from speed.workers import Spec, Worker, WorkerFailed
 
 BLOCK_SECONDS = 0.3
 TABLE_WIDTH = 150  # also where the output is a file
@@ -46,9 +47,9 @@ HERE = Path(__file__).parent
 def main() -> None:
     arguments = parsed()
     # Late, so that workers, which import this file, set their threads first.
-    from bench_header import header
-    from step_report import print_table, report
-    from training_task import prepare
+    from speed.header import header
+    from speed.report import print_table, report
+    from speed.task import prepare
 
     console = Console(width=max(Console().width, TABLE_WIDTH))
     results: list[Result] = []

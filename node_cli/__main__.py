@@ -2,6 +2,6 @@
 
 import sys
 
-from node_cli.cli import main
+from node_cli.cli.main import main
 
 sys.exit(main())

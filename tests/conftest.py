@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from node_cli.cli import main
-from node_cli.compose import Composer
+from node_cli.cli.compose import Composer
+from node_cli.cli.main import main
 from node_cli.config.schema import Config
 from tests.commands import Result
 
@@ -68,7 +68,7 @@ def full_data() -> Path:
 @pytest.fixture
 def _loops_write() -> None:
     """Skips where whole solves cannot be compiled."""
-    from node_cli.run.compiler import loops_write
+    from node_cli.machine.compiler import loops_write
 
     if not loops_write():
         pytest.skip("this torch does not compile loops that write into a buffer")

@@ -13,9 +13,9 @@ from node_cli.config.messages import not_among
 from node_cli.config.schema import DataConfig
 from node_cli.data.streams import stream
 from node_cli.errors import UserError
-from node_cli.ode import native
+from node_cli.ode.engines.eager import solve
+from node_cli.ode.engines.eager.step import Stepper
 from node_cli.ode.solver import Solver
-from node_cli.ode.step import Stepper
 
 START = (0.6, 0.3)
 LARGEST_STEP = 0.05  # of Euler's method, which makes the true trajectories
@@ -78,7 +78,7 @@ def solution(name: str, times: Tensor, largest_step: float = LARGEST_STEP) -> Te
     solver = Solver("euler", step_size=largest_step)
     stepper = Stepper(TRUE_FIELDS[name], solver)
     start = torch.tensor(START, dtype=torch.float64)
-    states, _ = native.integrate(stepper, start, times, solver)
+    states, _ = solve.integrate(stepper, start, times, solver)
     return states
 
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from node_cli.ode.compiled.field import CompiledField
-from node_cli.ode.functional import FunctionalCall
+from node_cli.ode.engines.compiled.field import CompiledField
+from node_cli.ode.field import FunctionalCall
 from node_cli.ode.sensitivity.interface import Sensitivity
 from node_cli.ode.solver import Solver, WarmStart
 from node_cli.ode.work import Work

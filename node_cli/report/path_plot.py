@@ -2,8 +2,8 @@
 
 from matplotlib.figure import Figure
 
+from node_cli.records.run_folder import RunFolder, read_csv
 from node_cli.report.figures import write
-from node_cli.run.records import RunFolder, read_csv
 
 
 def plot_paths(folder: RunFolder, title: str) -> None:

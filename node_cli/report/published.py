@@ -9,9 +9,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from node_cli.records.run_folder import EPOCH_COLUMNS, STEP_COLUMNS, RunFolder, read_csv, write_csv
 from node_cli.report.markdown import number, spread, table
-from node_cli.report.settings import INCIDENTAL
-from node_cli.run.records import EPOCH_COLUMNS, STEP_COLUMNS, RunFolder, read_csv, write_csv
+from node_cli.report.over_seeds import INCIDENTAL
 
 COLUMNS = (
     *("title", "source", "runs", "at", "name", "published"),

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from node_cli.records.run_folder import RunFolder, write_text
 from node_cli.report.published import compare, write
 from node_cli.report.summary import averages, summarise
-from node_cli.run.records import RunFolder, write_text
 
 
 @dataclass(frozen=True)

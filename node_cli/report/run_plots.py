@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from node_cli.records.run_folder import RunFolder, read_csv
 from node_cli.report.figures import Rows, points, save, widths
 from node_cli.report.path_plot import plot_paths
 from node_cli.report.trajectory_plots import plot_trajectory
-from node_cli.run.records import RunFolder, read_csv
 
 SMOOTHING = 1 - 0.5 ** (1 / 10)  # weight of the newest loss: half-life 10 steps
 

@@ -5,10 +5,10 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from node_cli.records.run_folder import RunFolder, read_csv, write_text
 from node_cli.report.markdown import number, spread, table
-from node_cli.report.settings import Row, by_setting, varied
+from node_cli.report.over_seeds import Row, by_setting, varied
 from node_cli.report.sweep_plots import plot_sweep
-from node_cli.run.records import RunFolder, read_csv, write_text
 
 LOSSES = ("train_loss", "test_loss")
 METRICS = (

@@ -8,10 +8,10 @@ from statistics import mean, stdev
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, PercentFormatter
 
+from node_cli.records.run_folder import RunFolder, read_csv
 from node_cli.report.figures import points, save, widths
+from node_cli.report.over_seeds import Setting
 from node_cli.report.published import compare
-from node_cli.report.settings import Setting
-from node_cli.run.records import RunFolder, read_csv
 
 MOST_SETTINGS = 10  # more curves would hide each other
 MOST_POINTS = 200  # of a curve; steps between them are averaged

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from node_cli.compose import CONF, Composer, plain_tree
-from node_cli.config.checks import checked
+from node_cli.cli.compose import CONF, Composer, plain_tree
+from node_cli.config.check import checked
 from node_cli.config.schema import Config, keys, section_type
 from node_cli.errors import UserError
 from node_cli.ode.solver import METHODS

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from node_cli.config.checks import checked
+from node_cli.config.check import checked
 from node_cli.config.schema import Config
 from node_cli.errors import UserError
 

@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from node_cli.ode import native, reference
+from node_cli.ode.engines import reference
+from node_cli.ode.engines.eager import solve as eager
+from node_cli.ode.engines.eager.dense_output import Trajectory
+from node_cli.ode.engines.eager.step import Stepper
 from node_cli.ode.sensitivity.backsolve import Backsolve
 from node_cli.ode.sensitivity.checkpointed import Checkpointed
 from node_cli.ode.sensitivity.discrete import Discrete
@@ -14,8 +17,6 @@ from node_cli.ode.sensitivity.gauss import Gauss
 from node_cli.ode.sensitivity.interface import Sensitivity
 from node_cli.ode.sensitivity.interpolating import Interpolating
 from node_cli.ode.solver import METHODS, Solver
-from node_cli.ode.step import Stepper
-from node_cli.ode.trajectory import Trajectory
 from node_cli.ode.work import Steps, Work
 
 FLOAT64 = torch.float64
@@ -98,7 +99,7 @@ def solve(f: Function, y0: Tensor, t: Tensor, solver: Solver) -> tuple[Tensor, S
     """By the engine that the solver names."""
     if solver.engine == "torchdiffeq":
         return reference.integrate(f, y0, t, solver)
-    return native.integrate(Stepper(f, solver), y0.detach(), t, solver)
+    return eager.integrate(Stepper(f, solver), y0.detach(), t, solver)
 
 
 @torch.no_grad()
@@ -107,7 +108,7 @@ def solve_densely(
 ) -> tuple[Tensor, Steps, Trajectory]:
     """The same by the native engine, and its dense output."""
     stepper, trajectory = Stepper(f, solver), Trajectory(solver.tableau)
-    y, steps = native.integrate(stepper, y0, t, solver, on_accept=trajectory.record)
+    y, steps = eager.integrate(stepper, y0, t, solver, on_accept=trajectory.record)
     trajectory.finish(stepper)
     return y, steps, trajectory
 

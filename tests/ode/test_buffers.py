@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from node_cli.ode.functional import FunctionalCall, untouched_buffers
+from node_cli.ode.field import FunctionalCall, untouched_buffers
 from node_cli.ode.sensitivity.backsolve import Backsolve
 from node_cli.ode.sensitivity.discrete import Discrete
 from node_cli.ode.sensitivity.interface import Sensitivity

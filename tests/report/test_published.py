@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from node_cli.records.run_folder import EPOCH_COLUMNS, EVALUATION_COLUMNS, STEP_COLUMNS, RunFolder
 from node_cli.report.published import COLUMNS, compare, write
-from node_cli.run.records import EPOCH_COLUMNS, EVALUATION_COLUMNS, STEP_COLUMNS, RunFolder
+from tests.folders import rows
 from tests.report.test_summary import write_csv
-from tests.run.folders import rows
 
 TABLE = {
     "title": "Tutorial",

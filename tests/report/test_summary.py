@@ -4,9 +4,9 @@ import csv
 import json
 from pathlib import Path
 
+from node_cli.records.run_folder import EPOCH_COLUMNS, STEP_COLUMNS, RunFolder
 from node_cli.report.run_plots import plot_run
 from node_cli.report.summary import as_text, summarise
-from node_cli.run.records import EPOCH_COLUMNS, STEP_COLUMNS, RunFolder
 
 CONFIG = {
     "seed": 0,
@@ -78,7 +78,7 @@ def test_plots_of_an_unfinished_run_with_a_torn_line(tmp_path: Path) -> None:
 
 def test_records_are_never_seen_half_written(tmp_path: Path) -> None:
     """While a file is replaced a reader sees the old one or the new one."""
-    from node_cli.run.records import replacing
+    from node_cli.records.run_folder import replacing
 
     path = tmp_path / "result.json"
     path.write_text(json.dumps({"old": 1}))

@@ -8,16 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from node_cli.report import run_plots, trajectory_plots
-from node_cli.report.run_plots import plot_run
-from node_cli.report.trajectory_plots import Frame
-from node_cli.run.records import (
+from node_cli.records.run_folder import (
     EPOCH_COLUMNS,
     OBSERVED_COLUMNS,
     STEP_COLUMNS,
     TRAJECTORY_COLUMNS,
     RunFolder,
 )
+from node_cli.report import run_plots, trajectory_plots
+from node_cli.report.run_plots import plot_run
+from node_cli.report.trajectory_plots import Frame
 from tests.report.test_summary import CONFIG, write_csv
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from node_cli.ode.sensitivity.adjoint import (
+from node_cli.ode.sensitivity.continuous import (
     Backwards,
     Differentiable,
     Gradient,
@@ -12,7 +12,7 @@ from node_cli.ode.sensitivity.adjoint import (
     NormName,
     sweep,
 )
-from node_cli.ode.sensitivity.custom import CustomGradient, Gradients, Problem
+from node_cli.ode.sensitivity.method import CustomGradient, Gradients, Problem
 from node_cli.ode.solver import Solver
 
 

@@ -7,13 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from node_cli.ode.compiled.looped import Recorded
-from node_cli.ode.native import Step
-from node_cli.ode.sensitivity.custom import CustomGradient, Gradients, Problem
-from node_cli.ode.sensitivity.linearised import Linearised
+from node_cli.ode.engines.compiled.solve import Recorded
+from node_cli.ode.engines.eager.adjoint import StepGradient, adjoint_of_steps, step_adjoint
+from node_cli.ode.engines.eager.linearised import Linearised
+from node_cli.ode.engines.eager.solve import Step
+from node_cli.ode.engines.eager.step import stages_of_step
 from node_cli.ode.sensitivity.loop_adjoint import KeptSteps, adjoint_of_loop
-from node_cli.ode.sensitivity.step_adjoint import StepGradient, adjoint_of_steps, step_adjoint
-from node_cli.ode.step import stages_of_step
+from node_cli.ode.sensitivity.method import CustomGradient, Gradients, Problem
 from node_cli.ode.tableau import Tableau
 
 

@@ -8,15 +8,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from node_cli.ode import native, reference
-from node_cli.ode.compiled.looped import Recorded
-from node_cli.ode.native import Step
-from node_cli.ode.sensitivity.custom import CustomGradient, Gradients, Problem
-from node_cli.ode.sensitivity.linearised import Linearised
+from node_cli.ode.engines import reference
+from node_cli.ode.engines.compiled.solve import Recorded
+from node_cli.ode.engines.eager import solve
+from node_cli.ode.engines.eager.adjoint import Pull, adjoint_of_steps, step_adjoint
+from node_cli.ode.engines.eager.linearised import Linearised
+from node_cli.ode.engines.eager.solve import Step
+from node_cli.ode.engines.eager.step import Attempt, Stage, Stepper
 from node_cli.ode.sensitivity.loop_adjoint import KeptSteps, adjoint_of_loop
-from node_cli.ode.sensitivity.step_adjoint import Pull, adjoint_of_steps, step_adjoint
+from node_cli.ode.sensitivity.method import CustomGradient, Gradients, Problem
 from node_cli.ode.solver import Solver
-from node_cli.ode.step import Attempt, Stage, Stepper
 from node_cli.ode.tableau import Tableau
 from node_cli.ode.work import Autocast, CountedField, Field, Work
 
@@ -57,7 +58,7 @@ class Discrete(CustomGradient):
             return problem.solve_in_loop(self.keeps)
         kept = _Kept(problem.linearised(backward=False, with_time=problem.t.requires_grad), [])
         stepper = Stepper(kept.f.f, problem.solver, evaluate=kept.f.evaluate)
-        y, steps = native.integrate(
+        y, steps = solve.integrate(
             stepper, problem.y0.detach(), problem.t, problem.solver, on_accept=kept.record
         )
         problem.work.forward.add(steps)

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from node_cli.ode.compiled.adjoint_loop import quadrature_loop
-from node_cli.ode.compiled.looped import Recorded
-from node_cli.ode.sensitivity.adjoint import (
+from node_cli.ode.engines.compiled.adjoint import quadrature_loop
+from node_cli.ode.engines.compiled.solve import Recorded
+from node_cli.ode.engines.eager.dense_output import Trajectory
+from node_cli.ode.sensitivity.continuous import (
     Backwards,
     Differentiable,
     Gradient,
     relative_to_lambda,
     sweep,
 )
-from node_cli.ode.sensitivity.custom import CustomGradient, DenseOutput, Gradients, Problem
+from node_cli.ode.sensitivity.method import CustomGradient, DenseOutput, Gradients, Problem
 from node_cli.ode.solver import Solver
-from node_cli.ode.trajectory import Trajectory
 
 # Gauss-Legendre nodes and weights on [0, 1], by the order of the interpolants: as exact as they.
 Nodes = tuple[tuple[float, float], ...]

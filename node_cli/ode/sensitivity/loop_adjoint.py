@@ -5,9 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from node_cli.ode.compiled.adjoint_loop import adjoint_loop
-from node_cli.ode.compiled.looped import Recorded
-from node_cli.ode.sensitivity.custom import Gradients, Problem
+from node_cli.ode.engines.compiled.adjoint import adjoint_loop
+from node_cli.ode.engines.compiled.solve import Recorded
+from node_cli.ode.sensitivity.method import Gradients, Problem
 
 KeptSteps = Literal["stages", "states"]
 """What the tape has of each step for its adjoint."""

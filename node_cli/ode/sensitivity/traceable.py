@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from node_cli.ode.compiled.captured import CapturedField
-from node_cli.ode.sensitivity.linearised import Products
-from node_cli.ode.step import Stage
+from node_cli.ode.engines.compiled.captured import CapturedField
+from node_cli.ode.engines.eager.linearised import Products
+from node_cli.ode.engines.eager.step import Stage
 
 
 class Traceable:

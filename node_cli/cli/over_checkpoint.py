@@ -1,0 +1,84 @@
+"""From a composed configuration and what was typed for it to the checked ``Config`` of a run."""
+
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from node_cli.config.check import checked
+from node_cli.config.messages import plain
+from node_cli.config.rules import SPLIT_KEYS
+from node_cli.config.schema import Config, absolute
+from node_cli.config.tree import Tree, get, put
+from node_cli.errors import UserError
+
+# With a checkpoint these come from the command, all else from the checkpoint.
+COMMAND_KEYS = ("task", "checkpoint", "device", "deterministic")
+
+
+def plain_tree(cfg: DictConfig) -> Tree:
+    """The composed configuration without Hydra's part, interpolations resolved."""
+    tree = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(tree, dict)
+    tree.pop("hydra", None)
+    resolved = OmegaConf.to_container(OmegaConf.create(tree), resolve=True)
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def configure(tree: Tree, overrides: Sequence[str], *, in_sweep: bool) -> tuple[Config, list[str]]:
+    """The checked configuration, and notes, of a composed tree and the overrides typed for it.
+
+    Raises ``UserError`` with every problem.
+    """
+    tree, typed = dict(tree), _typed_keys(overrides)
+    if (folder := tree.pop("resume", None)) is not None:
+        raise UserError(f"resume={plain(folder)}: only on the command line")
+    task = tree.get("task")
+    if task not in ("eval", "check_gradients") or tree.get("checkpoint") is None:
+        return checked(tree, typed, in_sweep=in_sweep)
+    foreign = {key for key in typed if key.split(".")[0] not in Config.model_fields}
+    typed -= foreign
+    problems = [
+        f"{key}: not used by task={task}, the checkpoint has its configuration"
+        for key in sorted(foreign)
+    ]
+    try:
+        config, notes = checked(_over_checkpoint(tree, typed), typed, in_sweep=in_sweep)
+    except UserError as error:
+        problems += error.problems
+    if problems:
+        raise UserError(*problems)
+    return config, notes
+
+
+def _typed_keys(overrides: Sequence[str]) -> set[str]:
+    parsed = OverridesParser.create().parse_overrides([*overrides])
+    return {o.key_or_group for o in parsed if not o.key_or_group.startswith("hydra")}
+
+
+def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:
+    """The configuration in the checkpoint, what the user typed laid over it.
+
+    The same data set is split as it was for the training, so that its holdout stays one.
+    """
+    from node_cli.records import checkpoints
+
+    given = tree["checkpoint"]
+    try:
+        path = checkpoints.find(absolute(str(given)))
+    except ValueError as error:
+        raise UserError(f"checkpoint={plain(given)}: {error}") from error
+    merged: Tree = checkpoints.load(path)["config"]
+    if get(tree, "data.name") == get(merged, "data.name"):
+        for key in set(SPLIT_KEYS) - typed:
+            put(tree, key, get(merged, key))
+    for key in (*COMMAND_KEYS, *sorted(typed)):
+        section, _, name = key.rpartition(".")
+        if section and merged[section] is not None:
+            merged[section][name] = tree[section][name]
+        else:
+            merged[section or name] = tree[section or name]
+    if merged["solver"] is None:  # laid over a checkpoint without an ODE
+        merged["solver"] = tree["solver"]
+    return merged

@@ -1,0 +1,78 @@
+"""The results page of the sweeps that lie in a folder."""
+
+import contextlib
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from node_cli.cli import runs, sweep, tables
+from node_cli.cli.compose import CONF, is_table
+from node_cli.config.messages import shell_override
+from node_cli.config.schema import absolute
+from node_cli.errors import UserError, one_line
+from node_cli.report.over_seeds import INCIDENTAL
+from node_cli.report.results_page import Section, write_results
+from node_cli.tasks.progress_display import Display
+
+EVERY_TABLE = "all"  # its order is that of the page
+
+# What is shown of a sweep that no table describes, where there is such a plot.
+PLOTS = {
+    "plots/error.png": "Error over training: mean and range of the seeds.",
+    "plots/loss.png": "Loss over training: mean and range of the seeds.",
+    "plots/nfe.png": "Evaluations of f in a forward pass.",
+    "plots/tolerance.png": "Test error and evaluations of f against the tolerance.",
+}
+
+
+def report(location: str, typed: Mapping[str, Any]) -> int:
+    """Write RESULTS.md and the folder ``results`` into the working directory, of every sweep that
+    lies in a folder; returns the exit code. Nothing is trained again.
+
+    ``typed``: the other overrides, of which there may be none. Raises ``UserError``.
+    """
+    if typed:
+        raise UserError(f"{', '.join(typed)}: not with report=, which reads what runs have left")
+    try:
+        folder = runs.short(Path(absolute(location)))
+    except ValueError as error:
+        raise UserError(f"report={location}: {error}") from error
+    sweeps = sweep.inside(folder, depth="**")
+    if not sweeps:
+        raise UserError(f"report={folder}: holds no sweep, which -m or table= leaves")
+    order = [*tables.find([CONF], [EVERY_TABLE])]
+    sweeps.sort(key=lambda path: (path.name not in order, [*order, path.name].index(path.name)))
+    command = f"node-train {shell_override('report', folder)}"
+    try:
+        write_results(Path(), command, [_section(path, _name(path, sweeps)) for path in sweeps])
+    except (OSError, ValueError, LookupError) as error:
+        raise UserError(f"report={folder}: {one_line(error)}") from error
+    Display().line(f"RESULTS.md, results; of {', '.join(str(path) for path in sweeps)}")
+    return 0
+
+
+def _name(path: Path, sweeps: Sequence[Path]) -> str:
+    """That of the folder; where several have it, with those above it."""
+    name = path.absolute().name
+    alone = [other.absolute().name for other in sweeps].count(name) == 1
+    return name if alone else "_".join(part for part in path.parts if part.strip("./"))
+
+
+def _section(folder: Path, name: str) -> Section:
+    typed = sweep.read(folder)
+    incidental = tuple(f"{key}=" for key in INCIDENTAL)
+    kept = [o for o in typed.overrides if not o.startswith(("hydra.", *incidental))]
+    flags = [] if typed.config_dir is None else ["--config-dir", typed.config_dir]
+    command = shlex.join(["node-train", *flags, "-m", *kept])
+    title, note, plots = name, "", PLOTS
+    if is_table(kept):
+        kept = [o for o in kept if not is_table([o])]
+        command = shlex.join(["node-train", *flags, f"table={folder.name}", *kept])
+        own = [] if typed.config_dir is None else [Path(typed.working_directory, typed.config_dir)]
+        with contextlib.suppress(UserError):  # the file is no longer there
+            table = tables.find([*own, CONF], [folder.name])[folder.name]
+            title, note, plots = table.title or name, table.note, table.plots
+        if kept:  # the jobs are not those that the plots are named after
+            plots = {path: words for path, words in plots.items() if path.startswith("plots/")}
+    return Section(folder, name, title, command, note, plots)

@@ -1,0 +1,1 @@
+"""How a model learns: the loop, one update, the objectives, evaluation."""

@@ -1,0 +1,157 @@
+"""Learning to classify images."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import get_total_norm
+
+from node_cli.config.schema import Config
+from node_cli.data import sources
+from node_cli.data.batch_order import augmentation, batches_per_epoch, order_of_epoch
+from node_cli.data.batches import Preprocess, in_batches
+from node_cli.data.images import ImageSet
+from node_cli.errors import complain, one_line
+from node_cli.learn.evaluation import Metrics, evaluate_splits
+from node_cli.learn.state_paths import paths
+from node_cli.learn.update import Outcome
+from node_cli.learn.whole_step import WholeStep
+from node_cli.machine import compiler
+from node_cli.machine.device import Backend
+from node_cli.models import classifier
+from node_cli.models.classifier import Classifier
+from node_cli.ode.failures import SolveFailed
+from node_cli.ode.work import Work
+from node_cli.records.run_folder import PATH_COLUMNS, CsvLog, RunFolder, write_csv
+
+
+class Classification:
+    """The ``Objective`` of images and their labels: mean cross-entropy in nats."""
+
+    units = "images"
+
+    def __init__(self, config: Config, model: Classifier, backend: Backend) -> None:
+        self.config = config
+        self.model = model
+        self.backend = backend
+        source = sources.find(config.data.name)
+        self.sample = source.shape
+        self.images = {
+            name: images.to(backend.device)
+            for name, images in sources.load(config.data, config.seed).items()
+        }
+        self.splits = {name: len(images) for name, images in self.images.items()}
+        self.preprocess = Preprocess(
+            backend.dtype,
+            backend.device,
+            source.mean if config.data.normalize else None,
+            source.std if config.data.normalize else None,
+            source.flips,
+        )
+        self.of_batch = Gradient(config, model, backend)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return batches_per_epoch(self.config, self.splits["train"])
+
+    @staticmethod
+    def check(config: Config) -> None:
+        left = sources.check(config.data)
+        if config.task != "eval":
+            batches_per_epoch(config, left)
+
+    @staticmethod
+    def build(config: Config) -> Classifier:
+        source = sources.find(config.data.name)
+        return classifier.build(config, source.shape, source.classes)
+
+    def batches(self, epoch: int, done: int) -> Iterator[ImageSet]:
+        size = self.config.batch_size
+        order = order_of_epoch(self.config, self.splits["train"], epoch)
+        return in_batches(self.images["train"], size, order[done * size :])
+
+    def gradient(self, batch: ImageSet, step: int) -> Outcome:
+        images = self.preprocess(batch.pixels, augmentation(self.config, step))
+        return self.of_batch(images, batch.labels)
+
+    def loss(self, model: nn.Module, batch: ImageSet) -> Tensor:
+        example = next(model.parameters())
+        images = self.preprocess(batch.pixels, augmentation(self.config, step=0))
+        logits = model(images.to(example))
+        return cross_entropy(logits.to(example.dtype), batch.labels.to(example.device))
+
+    def evaluate(self, step: int) -> dict[str, Metrics]:
+        config = self.config
+        at_the_end = step == config.epochs * self.batches_per_epoch
+        return evaluate_splits(
+            config,
+            self.model,
+            self.images,
+            self.preprocess,
+            self.backend,
+            step,
+            test=config.task != "train" or at_the_end or config.eval.test == "always",
+        )
+
+    def records(self, folder: RunFolder, keep_to_step: int) -> Sequence[CsvLog]:
+        return []
+
+    def finish(self, folder: RunFolder) -> None:
+        try:
+            rows = list(paths(self.model, self.images["test"], self.preprocess, self.backend))
+        except SolveFailed as error:  # landing on more times: no reason for a run to fail
+            complain(f"{folder.paths}: not written ({one_line(error)})")
+            return
+        if rows:
+            write_csv(folder.paths, PATH_COLUMNS, rows)
+
+    def data_in_words(self) -> str:
+        splits = " / ".join(f"{size:,} {name}" for name, size in self.splits.items())
+        return f"{[*self.sample]}, {splits}"
+
+    def batch_in_words(self, batch: ImageSet) -> str:
+        return f"{len(batch)} images that a training takes"
+
+
+class Gradient:
+    """The gradient of a batch, in one compiled graph where that can be had."""
+
+    def __init__(self, config: Config, model: Classifier, backend: Backend) -> None:
+        self.model = model
+        self.backend = backend
+        self.batch_size = config.batch_size
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.loss: nn.Module = Loss(model.head, backend.dtype)
+        self.whole = WholeStep(model, self.loss, backend) if WholeStep.suits(model) else None
+        if model.is_compiled:
+            self.loss.compile(fullgraph=True, dynamic=False)
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Outcome:
+        """``images``: [N, C, H, W], preprocessed. ``labels``: [N]. Raises ``SolveFailed``."""
+        found = (
+            self.whole(images, labels) if self.whole and len(images) == self.batch_size else None
+        )
+        return Outcome(*(found or self._by_parts(images, labels)))
+
+    def _by_parts(self, images: Tensor, labels: Tensor) -> tuple[float, float, int, Work | None]:
+        with compiler.for_batch(self.model, len(images), self.batch_size):
+            with self.backend.autocast():
+                loss, correct = self.loss(self.model.features(images), labels)
+            loss.backward()
+        grad_norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        values = torch.stack([loss.detach(), grad_norm, correct.to(loss.dtype)]).tolist()
+        return values[0], values[1], int(values[2]), self.model.take_work()
+
+
+class Loss(nn.Module):
+    """Head and loss: from features and labels to the mean cross-entropy, and how many are right."""
+
+    def __init__(self, head: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.head = head
+        self.dtype = dtype
+
+    def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.head(features).to(self.dtype)
+        return cross_entropy(logits, labels), (logits.argmax(1) == labels).sum()

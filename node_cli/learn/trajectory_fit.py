@@ -1,0 +1,119 @@
+"""Learning the field behind a trajectory from windows of its noisy points."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+from torch.nn.utils import get_total_norm
+
+from node_cli.config.schema import Config
+from node_cli.data import trajectories
+from node_cli.data.trajectories import START, Window
+from node_cli.learn.evaluation import Diverged, Metrics
+from node_cli.learn.update import Outcome
+from node_cli.machine.device import Backend
+from node_cli.models import flow
+from node_cli.models.flow import Flow
+from node_cli.records.run_folder import (
+    OBSERVED_COLUMNS,
+    TRAJECTORY_COLUMNS,
+    CsvLog,
+    RunFolder,
+    write_csv,
+)
+
+STATE = (len(START),)
+
+
+class TrajectoryFit:
+    """The ``Objective`` of a trajectory: mean squared error over times and coordinates.
+
+    A step starts at the first point of a window, noise included, and is to meet the others. The
+    split test is the whole trajectory without the noise, against the learned one from the true
+    start; an evaluation also records the learned one.
+    """
+
+    units = "points"
+    sample = STATE
+
+    def __init__(self, config: Config, model: Flow, backend: Backend) -> None:
+        assert config.data.windows, "checked"
+        self.config = config
+        self.model = model
+        self.backend = backend
+        self.data = trajectories.load(config.data, config.seed)
+        self.splits = dict.fromkeys(("train", "test"), len(self.data.times))
+        self.batches_per_epoch = config.data.windows
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.log: CsvLog | None = None
+
+    @staticmethod
+    def check(config: Config) -> None:
+        trajectories.check(config.data)
+
+    @staticmethod
+    def build(config: Config) -> Flow:
+        assert config.data.end, "checked"
+        return flow.build(config, STATE, config.data.end)
+
+    def batches(self, epoch: int, done: int) -> Iterator[Window]:
+        config, first = self.config, epoch * self.batches_per_epoch
+        for step in range(first + done, first + self.batches_per_epoch):
+            yield trajectories.window(self.data, config.data, config.seed, step)
+
+    def gradient(self, batch: Window, step: int) -> Outcome:
+        with self.backend.autocast():
+            loss = self.loss(self.model, batch)
+        loss.backward()
+        grad_norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        values = torch.stack([loss.detach(), grad_norm]).tolist()
+        return Outcome(values[0], values[1], None, self.model.take_work())
+
+    def loss(self, model: nn.Module, batch: Window) -> Tensor:
+        states = batch.states.to(next(model.parameters()))
+        return mse_loss(model(states[0], batch.times), states)
+
+    @torch.no_grad()
+    def evaluate(self, step: int) -> dict[str, Metrics]:
+        times, states = self.data.times, self.data.states
+        training = self.model.training
+        self.model.eval()
+        with self.backend.autocast():
+            start = states[:1].to(next(self.model.parameters()))
+            learned = self.model(start, times)[:, 0].cpu().double()
+        self.model.train(training)
+        work = self.model.take_work()
+        # In float64: far from the data the solution may grow beyond the square root of float32.
+        loss = float(mse_loss(learned, states))
+        if not math.isfinite(loss):
+            raise Diverged(f"step {step}: test loss {loss:g}")
+        if self.log is not None:
+            for t, (y0, y1) in zip(times.tolist(), learned.tolist(), strict=True):
+                self.log.append({"step": step, "t": t, "y0": y0, "y1": y1})
+        nfe = work.nfe_forward if work else None
+        return {"test": Metrics(len(times), batches=1, loss=loss, accuracy=None, nfe=nfe)}
+
+    def records(self, folder: RunFolder, keep_to_step: int) -> Sequence[CsvLog]:
+        if self.config.task == "train":
+            points = zip(self.data.times.tolist(), self.data.observed.tolist(), strict=True)
+            rows = ({"t": t, "y0": y0, "y1": y1} for t, (y0, y1) in points)
+            write_csv(folder.observed, OBSERVED_COLUMNS, rows)
+        self.log = CsvLog(folder.trajectories, TRAJECTORY_COLUMNS, keep_to_step)
+        return [self.log]
+
+    def finish(self, folder: RunFolder) -> None:
+        pass
+
+    def data_in_words(self) -> str:
+        data = self.config.data
+        return (
+            f"{len(self.data.times):,} points on [0, {data.end:g}], noise {data.noise:g}, "
+            f"{self.batches_per_epoch} windows an epoch"
+        )
+
+    def batch_in_words(self, batch: Window) -> str:
+        first, last = batch.times[[0, -1]].tolist()
+        span = f"{len(batch.times)} points on [{first:.4g}, {last:.4g}]"
+        return f"window that a training takes, {span}"

@@ -1,0 +1,157 @@
+"""The gradient of a training step as one compiled graph."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from node_cli.machine.device import Backend
+from node_cli.models.blocks import ODEBlock
+from node_cli.models.classifier import Classifier
+from node_cli.ode.engines.compiled.adjoint import adjoint_loop
+from node_cli.ode.engines.compiled.captured import Captured, CapturedField
+from node_cli.ode.engines.compiled.field import CompiledField, Function
+from node_cli.ode.engines.compiled.loop import Numbers
+from node_cli.ode.engines.compiled.solve import LoopSolve
+from node_cli.ode.engines.compiled.tape import Tape
+from node_cli.ode.failures import SolveFailed
+from node_cli.ode.sensitivity.checkpointed import Checkpointed
+from node_cli.ode.sensitivity.discrete import Discrete
+from node_cli.ode.sensitivity.loop_adjoint import count_adjoint
+from node_cli.ode.sensitivity.method import Problem
+from node_cli.ode.tableau import Tableau
+from node_cli.ode.work import Autocast, Steps, Work
+
+
+@dataclass
+class Parts:
+    """Stem, field, and head with loss, for batches of one shape; ``y0``: an example of a state."""
+
+    stem: Captured
+    field: CapturedField
+    head: Captured
+    y0: Tensor
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return [p for part in (self.stem, self.field, self.head) for p in part.parameters]
+
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        return [p for p in self.parameters if p.requires_grad]
+
+
+class WholeStep:
+    """Stem, solve, head, loss, the adjoint of each, and the gradient norm: one call from Python.
+
+    The numbers are those of the parts, one after the other. What it saves is the cost of calling
+    them, and of autograd between them, which is that of a small solve.
+    """
+
+    def __init__(self, model: Classifier, loss: nn.Module, backend: Backend) -> None:
+        """``loss``: head and loss, from (features, labels) to (loss, correct)."""
+        assert isinstance(model.core, ODEBlock)
+        assert isinstance(model.core.sensitivity, Discrete | Checkpointed)
+        self.keeps = model.core.sensitivity.keeps
+        assert model.core.compiled
+        self.stem, self.block, self.loss = model.stem, model.core, loss
+        self.owner: CompiledField = model.core.compiled
+        with backend.autocast():
+            self.autocast = Autocast(backend.device.type)
+        self.parts: Parts | None = None
+
+    @staticmethod
+    def suits(model: Classifier) -> bool:
+        """Whether the model is compiled, keeps no buffers, and its parts share no parameter; and
+        whether its gradient is that of the steps."""
+        core = model.core
+        if not isinstance(core, ODEBlock) or not core.compiled or core.solver.engine != "native":
+            return False
+        of_steps = isinstance(core.sensitivity, Discrete | Checkpointed)
+        parts = (model.stem, core, model.head)
+        count = sum(len(list(part.parameters())) for part in parts)
+        alone = count == len(list(model.parameters()))
+        return of_steps and alone and not any(True for _ in model.buffers())
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[float, float, int, Work] | None:
+        """Loss, gradient norm, correct images and work; the gradient in the parameters' ``grad``.
+
+        None, and nothing done, where the solve does not come to its end in one call: it fails, or
+        needs more room than any before.
+        """
+        parts = self.parts = self.parts or self._parts(images, labels)
+        block, work = self.block, Work()
+        t = torch.tensor([block.t0, block.t1], dtype=torch.float64)
+        problem = Problem(self.owner, t, block.solver, work, self.autocast, [], parts.y0)
+        for start in block.warm_starts():
+            start.learning = True
+        solve = LoopSolve(problem.loop(self.keeps), parts.y0)
+        solve.set_out([block.t0, block.t1], parts.y0)
+        try:
+            call = solve.enter(block.t0, block.t1)
+        except SolveFailed:
+            return None
+        function = self.owner.function(
+            ("whole step", solve.key, call.evaluate, call.choose),
+            images.device,
+            lambda: _step(parts, solve.loop_of(call), block.solver.tableau),
+        )
+        numbers = torch.tensor(call.numbers, dtype=torch.float64, device=images.device)
+        found, *gradient = function(numbers, images, labels, solve.tape, *parts.parameters)
+        *values, loss, norm, correct = found.tolist()
+        now = Numbers(*values)
+        if now.t != now.end or not now.finite:
+            return None
+        solve.leave(call, now)
+        work.forward.add(Steps(solve.accepted, solve.rejected))
+        count_adjoint(problem, solve.accepted, self.keeps)
+        for parameter, by_parameter in zip(parts.trained, gradient, strict=True):
+            parameter.grad = by_parameter
+        return loss, norm, int(correct), work
+
+    def _parts(self, images: Tensor, labels: Tensor) -> Parts:
+        with torch.compiler.set_stance("force_eager"), self.autocast.again():
+            y0 = self.stem(images).to(images.dtype)
+        features = y0.detach().clone().requires_grad_()
+        return Parts(
+            Captured(self.stem, self.autocast, images),
+            self.owner.captured(self.autocast, y0),
+            Captured(self.loss, self.autocast, features, labels),
+            y0,
+        )
+
+
+def _step(parts: Parts, solve: Function, tableau: Tableau) -> Function:
+    """(numbers, images, labels, tape, *parameters) -> (numbers, loss, gradient norm and number of
+    correct images, *gradient)."""
+    stem, head = parts.stem, parts.head
+    adjoint = adjoint_loop(parts.field, tableau)
+    ends = len(stem.parameters), len(stem.parameters) + len(parts.field.parameters)
+
+    def step(
+        numbers: Tensor, images: Tensor, labels: Tensor, tape: Tape, *parameters: Tensor
+    ) -> tuple[Tensor, ...]:
+        of_stem, of_field, of_head = (
+            parameters[: ends[0]],
+            parameters[ends[0] : ends[1]],
+            parameters[ends[1] :],
+        )
+        (y0,), saved_by_stem = stem.evaluate((images,), of_stem)
+        numbers, y1, _ = solve(numbers, y0, torch.zeros_like(y0), tape, *of_field)
+        (loss, correct), saved_by_head = head.evaluate((y1, labels), of_head, outputs=2)
+
+        (by_y1, _), by_head = head.products(saved_by_head, torch.ones_like(loss))
+        accepted = numbers[Numbers._fields.index("accepted")].long()
+        steps = torch.stack([torch.zeros_like(accepted), accepted])
+        by_y0, *by_field = adjoint(steps, by_y1, tape, *of_field)
+        _, by_stem = stem.products(saved_by_stem, by_y0)
+
+        gradient = [*by_stem, *by_field, *by_head]
+        norm = torch.linalg.vector_norm(
+            torch.stack([torch.linalg.vector_norm(g) for g in gradient])
+        )
+        found = torch.stack([loss, norm, correct.to(loss.dtype)]).to(numbers.dtype)
+        return torch.cat([numbers, found]), *(g.contiguous() for g in gradient)
+
+    return step

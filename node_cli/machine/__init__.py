@@ -1,0 +1,1 @@
+"""What a run finds out about the machine: device, memory, compiler, versions."""

@@ -1,0 +1,1 @@
+"""How steps are computed: one by one, in compiled loops, or by torchdiffeq."""

@@ -1,0 +1,1 @@
+"""Whole solves as loops that torch.compile makes one graph of."""

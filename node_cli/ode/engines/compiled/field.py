@@ -1,0 +1,96 @@
+"""A field whose solves are compiled, and the functions and buffers that belong to it."""
+
+from collections.abc import Callable, Hashable, Sequence
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from node_cli.ode.engines.compiled.captured import CapturedField
+from node_cli.ode.engines.compiled.tape import Keep, Tape, new_tape
+from node_cli.ode.tableau import Tableau
+from node_cli.ode.work import Autocast
+
+Function = Callable[..., Any]
+
+FIRST_ROWS = 64
+FIRST_BYTES = 2**26
+
+
+class CompiledField(nn.Module):
+    """A field without buffers; given one of these, the native engine solves in one graph.
+
+    A solve is one loop, and so is its adjoint, so that a step costs no call from Python. Cost: ten
+    seconds and more for each function and each shape of y (``enabled`` keeps the odd batch out of
+    it). Do not use it for less than some thousand steps of training.
+    """
+
+    def __init__(self, field: nn.Module) -> None:
+        super().__init__()
+        assert not any(True for _ in field.buffers())
+        self.field = field
+        self.enabled = True
+        self._functions: dict[Hashable, Function] = {}
+        self._captured: dict[Hashable, CapturedField] = {}
+        self._tapes: dict[Hashable, Tape] = {}
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        dy: Tensor = self.field(t, y)
+        return dy
+
+    def key(self, autocast: Autocast, y: Tensor) -> Hashable:
+        """What the graphs of f depend on."""
+        return (autocast.key, self.field.training, y.shape, y.dtype, y.device)
+
+    def captured(self, autocast: Autocast, y: Tensor) -> CapturedField:
+        """f for states like y."""
+        key = self.key(autocast, y)
+        if key not in self._captured:
+            t = torch.zeros((), dtype=y.dtype, device=y.device)
+            self._captured[key] = CapturedField(self.field, autocast, t, y)
+        return self._captured[key]
+
+    def function(
+        self, key: Hashable, device: torch.device, make: Callable[[], Function]
+    ) -> Function:
+        """The function of that key, compiled at its first use, without graph breaks.
+
+        Nothing is checked at later calls, so the key has to tell all that the code depends on, and
+        tensors have to be contiguous.
+        """
+        if key not in self._functions:
+            options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+            if device.type == "cpu":
+                options["cpp_wrapper"] = True
+            self._functions[key] = torch.compile(
+                _of_its_own(make()), fullgraph=True, dynamic=False, options=options
+            )
+        return self._functions[key]
+
+    def borrow(
+        self, key: Hashable, keep: Keep, tableau: Tableau, y: Tensor, saved: Sequence[Tensor]
+    ) -> Tape:
+        """A tape as long as the longest that solves of this key have needed so far."""
+        if key in self._tapes:
+            return self._tapes.pop(key)
+        per_step = y.nbytes * 3 + tableau.stages * sum(x.nbytes for x in saved)
+        rows = max(4, min(FIRST_ROWS, FIRST_BYTES // per_step))
+        return new_tape(rows, keep, tableau, y, saved)
+
+    def give_back(self, key: Hashable, tape: Tape) -> None:
+        """For the next solve to write on."""
+        self._tapes[key] = tape
+
+
+def _of_its_own(function: Function) -> Function:
+    """The same with a code object of its own, for which the compiler keeps what it has made; by
+    that of a factory's functions, it would take them for one."""
+    assert isinstance(function, FunctionType)
+    return FunctionType(
+        function.__code__.replace(),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )

@@ -1,0 +1,218 @@
+"""Solves by compiled loops: what the loops cannot do themselves."""
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from node_cli.ode.engines.budget import Solve
+from node_cli.ode.engines.compiled.field import CompiledField, Function
+from node_cli.ode.engines.compiled.loop import Numbers, System, solve_loop
+from node_cli.ode.engines.compiled.tape import Keep, Tape, copy_tape, new_tape
+from node_cli.ode.norms import Norm
+from node_cli.ode.solver import Solver
+from node_cli.ode.work import Steps, no_autocast
+
+
+@dataclass
+class Loop:
+    """Which loop: the right-hand side and what it reads, the solver, and what it is to keep.
+
+    ``key``: tells the system from others of the same ``owner``. ``saved``: examples of what a stage
+    keeps. ``count`` is told how many evaluations of the system are made. ``longest``: as that of
+    ``native.integrate``, to be traced: (t, *inputs) -> size.
+    """
+
+    owner: CompiledField
+    key: Hashable
+    system: System
+    inputs: Sequence[object]
+    solver: Solver
+    norm: Norm
+    keep: Keep
+    saved: Sequence[Tensor]
+    count: Callable[[int], object]
+    longest: Callable[..., Tensor] | None = None
+
+
+class Recorded:
+    """What a solve has left on its tape, which goes back to its owner with the end of this object.
+
+    ``spans``: the rows of the steps of each interval between two requested times.
+    """
+
+    def __init__(self, loop: Loop, tape: Tape, tape_key: Hashable) -> None:
+        self.owner = loop.owner
+        self.tape = tape
+        self.tape_key = tape_key
+        self.spans: list[tuple[int, int]] = []
+
+    @property
+    def count(self) -> int:
+        """Accepted steps."""
+        return self.spans[-1][1]
+
+    @property
+    def order(self) -> int:
+        """Of the dense output."""
+        return 3 if self.tape.middles is None else 4
+
+    def at(self, t: float) -> Tensor:
+        """y(t), for t within a solve that has kept its trajectory."""
+        moment = self.tape.times.new_tensor(t)
+        return self.tape.at(moment, self.tape.times.new_tensor(self.count))
+
+    def __del__(self) -> None:
+        self.owner.give_back(self.tape_key, self.tape)
+
+
+@torch.no_grad()
+def integrate(loop: Loop, y0: Tensor, t: Tensor) -> tuple[Tensor, Steps, Recorded | None]:
+    """As ``native.integrate``; and what is kept, if anything is."""
+    solve = LoopSolve(loop, y0)
+    with no_autocast(y0.device.type):
+        y = solve.through(t.tolist(), y0.detach().contiguous())
+    return y, Steps(solve.accepted, solve.rejected), solve.recorded
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a loop: whether f is evaluated first, and a first size chosen, for which f is
+    evaluated once more if it ``probes``; and the numbers."""
+
+    evaluate: bool
+    choose: bool
+    probes: bool
+    numbers: Numbers
+
+    @property
+    def evaluated(self) -> float:
+        """1 if the first attempt has its first stage."""
+        return float(self.evaluate) or self.numbers.evaluated
+
+
+class LoopSolve(Solve):
+    """``y0``: an example is enough, where somebody else calls the loop between ``enter`` and
+    ``leave``."""
+
+    def __init__(self, loop: Loop, y0: Tensor) -> None:
+        super().__init__(loop.solver)
+        self.loop = loop
+        solver = loop.solver
+        options = (solver.name, solver.rtol, solver.atol, solver.controller)
+        self.key = (loop.key, *options, loop.keep, loop.longest is not None)
+        self.recorded = None
+        if loop.keep != "nothing":
+            tape = loop.owner.borrow(self.key, loop.keep, solver.tableau, y0, loop.saved)
+            self.recorded = Recorded(loop, tape, self.key)
+        self.numbers: Numbers | None = None  # as the loop has left them
+
+    @property
+    def tape(self) -> Tape | None:
+        return self.recorded.tape if self.recorded else None
+
+    def enter(self, start: float, end: float) -> Call:
+        """Prepare a call of the loop over an interval, or the rest of one."""
+        begins, given = self.numbers is None, self._given_size()
+        adaptive, shared = self.tableau.adaptive, self.tableau.first_same_as_last
+        choose = begins and adaptive and given is None
+        probes = choose and self.loop.longest is None
+        evaluate = begins and (shared or probes)
+        numbers = self.numbers or Numbers(start, end, self.last, size=given or 0.0)
+        if adaptive:
+            self._spend(evaluate + probes)
+            limit = self._affordable(known=shared or evaluate or bool(numbers.evaluated))
+        else:
+            limit = self.solver.steps_in(end - start)
+            self._spend(limit * self.tableau.stages)
+            self._make_room(self.accepted + int(limit))
+        return Call(evaluate, choose, probes, numbers._replace(end=end, attempts=0.0, limit=limit))
+
+    def loop_of(self, call: Call) -> Function:
+        """The loop that is called, not compiled."""
+        loop = self.loop
+        return solve_loop(
+            loop.system,
+            self.solver,
+            loop.norm,
+            loop.keep,
+            loop.longest,
+            start=call.evaluate,
+            choose=call.choose,
+        )
+
+    def leave(self, call: Call, now: Numbers) -> None:
+        """Take in where the loop has come."""
+        self.numbers = now
+        adaptive, shared = self.tableau.adaptive, self.tableau.first_same_as_last
+        attempts, accepted = int(now.attempts), int(now.accepted) - self.accepted
+        first_stages = 0 if shared else accepted + int(now.evaluated - call.evaluated)
+        made = attempts * (self.tableau.stages - 1) + first_stages
+        at_end = self.loop.keep == "trajectory" and not shared and now.t == self.last
+        self.loop.count(call.evaluate + call.probes + made + at_end)
+        if adaptive:
+            self.nfe += made
+            if self.accepted == 0 and accepted:
+                self._learn(now.learnt)
+        self.accepted += accepted
+        self.rejected += attempts - accepted
+        self.t, self.size, self.dt = now.t, now.size, now.dt
+
+    def _cross(self, interval: int, start: float, end: float) -> bool:
+        before = self.accepted
+        while self.t != end:
+            if self.tableau.adaptive and self.numbers:
+                self._next()
+                self._make_room(self.accepted + 1)
+            now = self._run(start, end)
+            if math.isnan(now.error):
+                self.rejected -= 1
+                self._fail_not_finite()
+        if self.recorded:
+            self.recorded.spans.append((before, self.accepted))
+        return bool(now.finite)
+
+    def _run(self, start: float, end: float) -> Numbers:
+        if self.numbers is None:
+            self.k = torch.zeros_like(self.y)
+        call = self.enter(start, end)
+        function = self.loop.owner.function(
+            (self.key, call.evaluate, call.choose), self.y.device, lambda: self.loop_of(call)
+        )
+        vector = torch.tensor(call.numbers, dtype=torch.float64, device=self.y.device)
+        vector, self.y, self.k = function(vector, self.y, self.k, self.tape, *self.loop.inputs)
+        now = Numbers(*vector.tolist())
+        self.leave(call, now)
+        known = self.tableau.first_same_as_last or now.evaluated
+        self.slope = self.k if known else None
+        return now
+
+    def _affordable(self, *, known: bool) -> float:
+        """How many attempts the budgets allow; one at least, since ``_next`` has been asked.
+
+        ``known``: the first of them has its first stage.
+        """
+        attempts = math.inf
+        if self.solver.max_steps is not None:
+            attempts = self.solver.max_steps - self.accepted - self.rejected
+        if self.solver.max_nfe is None:
+            return attempts
+        stages = self.tableau.stages
+        dearest = stages - 1 if self.tableau.first_same_as_last else stages
+        next_one = stages - 1 if known else stages
+        left = self.solver.max_nfe - self.nfe - next_one
+        if left < 0:
+            self._spend(next_one)
+        return min(attempts, 1 + left // dearest)
+
+    def _make_room(self, rows: int) -> None:
+        """On the tape, for so many steps."""
+        recorded, loop = self.recorded, self.loop
+        if recorded is None or rows <= recorded.tape.rows:
+            return
+        rows = max(rows, 2 * recorded.tape.rows)
+        longer = new_tape(rows, loop.keep, self.tableau, self.y, loop.saved)
+        copy_tape(recorded.tape, longer)
+        recorded.tape = longer

@@ -1,0 +1,71 @@
+"""f with a graph around each evaluation, and its vector-Jacobian products."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Variable
+
+from node_cli.ode.engines.eager.step import Stage
+from node_cli.ode.work import CountedField
+
+
+class Products(NamedTuple):
+    """v^T df/dy (shaped like y), v^T df/dt (0-dim, None unless wanted), v^T df/dtheta."""
+
+    y: Tensor
+    t: Tensor | None
+    parameters: list[Tensor]
+
+
+class Linearised:
+    """Evaluates f so that v^T df/dy, v^T df/dtheta and, ``with_time``, v^T df/dt can follow.
+
+    Every evaluation has a graph of its own, which its first product frees. Evaluations and
+    products are counted in the work of f.
+    """
+
+    def __init__(
+        self, f: CountedField, parameters: Sequence[Tensor], *, with_time: bool = False
+    ) -> None:
+        self.f = f
+        self.parameters = tuple(parameters)
+        self.with_time = with_time
+
+    def evaluate(self, t: Tensor, y: Tensor) -> Stage:
+        """f(t, y), where t and y are no part of another graph; y becomes a leaf."""
+        y.requires_grad_()
+        if self.with_time:
+            t = t.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            return Stage(t, y, self.f(t, y))
+
+    def products(self, stage: Stage, v: Tensor) -> Products:
+        """``v``: shaped like y. Zero where f does not depend on an input."""
+        if not self.with_time:
+            y, *parameters = self._products(stage, v, (stage.y, *self.parameters))
+            return Products(y, None, parameters)
+        y, t, *parameters = self._products(stage, v, (stage.y, stage.t, *self.parameters))
+        return Products(y, t, parameters)
+
+    def parameter_products(self, stage: Stage, v: Tensor) -> Sequence[Tensor]:
+        """v^T df/dtheta alone."""
+        return self._products(stage, v, self.parameters)
+
+    def _products(self, stage: Stage, v: Tensor, inputs: tuple[Tensor, ...]) -> Sequence[Tensor]:
+        if not inputs or not stage.k.requires_grad:
+            return [torch.zeros_like(x) for x in inputs]
+        self.f.work.vjps_backward += 1
+        # What torch.autograd.grad ends in. Its own checks of the arguments take a fifth of the time
+        # of a small product, and every stage of every step comes here.
+        found: tuple[Tensor | None, ...] = Variable._execution_engine.run_backward(
+            (stage.k,),
+            (v,),
+            False,  # keep_graph
+            False,  # create_graph
+            inputs,
+            True,  # allow_unreachable
+            accumulate_grad=False,
+        )
+        return [torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True)]

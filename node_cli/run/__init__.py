@@ -1,1 +1,0 @@
-"""What a run does and leaves behind: the only place with side effects."""

@@ -1,0 +1,150 @@
+"""Gradients as vectors, and the reference that they are compared with."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from node_cli.learn.loop import work_cells
+from node_cli.models.blocks import ODEBlock
+from node_cli.models.model import Model
+from node_cli.ode.failures import SolveFailed
+from node_cli.ode.sensitivity.checkpointed import Checkpointed
+from node_cli.ode.solver import Solver
+from node_cli.ode.work import Work
+from node_cli.records.run_folder import GRADIENT_COLUMNS
+
+REFERENCE = "dopri8"
+TOLERANCES = (1e-4, 1e-7, 1e-10)
+MOST_NFE = 1000  # a solve that takes more is too slow; an f with kinks (ReLU) gets there
+
+DIRECTIONS = 4
+# Of the norm of all parameters: small, since a step over the kinks of a ReLU makes the difference
+# wrong (1e-6: by 2e-3, 1e-7: by 2e-8, on 8 images of the conv model); rounding gives about 1e-7.
+DIFFERENCE = 1e-7
+
+Row = dict[str, Any]
+"""A row of gradients.csv."""
+
+
+class Reference:
+    """The model in float64 under dopri8, and its gradient at the tightest of a few tolerances.
+
+    ``checkpointed`` gives the gradient of ``discrete`` in the memory of a single step. Raises
+    ``SolveFailed`` where not even the loosest tolerance can be had.
+    """
+
+    def __init__(self, model: Model, loss: Callable[[Model], Tensor]) -> None:
+        """``loss``: that of a batch under a model on any device, of any dtype."""
+        device = next(model.parameters()).device
+        here = torch.device("cpu") if device.type == "mps" else device  # has no float64
+        self.model = model = deepcopy(model).to(here, torch.float64)
+        self.loss: Callable[[], Tensor] = lambda: loss(model)
+        core = core_of(model)
+        core.sensitivity = Checkpointed()
+        found: list[tuple[Solver, Tensor, Tensor, Row]] = []
+        for tol in TOLERANCES:
+            core.solver = Solver(REFERENCE, rtol=tol, atol=tol, max_nfe=MOST_NFE)
+            model.zero_grad()
+            model.take_work()
+            try:
+                value = self.loss()
+            except SolveFailed:
+                if not found:
+                    raise
+                break
+            value.backward()
+            found.append((core.solver, *_gradients(model), work_of(model)))
+        *coarser, (self.solver, self.gradient, self.gradient_of_f, self.work) = found
+        self.coarser = coarser[-1][1:3] if coarser else None
+        core.solver = self.solver
+
+    def row(self) -> Row:
+        """How far the reference is from itself at a tolerance 1000 times looser."""
+        note = f"float64, {self.solver}; its error is against itself at 1000 times the tolerance"
+        row = empty_row("reference", note) | self.work
+        if self.coarser is not None:
+            row |= self._difference(*self.coarser)
+        return row
+
+    def compared(self, model: Model) -> Row:
+        """How far a model's gradient is from the reference."""
+        return self._difference(*_gradients(model))
+
+    def _difference(self, gradient: Tensor, of_f: Tensor) -> Row:
+        error_of_f = (of_f - self.gradient_of_f).norm() / self.gradient_of_f.norm()
+        return _difference(gradient, self.gradient) | {"relative_error_f": _number(error_of_f)}
+
+    @torch.no_grad()
+    def finite_differences(self, generator: torch.Generator) -> Row:
+        """Central differences of the loss along random directions, against those of the gradient.
+
+        Both as a vector with an entry for each direction. Cost: two solves for each.
+        """
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        values = [p.clone() for p in parameters]
+        at = torch.cat([v.flatten() for v in values])
+        step = DIFFERENCE * float(at.norm()) or DIFFERENCE
+        found, expected = [], []
+        for _ in range(DIRECTIONS):
+            drawn = torch.randn(len(at), generator=generator, dtype=torch.float64)
+            direction = (drawn / drawn.norm()).to(at.device)
+            losses = []
+            for sign in (1, -1):
+                moved = (at + sign * step * direction).split([v.numel() for v in values])
+                for parameter, value in zip(parameters, moved, strict=True):
+                    parameter.copy_(value.view_as(parameter))
+                losses.append(self.loss())
+            found.append((losses[0] - losses[1]) / (2 * step))
+            expected.append(self.gradient @ direction.cpu())
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.copy_(value)
+        a, b = torch.stack(found).cpu(), torch.stack(expected)
+        note = f"central differences of the loss in {DIRECTIONS} random directions"
+        return empty_row("finite_differences", note) | _difference(a, b)
+
+
+def empty_row(name: str, note: str | None = None) -> Row:
+    """Without any figures."""
+    return dict.fromkeys(GRADIENT_COLUMNS) | {"sensitivity": name, "note": note}
+
+
+def core_of(model: Model) -> ODEBlock:
+    assert isinstance(model.core, ODEBlock), "refused when the configuration is checked"
+    return model.core
+
+
+def _gradients(model: Model) -> tuple[Tensor, Tensor]:
+    """By all trained parameters of a model, and by those of f."""
+    return _gradient(model), _gradient(core_of(model).field)
+
+
+def _gradient(module: nn.Module) -> Tensor:
+    """The gradient by every trained parameter as one vector, float64 on the CPU."""
+    parts = [
+        torch.zeros_like(p) if p.grad is None else p.grad
+        for p in module.parameters()
+        if p.requires_grad
+    ]
+    return torch.cat([p.detach().flatten().double().cpu() for p in parts or [torch.zeros(0)]])
+
+
+def _difference(found: Tensor, expected: Tensor) -> Row:
+    """Relative error in the Euclidean norm, and cosine; None where they are not finite."""
+    cosine = found @ expected / (found.norm() * expected.norm())
+    return {
+        "relative_error": _number((found - expected).norm() / expected.norm()),
+        "cosine": _number(cosine.clamp(-1, 1)),
+    }
+
+
+def _number(x: Tensor) -> float | None:
+    return float(x) if bool(x.isfinite()) else None
+
+
+def work_of(model: Model) -> Row:
+    work = model.take_work()
+    assert isinstance(work, Work)
+    return work_cells(work)

@@ -1,0 +1,103 @@
+"""report=: one page of the sweeps in a folder."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands import QUICK, NodeTrain
+from tests.folders import rows
+
+EXPERIMENT = """\
+# @package _global_
+data: {limit: 150}
+epochs: 1
+published:
+  - title: A table
+    source: a page
+    columns: epoch holdout_accuracy
+    rows: [1 0.99]
+"""
+TABLE = """\
+title: "Mine: a title"
+rows: ["experiment=mine seed=0,1"]
+note: A note on it.
+plots: {plots/error.png: the error, 0/plots/loss.png: the loss, plots/nothing.png: none}
+"""
+
+
+def test_a_page_of_every_sweep_in_a_folder(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for group, text in (("experiment", EXPERIMENT), ("table", TABLE)):
+        (tmp_path / "dir" / group).mkdir(parents=True)
+        (tmp_path / "dir" / group / "mine.yaml").write_text(text)
+    table = ("--config-dir", "dir", "table=mine", "hydra.sweep.dir=runs")
+    assert node_train(*table).code == 0
+    assert node_train("-m", *QUICK, "solver=tsit5,rk4", "hydra.sweep.dir=runs/grid").code == 0
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "old.csv").write_text("of another page")
+
+    result = node_train("report=runs")
+    assert result.code == 0, result.err
+    page = (tmp_path / "RESULTS.md").read_text()
+    for part in (
+        "node-train report=runs",
+        "- [Mine: a title](#mine-a-title)",
+        "## Mine: a title",
+        "node-train --config-dir dir table=mine\n",
+        "A note on it.",
+        "| 99.00%                      |",
+        "range of our 2 seeds",
+        "![the error](results/mine/error.png)",
+        "![the loss](results/mine/0_loss.png)",
+        "## grid",
+        "node-train -m data.limit=150 epochs=1 solver=tsit5,rk4\n",
+        "1 thread; node-train",
+    ):
+        assert part in page, part
+    assert "nothing.png" not in page
+    results = tmp_path / "results"
+    assert (results / "old.csv").exists(), "what is not ours stays"
+    (results / "old.csv").unlink()
+    files = {str(p.relative_to(results)) for p in results.rglob("*") if p.is_file()}
+    names = {"error.png", "0_loss.png", "summary.csv", "published.csv"}
+    grid = {"error.png", "nfe.png", "summary.csv"}
+    assert files == {f"mine/{n}" for n in names} | {f"grid/{n}" for n in grid}
+    assert len(rows(results / "mine" / "published.csv")) == 1
+
+    assert node_train("report=runs").code == 0
+    assert (tmp_path / "RESULTS.md").read_text() == page, "a function of the files alone"
+
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "runs" / "mine" / "1" / "evaluations.csv").write_text("a,b\n1,2\n")
+    result = node_train("report=..")
+    assert result.code == 2, "damaged"
+    assert result.err.startswith("error: report=")
+    (tmp_path / "runs" / "mine" / "1" / "evaluations.csv").unlink()
+    (tmp_path / "runs" / "mine" / "1" / "status.json").write_text("{}")
+    assert node_train("report=..").code == 0, "below the folder, from another one"
+    page = (tmp_path / "elsewhere" / "RESULTS.md").read_text()
+    assert "## Mine: a title" in page
+    assert "Jobs that are not done: 1 (unknown)." in page
+
+    monkeypatch.chdir(tmp_path)
+    assert node_train("-m", *QUICK, "seed=0", "hydra.sweep.dir=results/grid").code == 2
+    (tmp_path / "results" / "grid" / "sweep.json").write_text("{}")
+    result = node_train("report=runs")
+    assert result.code == 2
+    assert "results/grid: is a folder of runs" in result.err
+
+
+def test_mistakes(node_train: NodeTrain, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for arguments, message in (
+        (["report=empty"], "report=empty: holds no sweep"),
+        (["report=empty", "seed=1"], "seed: not with report="),
+        (["report="], "report=: must be a path"),
+        (["-m", "report=empty"], "report=empty: takes no flags"),
+    ):
+        result = node_train(*arguments)
+        assert result.code == 2
+        assert message in result.err
+        assert not (tmp_path / "RESULTS.md").exists()

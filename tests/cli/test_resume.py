@@ -1,0 +1,104 @@
+"""Runs that were stopped, or could not write, on the command line; what resume= makes of them."""
+
+import errno
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node_cli.records.run_folder import RunFolder
+from tests.commands import QUICK, NodeTrain, in_new_process
+from tests.folders import rows
+from tests.runs import Killed
+
+
+def test_resume_on_the_command_line(node_train: NodeTrain, tmp_path: Path) -> None:
+    assert node_train(*QUICK, "hydra.run.dir=run").code == 0
+    finished = node_train("resume=run")
+    assert finished.code == 0
+    assert "run: this run is finished" in finished.out
+    assert node_train("resume=run", "epochs=2").code == 0
+    assert len(rows(tmp_path / "run" / "epochs.csv")) == 2
+    refused = node_train("resume=run", "seed=1", "model=conv")
+    assert refused.code == 2
+    assert len(refused.err.splitlines()) == 2
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_full_disk_is_one_line(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("node_cli.records.checkpoints.save", full)
+    result = node_train(*QUICK, "hydra.run.dir=run")
+    assert result.code == 1
+    assert result.err == "failed: run/checkpoints/best.pt: No space left on device\n"
+    assert RunFolder(tmp_path / "run").read_status()["status"] == "failed"
+
+
+def test_a_resume_that_cannot_write_does_not_pass_for_the_run_before(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_new_process(*QUICK, "hydra.run.dir=run", cwd=tmp_path)
+    before = RunFolder(tmp_path / "run").status.read_text()
+
+    def full(path: Path, _: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("node_cli.records.run_folder.write_text", full)
+    result = node_train("resume=run", "epochs=2")
+    assert result.code == 1
+    assert "No space left on device" in result.err
+    assert RunFolder(tmp_path / "run").status.read_text() == before
+
+
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """What a shell starts in the background ignores SIGINT, and so do its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_training_is_an_interruption_too(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "node_cli.data.sources.load", lambda *_: signal.raise_signal(number), raising=True
+        )
+        result = node_train(*QUICK, "hydra.run.dir=run")
+    assert result.code == 130
+    assert "interrupted: stopped at once; go on with: node-train resume=run" in result.err
+    assert "Traceback" not in result.err
+    assert node_train("resume=run").code == 0
+    assert RunFolder(tmp_path / "run").read_status()["status"] == "done"
+
+
+def test_a_run_is_done_once_its_plots_are(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_: object) -> None:
+        raise Killed
+
+    def stop(_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    folder = RunFolder(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("node_cli.cli.runs.plot_run", die)
+        with pytest.raises(Killed):
+            node_train(*QUICK, "hydra.run.dir=run")
+        assert folder.read_status()["status"] == "running"
+        patch.setattr("node_cli.cli.runs.plot_run", stop)
+        assert node_train("resume=run").code == 130
+    assert folder.read_status()["status"] == "interrupted"
+    assert node_train("resume=run").code == 0
+    assert folder.read_status()["status"] == "done"
+    assert (folder.plots / "loss.png").exists()

@@ -1,0 +1,32 @@
+"""Peak memory: a plausible figure, in MiB."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from node_cli.config.schema import Config
+from tests.folders import rows
+from tests.runs import run
+
+resource = pytest.importorskip("resource")
+Configure = Callable[..., Config]
+
+
+def most_resident_mib() -> float:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def test_on_the_cpu_it_is_the_most_that_was_resident(configure: Configure, tmp_path: Path) -> None:
+    """In the epoch, where the system can start anew; else in the process."""
+    ballast = torch.ones(2**28, dtype=torch.uint8)
+    with_ballast = most_resident_mib()
+    del ballast
+    folder = run(configure("data.limit=100", "epochs=2", "device=cpu"), tmp_path / "run")
+    for row in rows(folder.epochs):
+        peak = float(row["peak_memory_mib"])
+        assert 50 < peak < 2**20
+        assert (peak < with_ballast) == (sys.platform == "linux")
