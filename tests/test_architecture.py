@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "node_cli"
 MAY_IMPORT = {
     "errors": set(),
     "ode": set(),
-    "config": {"errors", "ode.solver"},
+    "config": {"errors", "ode.solver", "ode.sensitivity.methods"},
     "data": {"errors", "config", "ode"},
     "models": {"errors", "config", "ode"},
     "machine": {"errors", "config", "ode", "models"},

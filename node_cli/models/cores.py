@@ -6,12 +6,8 @@ from node_cli.config.schema import Config
 from node_cli.models.blocks import ODEBlock, PlainField, ResidualStack
 from node_cli.models.fields import FIELDS
 from node_cli.models.shape import Shape
-from node_cli.ode.sensitivity.backsolve import Backsolve
-from node_cli.ode.sensitivity.checkpointed import Checkpointed
-from node_cli.ode.sensitivity.discrete import Discrete
-from node_cli.ode.sensitivity.gauss import Gauss
 from node_cli.ode.sensitivity.interface import Sensitivity
-from node_cli.ode.sensitivity.interpolating import Interpolating
+from node_cli.ode.sensitivity.methods import SENSITIVITIES
 
 T0 = 0.0
 
@@ -51,19 +47,11 @@ def ode_block(config: Config, state: Shape, t1: float) -> ODEBlock:
 
 
 def sensitivity(config: Config) -> Sensitivity:
-    """The method that the configuration names; ``Discrete`` where it names none, to evaluate."""
+    """The method that the configuration names; ``discrete`` where it names none, to evaluate."""
     chosen = config.sensitivity
-    if chosen is None:
-        return Discrete()
-    options = {} if chosen.norm is None else {"norm": chosen.norm}
-    match chosen.name:
-        case "discrete":
-            return Discrete()
-        case "checkpointed":
-            return Checkpointed()
-        case "backsolve":
-            return Backsolve(solver=config.backward_solver(), **options)
-        case "interpolating":
-            return Interpolating(solver=config.backward_solver(), **options)
-        case "gauss":
-            return Gauss(config.backward_solver())
+    traits = SENSITIVITIES[chosen.name if chosen else "discrete"]
+    options = {}
+    if chosen and traits.solves_backwards:
+        options = {"norm": chosen.norm, "solver": config.backward_solver()}
+    method: Sensitivity = traits.build(**options)
+    return method

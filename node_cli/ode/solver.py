@@ -11,6 +11,11 @@ from node_cli.ode.tableaus import TABLEAUS
 Kind = Literal["adaptive", "fixed", "explicit_adams", "implicit_adams", "scipy"]
 
 Engine = Literal["native", "torchdiffeq"]
+
+Keep = Literal["nothing", "stages", "states", "trajectory"]
+"""What a solve keeps of its accepted steps beside y at the requested times: nothing; what the
+derivative of each stage needs; the states where steps begin; or y(t) at any time."""
+
 Controller = Literal["integral", "pi"]
 
 STEPS = frozenset({"step_size", "n_steps"})

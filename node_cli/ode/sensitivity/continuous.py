@@ -9,7 +9,6 @@ from torch import Tensor
 from node_cli.ode.engines import reference
 from node_cli.ode.engines.compiled import solve as compiled_solve
 from node_cli.ode.engines.compiled.solve import Loop, Recorded
-from node_cli.ode.engines.compiled.tape import Keep
 from node_cli.ode.engines.eager import solve as eager_solve
 from node_cli.ode.engines.eager.dense_output import Trajectory
 from node_cli.ode.engines.eager.linearised import Products
@@ -19,7 +18,7 @@ from node_cli.ode.failures import SolveFailed
 from node_cli.ode.norms import Norm, rms_norm
 from node_cli.ode.sensitivity.method import DenseOutput, Gradients, Problem
 from node_cli.ode.sensitivity.traceable import Traceable
-from node_cli.ode.solver import Solver
+from node_cli.ode.solver import Keep, Solver
 
 Gradient = list[Tensor]
 """dL/dtheta so far, one tensor per trained parameter."""

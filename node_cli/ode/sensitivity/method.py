@@ -14,7 +14,6 @@ from node_cli.ode.engines.compiled import solve as compiled_solve
 from node_cli.ode.engines.compiled.captured import CapturedField
 from node_cli.ode.engines.compiled.field import CompiledField
 from node_cli.ode.engines.compiled.solve import Loop, Recorded
-from node_cli.ode.engines.compiled.tape import Keep
 from node_cli.ode.engines.eager import solve as eager_solve
 from node_cli.ode.engines.eager.dense_output import Trajectory
 from node_cli.ode.engines.eager.linearised import Linearised
@@ -22,7 +21,7 @@ from node_cli.ode.engines.eager.solve import OnAccept
 from node_cli.ode.engines.eager.step import Stepper
 from node_cli.ode.field import untouched_buffers
 from node_cli.ode.norms import rms_norm
-from node_cli.ode.solver import Solver
+from node_cli.ode.solver import Keep, Solver
 from node_cli.ode.work import Autocast, CountedField, Work, no_autocast
 
 DenseOutput = Trajectory | Recorded

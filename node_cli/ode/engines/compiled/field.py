@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from node_cli.ode.engines.compiled.captured import CapturedField
-from node_cli.ode.engines.compiled.tape import Keep, Tape, new_tape
+from node_cli.ode.engines.compiled.tape import Tape, new_tape
+from node_cli.ode.solver import Keep
 from node_cli.ode.tableau import Tableau
 from node_cli.ode.work import Autocast
 

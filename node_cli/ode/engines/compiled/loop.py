@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from node_cli.ode.engines.compiled.tape import Keep, Tape, stages_per_step
+from node_cli.ode.engines.compiled.tape import Tape, stages_per_step
 from node_cli.ode.engines.step_control import (
     LARGEST_FACTOR,
     SAFETY,
@@ -19,7 +19,7 @@ from node_cli.ode.engines.step_control import (
     SMALLEST_FACTOR,
 )
 from node_cli.ode.norms import Norm
-from node_cli.ode.solver import Solver
+from node_cli.ode.solver import Keep, Solver
 from node_cli.ode.tableau import Tableau
 
 System = Callable[..., tuple[Tensor, list[Tensor]]]

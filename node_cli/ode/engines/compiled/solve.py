@@ -10,9 +10,9 @@ from torch import Tensor
 from node_cli.ode.engines.budget import Solve
 from node_cli.ode.engines.compiled.field import CompiledField, Function
 from node_cli.ode.engines.compiled.loop import Numbers, System, solve_loop
-from node_cli.ode.engines.compiled.tape import Keep, Tape, copy_tape, new_tape
+from node_cli.ode.engines.compiled.tape import Tape, copy_tape, new_tape
 from node_cli.ode.norms import Norm
-from node_cli.ode.solver import Solver
+from node_cli.ode.solver import Keep, Solver
 from node_cli.ode.work import Steps, no_autocast
 
 

@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from node_cli.ode.engines.eager.dense_output import weights_of
+from node_cli.ode.solver import Keep
 from node_cli.ode.tableau import Tableau
-
-Keep = Literal["nothing", "stages", "states", "trajectory"]
 
 
 class Tape(NamedTuple):
