@@ -10,10 +10,10 @@ from node_cli.cli import runs, sweep, tables
 from node_cli.cli.compose import CONF, is_table
 from node_cli.config.messages import shell_override
 from node_cli.config.schema import absolute
+from node_cli.display import Display
 from node_cli.errors import UserError, one_line
 from node_cli.report.over_seeds import INCIDENTAL
 from node_cli.report.results_page import Section, write_results
-from node_cli.tasks.progress_display import Display
 
 EVERY_TABLE = "all"  # its order is that of the page
 

@@ -10,10 +10,10 @@ from node_cli.config.check import checked
 from node_cli.config.messages import plain
 from node_cli.config.schema import Config, absolute
 from node_cli.config.tree import Tree, get, put, show
+from node_cli.display import Display
 from node_cli.errors import UserError, one_line, print_problems
 from node_cli.records import checkpoints
 from node_cli.records.run_folder import RunFolder
-from node_cli.tasks.progress_display import Display
 from node_cli.tasks.setup import preflight
 
 # A resumed run goes on as it began, but for these.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from node_cli.cli.compose import Command
 from node_cli.config.schema import Config, keys, section_type
+from node_cli.display import Display
 from node_cli.errors import UserError, check_all, complain, one_line
 from node_cli.records.run_folder import RunFolder
-from node_cli.report import published
+from node_cli.report import comparison
 from node_cli.report.run_plots import plot_run
-from node_cli.tasks.progress_display import Display
 from node_cli.tasks.run import execute
 from node_cli.tasks.setup import preflight
 
@@ -30,7 +30,7 @@ def _check_published(config: Config) -> None:
     for i, table in enumerate(config.published or []):
         if wrong := table.setting.keys() - known:
             raise UserError(f"published.{i}.setting: {', '.join(sorted(wrong))}: no such key")
-        if unknown := published.unknown_columns(table.columns):
+        if unknown := comparison.unknown_columns(table.columns):
             raise UserError(
                 f"published.{i}.columns: {', '.join(unknown)}: not in the records of a run"
             )
@@ -46,13 +46,13 @@ def run(
 def show_published(path: Path, folders: Sequence[RunFolder]) -> None:
     """Print the published numbers that belong to runs beside theirs; write ``published.csv``."""
     try:
-        if comparisons := published.compare(folders):
-            published.write(path / "published.csv", comparisons)
+        if comparisons := comparison.compare(folders):
+            comparison.write(path / "published.csv", comparisons)
     except (OSError, ValueError, LookupError) as error:  # a damaged run, a full disk
         complain(f"{path}: no comparison with published numbers ({one_line(error)})")
         return
-    for comparison in comparisons:
-        Display().line(f"\n{comparison.as_text()}".rstrip())
+    for found in comparisons:
+        Display().line(f"\n{found.as_text()}".rstrip())
 
 
 def exit_code(folder: RunFolder) -> int:

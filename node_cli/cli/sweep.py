@@ -11,11 +11,12 @@ from pydantic import TypeAdapter
 from node_cli.cli import runs
 from node_cli.cli.compose import Command, Composer, is_table
 from node_cli.config.messages import shell_override
+from node_cli.display import Display
 from node_cli.errors import UserError, complain, one_line
-from node_cli.records.run_folder import RunFolder, write_text
+from node_cli.records.files import write_text
+from node_cli.records.run_folder import RunFolder
 from node_cli.report.over_seeds import Row
 from node_cli.report.summary import as_text, summarise
-from node_cli.tasks.progress_display import Display
 
 FILE = "sweep.json"
 

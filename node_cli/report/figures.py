@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from node_cli.records.run_folder import replacing
+from node_cli.records.files import replacing
 
 Rows = Sequence[Mapping[str, str]]
 

@@ -2,7 +2,8 @@
 
 from matplotlib.figure import Figure
 
-from node_cli.records.run_folder import RunFolder, read_csv
+from node_cli.records.files import read_csv
+from node_cli.records.run_folder import RunFolder
 from node_cli.report.figures import write
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from node_cli.records.run_folder import RunFolder, write_text
-from node_cli.report.published import compare, write
+from node_cli.records.files import write_text
+from node_cli.records.run_folder import RunFolder
+from node_cli.report.comparison import compare, write
 from node_cli.report.summary import averages, summarise
 
 

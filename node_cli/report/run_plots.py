@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from node_cli.records.run_folder import RunFolder, read_csv
+from node_cli.records.files import read_csv
+from node_cli.records.run_folder import RunFolder
 from node_cli.report.figures import Rows, points, save, widths
 from node_cli.report.path_plot import plot_paths
 from node_cli.report.trajectory_plots import plot_trajectory

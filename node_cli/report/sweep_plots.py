@@ -8,10 +8,11 @@ from statistics import mean, stdev
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, PercentFormatter
 
-from node_cli.records.run_folder import RunFolder, read_csv
+from node_cli.records.files import read_csv
+from node_cli.records.run_folder import RunFolder
+from node_cli.report.comparison import compare
 from node_cli.report.figures import points, save, widths
 from node_cli.report.over_seeds import Setting
-from node_cli.report.published import compare
 
 MOST_SETTINGS = 10  # more curves would hide each other
 MOST_POINTS = 200  # of a curve; steps between them are averaged

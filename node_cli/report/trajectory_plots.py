@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from node_cli.records.run_folder import RunFolder, read_csv, replacing
+from node_cli.records.files import read_csv, replacing
+from node_cli.records.run_folder import RunFolder
 
 SHEET = (3, 3)  # rows, columns
 MOST_FRAMES = 120  # of the animation

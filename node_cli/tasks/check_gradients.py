@@ -13,15 +13,16 @@ from torch import Tensor
 from node_cli.config.rules import BACKWARD_SOLVES, impossible
 from node_cli.config.schema import Config
 from node_cli.data.streams import stream
+from node_cli.display import Display
 from node_cli.machine import memory
 from node_cli.models.cores import sensitivity
 from node_cli.models.model import Model
 from node_cli.ode.failures import SolveFailed
-from node_cli.records import checkpoints
-from node_cli.records.run_folder import GRADIENT_COLUMNS, RunFolder, write_csv
-from node_cli.tasks.progress_display import Display
+from node_cli.records.columns import GRADIENTS
+from node_cli.records.files import write_csv
+from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.reference_gradient import Reference, Row, core_of, empty_row, work_of
-from node_cli.tasks.setup import Setup
+from node_cli.tasks.setup import Setup, load_for_evaluation
 
 LEAST_REPEATS, LEAST_SECONDS = 3, 1.0  # of a timing
 
@@ -71,9 +72,7 @@ class CheckGradients:
         self.setup = setup = Setup(config)
         self.checkpoint = None
         if config.checkpoint is not None:
-            self.checkpoint, self.progress = checkpoints.load_for_evaluation(
-                config.checkpoint, setup.model
-            )
+            self.checkpoint, self.progress = load_for_evaluation(config.checkpoint, setup.model)
         self.batch = next(setup.objective.batches(epoch=0, done=0))
         setup.model.train()
 
@@ -102,7 +101,7 @@ class CheckGradients:
             except SolveFailed as error:
                 failures.append(error)
                 add(_unmeasured(chosen, str(error)))
-        write_csv(self.folder.gradients, GRADIENT_COLUMNS, rows)
+        write_csv(self.folder.gradients, GRADIENTS.columns, rows)
         if failures and all(row["seconds"] is None for row in rows):
             raise failures[0]
         display.line(f"\nreference: {reference.solver}, float64\n{LEGEND}")

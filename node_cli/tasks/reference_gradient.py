@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from node_cli.learn.loop import work_cells
 from node_cli.models.blocks import ODEBlock
 from node_cli.models.model import Model
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.sensitivity.checkpointed import Checkpointed
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Work
-from node_cli.records.run_folder import GRADIENT_COLUMNS
+from node_cli.records.columns import GRADIENTS
+from node_cli.records.measures import work_cells
 
 REFERENCE = "dopri8"
 TOLERANCES = (1e-4, 1e-7, 1e-10)
@@ -108,7 +108,7 @@ class Reference:
 
 def empty_row(name: str, note: str | None = None) -> Row:
     """Without any figures."""
-    return dict.fromkeys(GRADIENT_COLUMNS) | {"sensitivity": name, "note": note}
+    return dict.fromkeys(GRADIENTS.columns) | {"sensitivity": name, "note": note}
 
 
 def core_of(model: Model) -> ODEBlock:

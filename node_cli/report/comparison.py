@@ -1,5 +1,5 @@
-"""Published numbers beside measured ones, from the records of runs that a configuration with a
-section ``published`` has left."""
+"""Published numbers beside measured ones: the tables of the section ``published`` of a
+configuration, compared with the records of its runs."""
 
 import json
 from collections import defaultdict
@@ -9,27 +9,14 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from node_cli.records.run_folder import EPOCH_COLUMNS, STEP_COLUMNS, RunFolder, read_csv, write_csv
+from node_cli.records.columns import PUBLISHED
+from node_cli.records.files import read_csv, write_csv
+from node_cli.records.measures import PLACES, evaluated, publishable, unit
+from node_cli.records.run_folder import RunFolder
 from node_cli.report.markdown import number, spread, table
 from node_cli.report.over_seeds import INCIDENTAL
 
-COLUMNS = (
-    *("title", "source", "runs", "at", "name", "published"),
-    *("seeds", "mean", "std", "min", "max", "difference", "inside"),
-)
-
-# Where a column "epoch" or "step" is missing, a row belongs to the end of the run.
-KEYS = ("epoch", "step")
-
 UNTOLD = tuple(f"{key}=" for key in ("seed", *INCIDENTAL))
-
-_SPLITS = ("train_eval", "holdout", "test")
-_EVALUATED = {"test_error", *(f"{split}_{m}" for split in _SPLITS for m in ("loss", "accuracy"))}
-MEASURED = {
-    "epoch": {*EPOCH_COLUMNS, *_EVALUATED} - {*KEYS},
-    "step": {*STEP_COLUMNS, *_EVALUATED} - {*KEYS},
-    None: {*EPOCH_COLUMNS, *_EVALUATED, "parameters"} - {*KEYS},
-}
 
 MACHINES = "Seconds were measured on different machines: they do not compare."
 
@@ -46,7 +33,7 @@ class Entry:
     @property
     def difference(self) -> float | None:
         """Ours less the published one; None without either, and for times, which do not compare."""
-        if self.published is None or not self.ours or self.name.endswith("seconds"):
+        if self.published is None or not self.ours or not unit(self.name).comparable:
             return None
         return mean(self.ours) - self.published
 
@@ -137,7 +124,7 @@ def _columns(name: str, entries: Sequence[Entry]) -> dict[str, list[str]]:
         f"{name}: published": [number(name, entry.published) for entry in entries],
         f"ours ({name})": ours,
     }
-    if not name.endswith("seconds"):
+    if unit(name).comparable:
         columns[f"difference ({name})"] = [_difference(entry) for entry in entries]
     return columns
 
@@ -145,20 +132,15 @@ def _columns(name: str, entries: Sequence[Entry]) -> dict[str, list[str]]:
 def _difference(entry: Entry) -> str:
     if entry.difference is None:
         return ""
-    if entry.name.endswith(("accuracy", "error")):
-        text = f"{round(100 * entry.difference, 2) + 0.0:+.2f}"
-    elif entry.name == "parameters":
-        text = f"{entry.difference:+,.0f}"
-    else:
-        text = f"{entry.difference:+.3g}"
+    text = unit(entry.name).difference_in_report(entry.difference)
     return text + " *" * (entry.inside is False)
 
 
 def unknown_columns(columns: str) -> list[str]:
     """Those names in the columns of a published table that no record has."""
     names = columns.split()
-    key = names[0] if names[0] in KEYS else None
-    return [name for name in names if name != key and name not in MEASURED[key]]
+    key = names[0] if names[0] in PLACES else None
+    return [name for name in names if name != key and name not in publishable(key)]
 
 
 def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
@@ -190,7 +172,7 @@ def _without_seed(config: Mapping[str, Any]) -> str:
 
 def write(path: Path, comparisons: Sequence[Comparison]) -> None:
     """published.csv: a row per number."""
-    write_csv(path, COLUMNS, [record for c in comparisons for record in c.records()])
+    write_csv(path, PUBLISHED.columns, [record for c in comparisons for record in c.records()])
 
 
 def _has(config: Mapping[str, Any], setting: Mapping[str, Any]) -> bool:
@@ -205,7 +187,7 @@ def _has(config: Mapping[str, Any], setting: Mapping[str, Any]) -> bool:
 
 def _compared(published: Mapping[str, Any], folders: Sequence[RunFolder]) -> Comparison:
     columns = published["columns"].split()
-    key = columns[0] if columns[0] in KEYS else None
+    key = columns[0] if columns[0] in PLACES else None
     measured = [_measured(folder, key) for folder in folders]
     rows = []
     for text in published["rows"]:
@@ -243,8 +225,7 @@ def _measured(folder: RunFolder, key: str | None) -> dict[int, dict[str, float]]
             found[int(row[key])] = {name: float(cell) for name, cell in row.items() if cell}
         for row in read_csv(folder.evaluations):
             if key == "step" or row["step"] == "0":  # the end of an epoch has its row
-                split = "train_eval" if row["split"] == "train" else row["split"]
-                names = {f"{split}_{name}": row[name] for name in ("loss", "accuracy")}
+                names = {evaluated(row["split"], name): row[name] for name in ("loss", "accuracy")}
                 found[int(row[key])] |= {n: float(cell) for n, cell in names.items() if cell}
     for values in found.values():
         if "test_accuracy" in values:
