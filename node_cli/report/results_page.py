@@ -15,9 +15,12 @@ from node_cli.report.summary import averages, summarise
 
 
 @dataclass(frozen=True)
-class Section:
-    """One sweep. ``name``: that of its folder below ``results``. ``plots``: files in its own
-    folder, each with what it shows."""
+class SweepPart:
+    """What the page shows of one sweep.
+
+    ``folder``: with its runs. ``name``: of its folder below ``results``. ``plots``: files in
+    ``folder``, each with what it shows.
+    """
 
     folder: Path
     name: str
@@ -27,20 +30,20 @@ class Section:
     plots: Mapping[str, str]
 
 
-def write_results(target: Path, command: str, sections: Sequence[Section]) -> None:
-    """Write RESULTS.md, and a folder for each sweep into ``results``, into ``target``; what else
-    lies there stays.
+def write_results(target: Path, command: str, sweeps: Sequence[SweepPart]) -> None:
+    """Write RESULTS.md, and a folder for each sweep into ``results``, into ``target``; other files
+    there stay.
 
-    ``command``: what made them. Brings the summaries and plots of the sweeps up to date. Raises
-    OSError, and ValueError where ``results`` has runs in it.
+    ``command``: that the page names as its origin. The summaries and plots of the sweeps are brought
+    up to date. Raises OSError, and ValueError where ``results`` has runs in it.
     """
     files = target / "results"
-    for section in sections:
+    for sweep in sweeps:
         for name in ("sweep.json", "status.json"):
-            if (files / section.name / name).exists():
-                raise ValueError(f"{files / section.name}: is a folder of runs, not of results")
-    parts = [_section(section, files / section.name) for section in sections]
-    contents = "\n".join(f"- [{s.title}](#{_anchor(s.title)})" for s in sections)
+            if (files / sweep.name / name).exists():
+                raise ValueError(f"{files / sweep.name}: is a folder of runs, not of results")
+    parts = [_part(sweep, files / sweep.name) for sweep in sweeps]
+    contents = "\n".join(f"- [{s.title}](#{_anchor(s.title)})" for s in sweeps)
     intro = (
         "# Results\n\n"
         "Sweeps, and published numbers beside ours. Written from run folders by\n\n"
@@ -52,31 +55,31 @@ def write_results(target: Path, command: str, sections: Sequence[Section]) -> No
     write_text(target / "RESULTS.md", f"{intro}{contents}\n\n" + "\n".join(parts))
 
 
-def _section(section: Section, files: Path) -> str:
-    rows = summarise(section.folder)
-    folders = [RunFolder(section.folder / row["job"]) for row in rows]
+def _part(sweep: SweepPart, files: Path) -> str:
+    rows = summarise(sweep.folder)
+    folders = [RunFolder(sweep.folder / row["job"]) for row in rows]
     files.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(section.folder / "summary.csv", files / "summary.csv")
+    shutil.copyfile(sweep.folder / "summary.csv", files / "summary.csv")
     comparisons = compare(folders)
     if comparisons:
         write(files / "published.csv", comparisons)
-    parts = [f"## {section.title}", f"```bash\n{section.command}\n```", section.note]
+    parts = [f"## {sweep.title}", f"```bash\n{sweep.command}\n```", sweep.note]
     unfinished = [f"{row['job']} ({row['status']})" for row in rows if row["status"] != "done"]
     parts += [f"Jobs that are not done: {', '.join(unfinished)}."] if unfinished else []
     parts += [averages(rows), *_machines(folders)]
     for comparison in comparisons:
         heading, _, body = comparison.as_text().partition("\n")
         parts.append(f"### {heading}\n\n`{comparison.runs}`\n{body}")
-    for path, caption in section.plots.items():
-        if (section.folder / path).exists():
+    for path, caption in sweep.plots.items():
+        if (sweep.folder / path).exists():
             copy = files / path.replace("plots/", "").replace("/", "_")
-            shutil.copyfile(section.folder / path, copy)
-            parts.append(f"![{caption}](results/{section.name}/{copy.name})\n\n*{caption}*")
+            shutil.copyfile(sweep.folder / path, copy)
+            parts.append(f"![{caption}](results/{sweep.name}/{copy.name})\n\n*{caption}*")
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
 def _machines(folders: Sequence[RunFolder]) -> list[str]:
-    """Where the runs were made, a line for each machine and set of versions."""
+    """A line for each machine and set of versions that the runs were made with."""
     lines = []
     for folder in folders:
         environment: dict[str, Any] = folder.read_result().get("environment", {})
@@ -91,5 +94,5 @@ def _machines(folders: Sequence[RunFolder]) -> list[str]:
 
 
 def _anchor(title: str) -> str:
-    """The name that a heading of Markdown has as a target."""
+    """The target of a link to a heading in Markdown."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
