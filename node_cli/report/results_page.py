@@ -34,8 +34,8 @@ def write_results(target: Path, command: str, sweeps: Sequence[SweepPart]) -> No
     """Write RESULTS.md, and a folder for each sweep into ``results``, into ``target``; other files
     there stay.
 
-    ``command``: that the page names as its origin. The summaries and plots of the sweeps are brought
-    up to date. Raises OSError, and ValueError where ``results`` has runs in it.
+    ``command``: that the page names as its origin. The summaries and plots of the sweeps are
+    brought up to date. Raises OSError, and ValueError where ``results`` has runs in it.
     """
     files = target / "results"
     for sweep in sweeps:
