@@ -15,7 +15,7 @@ PACKAGES = ("torch", "torchvision", "torchdiffeq", "numpy", "scipy", "scikit-lea
 
 
 def environment(backend: Backend) -> dict[str, Any]:
-    """Plain values for result.json."""
+    """Return versions, commit, system, device and threads as plain values, for result.json."""
     return {
         "node_train": node_cli.__version__,
         "commit": _commit(),
@@ -49,8 +49,8 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Commit of the checkout that the code runs from, ``-dirty`` where it was changed; None for an
-    installed package."""
+    """The commit of the checkout that the code runs from, with ``-dirty`` where files were changed;
+    None for an installed package."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:

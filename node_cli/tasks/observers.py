@@ -19,9 +19,12 @@ DEFAULT = ("files", "terminal")
 
 
 def observers(
-    config: Config, folder: RunFolder, display: Display, names: Sequence[str] = DEFAULT
+    config: Config, folder: RunFolder, display: Display, names: Sequence[str] | None = None
 ) -> Observers:
-    """Return the named observers of a run, made but not started, those that must not fail first."""
-    chosen = {name: OBSERVERS[name] for name in names}
+    """Return the named observers of a run, not started yet, required ones first.
+
+    ``names``: rows of ``OBSERVERS``; those of ``DEFAULT`` where None.
+    """
+    chosen = {name: OBSERVERS[name] for name in (DEFAULT if names is None else names)}
     ordered = sorted(chosen.items(), key=lambda item: not item[1].required)
     return Observers({name: kind(config, folder, display) for name, kind in ordered})

@@ -16,6 +16,7 @@ from node_cli.machine import compiler, device
 from node_cli.machine.environment import environment
 from node_cli.models.describe import describe, parameter_count
 from node_cli.models.model import Model
+from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.records import checkpoints
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
@@ -127,7 +128,7 @@ class Setup:
             return "none"
         if self.config.task == "check_gradients":
             return f"every method, backwards {self.config.backward_solver()}"
-        if sensitivity.name in ("discrete", "checkpointed"):
+        if not SENSITIVITIES[sensitivity.name].solves_backwards:
             return sensitivity.name
         norm = f"{sensitivity.norm} norm, " if sensitivity.norm else ""
         return f"{sensitivity.name}, {norm}backwards {self.config.backward_solver()}"
