@@ -22,7 +22,7 @@ class Backend:
     dtype: torch.dtype
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Return a context in which convolutions and matrix products use bf16 if ``precision=bf16``;
+        """Return a context for convolutions and matrix products in bf16 where ``precision=bf16``,
         else one that does nothing."""
         enabled = self.precision == "bf16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
@@ -92,7 +92,7 @@ def _refusals(device_type: str, config: Config) -> list[str]:
 
 
 def activate(backend: Backend, *, deterministic: bool) -> None:
-    """Set all of torch's global switches. The jobs of a sweep share a process, so none is skipped."""
+    """Set all of torch's global switches, none skipped since the jobs of a sweep share a process."""
     precision = "tf32" if backend.precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = precision
     torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]

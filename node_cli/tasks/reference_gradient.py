@@ -21,9 +21,9 @@ TOLERANCES = (1e-4, 1e-7, 1e-10)
 MOST_NFE = 1000  # of one solve; an f with kinks (ReLU) may need as many
 
 DIRECTIONS = 4
-# The length of a step, relative to the norm of all parameters. It is small because a step across the
-# kink of a ReLU makes the difference wrong (by 2e-3 with 1e-6, by 2e-8 with 1e-7, on 8 images of the
-# conv model); the error by rounding is about 1e-7.
+# The length of a step, relative to the norm of all parameters. It is small because a step across
+# the kink of a ReLU makes the difference wrong (by 2e-3 with 1e-6, by 2e-8 with 1e-7, on 8 images
+# of the conv model); the error by rounding is about 1e-7.
 DIFFERENCE = 1e-7
 
 Row = dict[str, Any]
@@ -65,7 +65,7 @@ class Reference:
         core.solver = self.solver
 
     def row(self) -> Row:
-        """Return the row of the reference: its difference from itself at 1000 times the tolerance."""
+        """Return the row of the reference: how it differs from a 1000 times looser one."""
         note = f"float64, {self.solver}; its error is against itself at 1000 times the tolerance"
         row = empty_row("reference", note) | self.work
         if self.coarser is not None:
