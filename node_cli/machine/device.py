@@ -92,7 +92,7 @@ def _refusals(device_type: str, config: Config) -> list[str]:
 
 
 def activate(backend: Backend, *, deterministic: bool) -> None:
-    """Set all of torch's global switches, none skipped since the jobs of a sweep share a process."""
+    """Set each of torch's global switches, since the jobs of a sweep share a process."""
     precision = "tf32" if backend.precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = precision
     torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
