@@ -1,4 +1,4 @@
-"""The results page of the sweeps that lie in a folder."""
+"""The command report=FOLDER: a page of results from the sweeps in a folder."""
 
 import contextlib
 import shlex
@@ -29,10 +29,10 @@ PLOTS = {
 
 
 def report(location: str, typed: Mapping[str, Any]) -> int:
-    """Write RESULTS.md and the folder ``results`` into the working directory, of every sweep that
-    lies in a folder; returns the exit code. Nothing is trained again.
+    """Write RESULTS.md and the folder ``results`` into the working directory; return the exit code.
 
-    ``typed``: the other overrides, of which there may be none. Raises ``UserError``.
+    Both show every sweep in a folder, at any depth. Nothing is trained. ``typed``: the other
+    overrides; none is allowed. Raises ``UserError``.
     """
     if typed:
         raise UserError(f"{', '.join(typed)}: not with report=, which reads what runs have left")

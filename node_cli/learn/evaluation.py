@@ -19,7 +19,7 @@ from node_cli.records.measures import evaluated
 
 
 class Diverged(RuntimeError):
-    """The loss or its gradient is no longer finite."""
+    """The loss, or the norm of its gradient, is not finite."""
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,12 @@ SMOOTHING = 1 - 0.5 ** (1 / 10)  # weight of the newest loss: half-life 10 steps
 
 
 def plot_run(folder: RunFolder) -> None:
-    """loss.png; accuracy.png where images are classified, trajectory.png and trajectory.gif where a
-    trajectory is fitted; with an ODE, nfe.png and, at the end, paths.png: from what the run has
-    recorded so far."""
+    """Write the plots of a run, from what it has recorded so far, into its folder.
+
+    They are loss.png; accuracy.png where images are classified; trajectory.png and trajectory.gif
+    where a trajectory is fitted; with an ODE nfe.png and, after training, paths.png. Raises OSError
+    and ``UserError``.
+    """
     steps, epochs = read_csv(folder.steps), read_csv(folder.epochs)
     if not steps:
         return
@@ -68,14 +71,14 @@ def _curve(
     marker: str = ".",
     linewidth: float = 1.5,
 ) -> None:
-    """One column against another; nothing where the column is empty."""
+    """Draw one column against another; nothing where it is empty."""
     xs, ys = points(rows, x, y)
     if xs:
         axes.plot(xs, ys, marker=marker, color=color, label=label, linewidth=linewidth)
 
 
 def _paths(folder: RunFolder, title: str) -> None:
-    """paths.png: a panel for each coordinate, a line for an image of each class."""
+    """Write paths.png: a panel for each coordinate, in it a line for an image of each class."""
     rows = read_csv(folder.paths)
     if not rows:
         return

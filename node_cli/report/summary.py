@@ -17,9 +17,9 @@ from node_cli.report.sweep_plots import plot_sweep
 def summarise(sweep: Path) -> list[Row]:
     """Write summary.csv, summary.md and plots into a sweep's folder; return the rows.
 
-    A row holds ``job``, one column per key that was typed, the metrics (None where the job has
-    none), ``seconds`` of training, ``eval_seconds`` and ``status``. Jobs that have not started have
-    no row.
+    A row holds ``job``, one column for each key that was typed, the numbers of
+    ``measures.SUMMARY`` and ``SUMMARY_SECONDS`` (None where the job has none) and ``status``. Jobs
+    that have not started have no row. Raises OSError, and ``UserError`` where a record is damaged.
     """
     paths = (file.parent.relative_to(sweep) for file in sweep.rglob("status.json"))
     names = sorted(map(str, paths), key=lambda name: (len(name), name))  # 2 before 10
@@ -38,7 +38,10 @@ def summarise(sweep: Path) -> list[Row]:
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """The table of jobs; where seeds were swept, also one of mean and standard deviation."""
+    """Return a table of jobs in Markdown; where seeds were swept, also one of means and deviations.
+
+    ``rows``: what ``summarise`` returned.
+    """
     if not rows:
         return "No job has started.\n"
     typed = _typed(rows)
@@ -62,8 +65,10 @@ def as_text(rows: Sequence[Row]) -> str:
 
 
 def averages(rows: Sequence[Row]) -> str:
-    """A table of the finished jobs with a row per setting: number of seeds, mean and standard
-    deviation of each metric."""
+    """Return a table with a row for each setting: mean ± standard deviation over its finished jobs.
+
+    ``rows``: what ``summarise`` returned.
+    """
     typed, metrics = _typed(rows), _measures(rows)
     settings = by_setting(rows, typed)
     keys = list(dict.fromkeys(key for setting in settings for key in setting.keys))
@@ -85,7 +90,7 @@ def _typed(rows: Sequence[Row]) -> list[str]:
 
 
 def _measures(rows: Sequence[Row]) -> list[str]:
-    """The metrics that a job has; losses only where there are no accuracies."""
+    """The numbers that any job has; losses only where no job has an accuracy."""
     found = [m for m in (*SUMMARY, *SUMMARY_SECONDS) if any(row[m] is not None for row in rows)]
     if any(unit(name) is FRACTION for name in found):
         found = [name for name in found if name not in SUMMARY_LOSSES]
@@ -105,7 +110,7 @@ def _row(folder: RunFolder) -> tuple[dict[str, str], Row]:
 
 
 def _measured(folder: RunFolder) -> dict[str, float]:
-    """Numbers of the result, or, before there is one, of the last epoch."""
+    """The numbers of result.json or, where there is none yet, of the last epoch."""
     result = folder.read_result()
     epochs = read_csv(folder.epochs)
     if epochs and not {"epoch", *SUMMARY} <= set(epochs[0]):

@@ -15,8 +15,8 @@ from node_cli.tasks.setup import Setup
 class Training:
     """Trains, from the folder's last checkpoint if it has one.
 
-    The score is what to select by, higher is better: the accuracy on the holdout if there is one,
-    else in training; where nothing is classified, minus the training loss.
+    The score, of which higher is better, is the accuracy on the holdout if there is one, else the
+    training accuracy; where nothing is classified, minus the training loss.
     """
 
     def __init__(self, config: Config, folder: RunFolder) -> None:
