@@ -29,7 +29,7 @@ class Setting:
     @property
     def label(self) -> str:
         """The keys and values in words."""
-        return " ".join(f"{key}={value}" for key, value in self.keys.items()) or "as it is"
+        return " ".join(f"{key}={value}" for key, value in self.keys.items()) or "defaults"
 
     def runs(self, sweep: Path) -> list[RunFolder]:
         """Return the run folders of the jobs, in the folder of their sweep."""

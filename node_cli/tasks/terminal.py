@@ -88,7 +88,7 @@ class Terminal:
 def _numbers(progress: Progress, row: Row) -> str:
     """The newest numbers, in few digits."""
     if row["loss"] is None:
-        return "batch left out, its solve failed"
+        return "batch skipped, its solve failed"
     sums, nfe = progress.sums, _nfe(row["nfe_forward"], row["nfe_backward"])
     if (accuracy := sums.accuracy()) is None:
         return f"loss {row['loss']:.3g}{nfe}"
