@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "learn": {*BASE, "data", "models", "machine", "records"},
     "tasks": {*BASE, "data", "models", "machine", "records", "learn"},
     "report": {"errors", *(f"records.{name}" for name in TORCH_FREE_RECORDS)},
-    "cli": {"errors", "display", "config", "records", "tasks", "report"},
+    "cli": {"errors", "display", "machine.git", "config", "records", "tasks", "report"},
     "__main__": {"cli"},
 }
 

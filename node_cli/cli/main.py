@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import node_cli
 from node_cli.errors import UserError, one_line, print_problems
+from node_cli.machine import git  # noqa: F401, it finds git before anything is composed
 
 if TYPE_CHECKING:  # imported where needed: --help answers without any of them, --cfg without torch
     from collections.abc import Callable

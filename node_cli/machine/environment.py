@@ -10,8 +10,11 @@ import torch
 
 import node_cli
 from node_cli.machine.device import Backend
+from node_cli.machine.git import git
 
 PACKAGES = ("torch", "torchvision", "torchdiffeq", "numpy", "scipy", "scikit-learn", "hydra-core")
+
+DESCRIBE = ("describe", "--always", "--dirty", "--exclude=*", "--abbrev=40")
 
 
 def environment(backend: Backend) -> dict[str, Any]:
@@ -51,16 +54,8 @@ def _version(package: str) -> str | None:
 def _commit() -> str | None:
     """The commit of the checkout that the code runs from, with ``-dirty`` where files were changed;
     None for an installed package."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10
-        )
-        return done.stdout.strip()
-
     try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)
-        return git("describe", "--always", "--dirty", "--exclude=*", "--abbrev=40")
+        git("ls-files", "--error-unmatch", Path(__file__).name, folder=Path(__file__).parent)
+        return git(*DESCRIBE, folder=Path(__file__).parent)
     except (OSError, subprocess.SubprocessError):
         return None
