@@ -8,7 +8,9 @@ import torch
 from node_cli.config.schema import Config
 from node_cli.machine.device import Backend
 from node_cli.models.model import Model
+from node_cli.records import checkpoint_schema as schema
 from node_cli.records import checkpoints
+from node_cli.records.checkpoint_schema import DoesNotFit
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
 
@@ -58,23 +60,35 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what ``state_dict`` returned.
+        """Take over what ``state_dict`` returned, once all of it has been checked.
 
-        Raises ValueError, RuntimeError, LookupError, TypeError or AttributeError where it does not
-        fit the model, the optimizer or the number of batches.
+        ``state``: as ``checkpoints.load`` returns it. Raises ``DoesNotFit`` where it is that of
+        another model, optimizer or number of batches.
         """
+        progress = Progress.from_state_dict(state["progress"])
+        self._check_counts(progress)
+        every_step_updates = self.config.train.on_solver_failure == "raise"
+        schema.check_model(state, self.model.state_dict(), same_dtype=True)
+        schema.check_optimizer(state, self.optimizer, every_step_updates=every_step_updates)
+        schema.check_rng(state)
+        starts = self.model.warm_starts()
+        if len(state["first_steps"]) != len(starts):
+            raise DoesNotFit(f"first_steps: {len(state['first_steps'])}, must be {len(starts)}")
+
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = progress = Progress.from_state_dict(state["progress"])
+        schema.load_optimizer(state, self.optimizer)
+        self.progress = progress
+        for start, size in zip(starts, state["first_steps"], strict=True):
+            start.size = size
+        torch.set_rng_state(state["rng"]["cpu"])
+        if self.on_cuda and state["rng"].get("cuda"):
+            torch.cuda.set_rng_state_all(state["rng"]["cuda"][: torch.cuda.device_count()])
+
+    def _check_counts(self, progress: Progress) -> None:
         batches, size = progress.sums.batches, self.config.batch_size
         if (
             progress.step != progress.epoch * self.batches_per_epoch + batches
             or progress.sums.images != batches * size
             or batches >= self.batches_per_epoch
         ):
-            raise ValueError(f"step {progress.step} of epoch {progress.current_epoch}")
-        for start, size in zip(self.model.warm_starts(), state["first_steps"], strict=True):
-            start.size = size
-        torch.set_rng_state(state["rng"]["cpu"])
-        if self.on_cuda and state["rng"]["cuda"]:
-            torch.cuda.set_rng_state_all(state["rng"]["cuda"][: torch.cuda.device_count()])
+            raise DoesNotFit(f"step {progress.step} of epoch {progress.current_epoch}")

@@ -10,8 +10,8 @@ import torch
 
 from node_cli.config.check import checked
 from node_cli.errors import UserError
+from node_cli.records import checkpoint_schema
 from node_cli.records.files import replacing
-from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
 
 
@@ -42,8 +42,12 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint={path}: no such file") from None
     except Exception as error:  # whatever the damaged bytes lead to
         raise UserError(f"checkpoint={path}: damaged, or not a checkpoint") from error
-    if not _is_ours(checkpoint):
-        raise UserError(f"checkpoint={path}: not a checkpoint of node-train")
+    try:
+        checkpoint_schema.check_form(checkpoint)
+    except checkpoint_schema.DoesNotFit as error:
+        raise UserError(
+            f"checkpoint={path}: damaged, or not a checkpoint of node-train ({error})"
+        ) from error
     assert isinstance(checkpoint, dict)
     try:
         checked(checkpoint["config"])
@@ -52,19 +56,6 @@ def load(path: Path) -> dict[str, Any]:
             f"checkpoint={path}: its configuration is not valid ({error.problems[0]})"
         ) from error
     return checkpoint
-
-
-def _is_ours(checkpoint: object) -> bool:
-    dicts = ("model", "optimizer", "progress", "rng", "config")
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("first_steps"), list):
-        return False
-    if not all(isinstance(checkpoint.get(name), dict) for name in dicts):
-        return False
-    try:
-        Progress.from_state_dict(checkpoint["progress"])
-    except (KeyError, TypeError, ValueError):
-        return False
-    return True
 
 
 def find(location: str) -> Path:

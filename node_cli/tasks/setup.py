@@ -18,6 +18,7 @@ from node_cli.models.describe import describe, parameter_count
 from node_cli.models.model import Model
 from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.records import checkpoints
+from node_cli.records.checkpoint_schema import DoesNotFit, check_model
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
 
@@ -51,10 +52,10 @@ def load_for_evaluation(location: str, model: Model) -> tuple[Path, Progress]:
     path = checkpoints.find(location)
     checkpoint = checkpoints.load(path)
     try:
-        model.load_state_dict(checkpoint["model"])
-    except (RuntimeError, TypeError, AttributeError) as error:
-        first = " ".join(str(error).splitlines()[-1].split())
-        raise UserError(f"checkpoint={path}: does not fit the model ({first})") from error
+        check_model(checkpoint, model.state_dict(), same_dtype=False)
+    except DoesNotFit as error:
+        raise UserError(f"checkpoint={path}: does not fit the model ({error})") from error
+    model.load_state_dict(checkpoint["model"])
     for start, size in zip(model.warm_starts(), checkpoint["first_steps"], strict=False):
         start.size = size
     return path, Progress.from_state_dict(checkpoint["progress"])

@@ -28,7 +28,7 @@ class Training:
             checkpoint = checkpoints.load(folder.last)
             try:
                 self.trainer.state.load_state_dict(checkpoint)
-            except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            except (RuntimeError, ValueError) as error:
                 raise UserError(f"{folder.last}: does not fit ({one_line(error)})") from error
         progress = self.trainer.progress
         folder.check_records(
