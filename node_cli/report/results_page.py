@@ -10,8 +10,31 @@ from typing import Any
 
 from node_cli.records.files import write_text
 from node_cli.records.run_folder import RunFolder
-from node_cli.report.comparison import compare, write
+from node_cli.report.comparison import MACHINES, Comparison, compare, write
 from node_cli.report.summary import averages, summarise
+
+
+INTRO = """\
+# Results
+
+Measured results, beside the published ones where there are any. This page is written from the folders
+of runs, never by hand:
+
+```bash
+{command}
+```
+
+Each section names the command that made its runs. `node-train table=all` runs every table of the
+published systems. To read the tables:
+
+- ± is the standard deviation over the seeds.
+- A difference is ours minus the published number, in percentage points for accuracies and errors. A *
+  says that the published number lies outside the range of our seeds.
+- Seconds depend on the machine and on what else it was doing: do not compare them with the published
+  ones, nor between tables.
+- Rows with `model.core=plain` (the layers of f, applied once) and `model.core=none` (stem and head
+  alone) are controls without an ODE.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,20 +65,16 @@ def write_results(target: Path, command: str, sweeps: Sequence[SweepPart]) -> No
         for name in ("sweep.json", "status.json"):
             if (files / sweep.name / name).exists():
                 raise ValueError(f"{files / sweep.name}: is a folder of runs, not of results")
-    parts = [_part(sweep, files / sweep.name) for sweep in sweeps]
+    said = {MACHINES}  # in the introduction, and so nowhere else
+    parts = [_part(sweep, files / sweep.name, said) for sweep in sweeps]
     contents = "\n".join(f"- [{s.title}](#{_anchor(s.title)})" for s in sweeps)
-    intro = (
-        "# Results\n\n"
-        "Sweeps, and published numbers beside ours. Written from run folders by\n\n"
-        f"```bash\n{command}\n```\n\n"
-        "and never by hand. Each part names the command that ran it; `node-train table=all` runs "
-        "all of them. ± is the standard deviation over the seeds; a difference is ours less the "
-        "published number, and has a * where that lies outside the range of our seeds.\n\n"
-    )
-    write_text(target / "RESULTS.md", f"{intro}{contents}\n\n" + "\n".join(parts))
+    intro = INTRO.format(command=command)
+    write_text(target / "RESULTS.md", f"{intro}\n{contents}\n\n" + "\n".join(parts))
 
 
-def _part(sweep: SweepPart, files: Path) -> str:
+def _part(sweep: SweepPart, files: Path, said: set[str]) -> str:
+    """Return the text of a sweep; its small files go into ``files``. ``said``: caveats that the page
+    has told already."""
     rows = summarise(sweep.folder)
     folders = [RunFolder(sweep.folder / row["job"]) for row in rows]
     files.mkdir(parents=True, exist_ok=True)
@@ -68,7 +87,7 @@ def _part(sweep: SweepPart, files: Path) -> str:
     parts += [f"Jobs that are not done: {', '.join(unfinished)}."] if unfinished else []
     parts += [averages(rows), *_machines(folders)]
     for comparison in comparisons:
-        heading, _, body = comparison.as_text().partition("\n")
+        heading, _, body = _saying_once(comparison, said).partition("\n")
         parts.append(f"### {heading}\n\n`{comparison.runs}`\n{body}")
     for path, caption in sweep.plots.items():
         if (sweep.folder / path).exists():
@@ -76,6 +95,16 @@ def _part(sweep: SweepPart, files: Path) -> str:
             shutil.copyfile(sweep.folder / path, copy)
             parts.append(f"![{caption}](results/{sweep.name}/{copy.name})\n\n*{caption}*")
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def _saying_once(comparison: Comparison, said: set[str]) -> str:
+    """Return the text of a comparison without the caveats that the page has told already."""
+    text = comparison.as_text()
+    for caveat in (comparison.note, MACHINES):
+        if caveat in said:
+            text = text.replace(f"{caveat}\n", "")
+        said.add(caveat)
+    return text
 
 
 def _machines(folders: Sequence[RunFolder]) -> list[str]:
