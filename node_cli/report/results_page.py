@@ -17,8 +17,8 @@ from node_cli.report.summary import averages, summarise
 INTRO = """\
 # Results
 
-Measured results, beside the published ones where there are any. This page is written from the folders
-of runs, never by hand:
+Measured results, beside the published ones where there are any. This page is written from the
+folders of runs, never by hand:
 
 ```bash
 {command}
@@ -28,10 +28,10 @@ Each section names the command that made its runs. `node-train table=all` runs e
 published systems. To read the tables:
 
 - ± is the standard deviation over the seeds.
-- A difference is ours minus the published number, in percentage points for accuracies and errors. A *
-  says that the published number lies outside the range of our seeds.
-- Seconds depend on the machine and on what else it was doing: do not compare them with the published
-  ones, nor between tables.
+- A difference is ours minus the published number, in percentage points for accuracies and errors.
+  A * says that the published number lies outside the range of our seeds.
+- Seconds depend on the machine and on what else it was doing: do not compare them with the
+  published ones, nor between tables.
 - Rows with `model.core=plain` (the layers of f, applied once) and `model.core=none` (stem and head
   alone) are controls without an ODE.
 """
