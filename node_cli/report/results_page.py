@@ -13,7 +13,6 @@ from node_cli.records.run_folder import RunFolder
 from node_cli.report.comparison import MACHINES, Comparison, compare, write
 from node_cli.report.summary import averages, summarise
 
-
 INTRO = """\
 # Results
 
@@ -73,8 +72,8 @@ def write_results(target: Path, command: str, sweeps: Sequence[SweepPart]) -> No
 
 
 def _part(sweep: SweepPart, files: Path, said: set[str]) -> str:
-    """Return the text of a sweep; its small files go into ``files``. ``said``: caveats that the page
-    has told already."""
+    """Return the text of a sweep; its small files go into ``files``. ``said``: caveats that the
+    page has told already."""
     rows = summarise(sweep.folder)
     folders = [RunFolder(sweep.folder / row["job"]) for row in rows]
     files.mkdir(parents=True, exist_ok=True)

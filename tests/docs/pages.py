@@ -9,7 +9,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 
 DOCS = sorted(REPOSITORY.glob("docs/*.md"))
-PAGES = [*(REPOSITORY / name for name in ("README.md", "RESULTS.md", "CONTRIBUTING.md")), *DOCS]
+FRONT = ("README.md", "RESULTS.md", "CONTRIBUTING.md", "SECURITY.md")
+PAGES = [*(REPOSITORY / name for name in FRONT), *DOCS]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CONTINUED = re.compile(r"\\\n\s*")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from node_cli.cli import runs, sweep
+from node_cli.cli import runs
 from node_cli.cli import tables as shipped
 from node_cli.cli.compose import CONF, Composer, is_table
 from node_cli.tasks import check_gradients
@@ -172,8 +172,3 @@ def check_installation(words: list[str]) -> None:
 def test_commands_are_found() -> None:
     found = [words for page in WITH_COMMANDS for words in pages.commands(page)]
     assert sum(words[0] == "node-train" for words in found) > 40
-
-
-def test_the_sweeps_module_is_the_one_that_plots() -> None:
-    """What the fixture replaces is what a sweep calls."""
-    assert sweep.summarise.__module__ == "node_cli.report.summary"
