@@ -50,8 +50,9 @@ def drawn(figure: Figure, dpi: int) -> Image.Image:
     """A figure as an RGB image."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.frombytes("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
+    return Image.frombytes("RGBA", canvas.get_width_height(), pixels).convert("RGB")
 
 
 def with_palette(image: Image.Image, colours: int) -> Image.Image:
