@@ -10,6 +10,7 @@ from node_cli.cli.compose import Command, Composer, Job, is_table
 from node_cli.config.check import checked
 from node_cli.config.messages import plain
 from node_cli.config.schema import Config
+from node_cli.config.tasks import TASKS
 from node_cli.config.tree import Tree, get, put, show
 from node_cli.errors import UserError
 from node_cli.records import checkpoints, sweep_folder
@@ -85,7 +86,8 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
         for key in typed
         if key not in RESUME_KEYS
     ]
-    if tree.get("task") != "train":
+    task = TASKS.get(str(tree.get("task")))
+    if task is None or not task.trains:
         problems.append(f"resume={folder.path}: not a training run; start it again")
     try:
         checked(tree)

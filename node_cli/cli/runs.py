@@ -16,6 +16,7 @@ from node_cli.cli.compose import Command, Job
 from node_cli.cli.resume import check_unchanged, command_of, rest_of
 from node_cli.config.messages import shell_override
 from node_cli.config.schema import Config, absolute, keys, section_type
+from node_cli.config.tasks import TASKS
 from node_cli.display import Display
 from node_cli.errors import UserError, check_all, complain, one_line, print_problems
 from node_cli.records import sweep_folder
@@ -98,7 +99,7 @@ def _run_sweep(command: Command) -> int:
 
 def _new_or_rest(folder: RunFolder, job: Job) -> Job | None:
     """The job, or what is left of it where it has started; None where it is done."""
-    if folder.config.exists() and job.config.task == "train":
+    if folder.config.exists() and TASKS[job.config.task].trains:
         return _rest(folder, {})
     return None if folder.read_status().get("status") == "done" else job
 

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import get_total_norm
 
 from node_cli.config.schema import Config
+from node_cli.config.tasks import TASKS
 from node_cli.data import sources
 from node_cli.data.batch_order import augmentation, batches_per_epoch, order_of_epoch
 from node_cli.data.batches import Preprocess, in_batches
@@ -62,7 +63,7 @@ class Classification:
     @staticmethod
     def check(config: Config) -> None:
         left = sources.check(config.data)
-        if config.task != "eval":
+        if TASKS[config.task].gradients != "none":
             batches_per_epoch(config, left)
 
     @staticmethod
@@ -95,7 +96,7 @@ class Classification:
             self.preprocess,
             self.backend,
             step,
-            test=config.task != "train" or at_the_end or config.eval.test == "always",
+            test=at_the_end or config.eval.test == "always" or not TASKS[config.task].trains,
         )
         return metrics, {}
 

@@ -2,25 +2,25 @@
 
 import traceback
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from node_cli.config.messages import shell_override
 from node_cli.config.schema import Config
+from node_cli.config.tasks import TASKS
 from node_cli.display import Display
 from node_cli.errors import UserError, complain, one_line
 from node_cli.learn.evaluation import Diverged
 from node_cli.learn.stopping import Interrupted
 from node_cli.ode.failures import SolveFailed
 from node_cli.records.run_folder import RunFolder, Status
-from node_cli.tasks.check_gradients import CheckGradients
-from node_cli.tasks.evaluate import Evaluation
 from node_cli.tasks.task import Task
-from node_cli.tasks.train import Training
 
-TASKS: dict[str, type[Task]] = {
-    "train": Training,
-    "eval": Evaluation,
-    "check_gradients": CheckGradients,
-}
+
+def task_class(name: str) -> type[Task]:
+    """Return the class of a task by its name in ``config.tasks.TASKS``."""
+    module, _, class_name = TASKS[name].implementation.partition(":")
+    task: type[Task] = getattr(import_module(module), class_name)
+    return task
 
 
 def execute(
@@ -67,7 +67,7 @@ def execute(
         try:
             if not begun_before:
                 begin()
-            task = TASKS[config.task](config, folder)
+            task = task_class(config.task)(config, folder)
             if begun_before:
                 begin()
             for note in notes:
@@ -89,7 +89,7 @@ def execute(
         except KeyboardInterrupt as error:
             saved = "checkpoint written" if isinstance(error, Interrupted) else "stopped at once"
             resume = f"; go on with: node-train {shell_override('resume', folder.path)}"
-            end("interrupted", 130, saved + resume * (config.task == "train"))
+            end("interrupted", 130, saved + resume * TASKS[config.task].trains)
             raise
         except OSError as error:
             end("failed", 1, f"{error.filename or folder.path}: {error.strerror or error}")

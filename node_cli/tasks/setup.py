@@ -7,6 +7,7 @@ import torch
 
 import node_cli
 from node_cli.config.schema import Config
+from node_cli.config.tasks import TASKS
 from node_cli.display import Display
 from node_cli.errors import UserError, check_all
 from node_cli.learn.classification import Classification
@@ -37,7 +38,7 @@ def preflight(config: Config) -> None:
 
     def parts() -> None:
         model = objective.build(config)
-        if config.task != "train" and config.checkpoint is not None:
+        if config.checkpoint is not None and "checkpoint" not in TASKS[config.task].unread:
             load_for_evaluation(config.checkpoint, model)
 
     check_all(lambda: device.choose(config), parts, lambda: objective.check(config))
@@ -127,7 +128,7 @@ class Setup:
         sensitivity = self.config.sensitivity
         if sensitivity is None:
             return "none"
-        if self.config.task == "check_gradients":
+        if TASKS[self.config.task].gradients == "every":
             return f"every method, backwards {self.config.backward_solver()}"
         if not SENSITIVITIES[sensitivity.name].solves_backwards:
             return sensitivity.name

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from node_cli.config.published import PLACES as config_places
 from node_cli.records.columns import EPOCHS, EVALUATIONS, PUBLISHED, STEPS
+from node_cli.records.measures import PLACES, publishable
 from node_cli.records.run_folder import RunFolder
 from node_cli.report.comparison import compare, write
 from tests.folders import rows
@@ -126,3 +128,9 @@ def test_the_file_has_a_row_per_number(tmp_path: Path) -> None:
     assert float(row["min"]) == pytest.approx(0.4)
     assert float(row["max"]) == pytest.approx(0.6)
     assert row["inside"] == "True"
+
+
+def test_the_places_of_published_rows_are_those_that_a_configuration_may_name() -> None:
+    assert set(PLACES) == config_places
+    assert publishable("step") >= {*STEPS.columns, "test_error", "train_eval_loss"} - {*PLACES}
+    assert "parameters" in publishable(None) - publishable("epoch")
