@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from node_cli.config.published import PLACES as config_places
+from node_cli.config import published as configured
 from node_cli.records.columns import EPOCHS, EVALUATIONS, PUBLISHED, STEPS
 from node_cli.records.measures import PLACES, publishable
 from node_cli.records.run_folder import RunFolder
@@ -131,6 +131,6 @@ def test_the_file_has_a_row_per_number(tmp_path: Path) -> None:
 
 
 def test_the_places_of_published_rows_are_those_that_a_configuration_may_name() -> None:
-    assert set(PLACES) == config_places
+    assert set(PLACES) == configured.PLACES
     assert publishable("step") >= {*STEPS.columns, "test_error", "train_eval_loss"} - {*PLACES}
     assert "parameters" in publishable(None) - publishable("epoch")
