@@ -61,7 +61,19 @@ def test_imports_run_one_way(path: Path) -> None:
 
 def test_torchdiffeq_is_imported_in_one_file() -> None:
     importers = [p.name for p in modules() if any("torchdiffeq" in name for name in imports(p))]
-    assert importers == ["reference.py"]
+    assert importers == ["solvers.py"]
+
+
+def test_gradient_methods_know_engines_by_their_protocol_alone() -> None:
+    for path in (PACKAGE / "ode" / "sensitivity").glob("*.py"):
+        for name in imports(path):
+            if name.startswith("node_cli.ode.engines"):
+                assert name.startswith("node_cli.ode.engines.engine."), f"{path}: {name}"
+
+
+def test_engines_do_not_know_gradient_methods() -> None:
+    for path in (PACKAGE / "ode" / "engines").rglob("*.py"):
+        assert not any(name.startswith("node_cli.ode.sensitivity") for name in imports(path)), path
 
 
 @pytest.mark.parametrize(

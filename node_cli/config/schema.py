@@ -17,7 +17,7 @@ from pydantic import (
 
 from node_cli.config.published import PublishedTable
 from node_cli.config.section import Section
-from node_cli.ode.solver import METHODS, SCIPY_METHODS, Controller, Engine, Solver, WarmStart
+from node_cli.ode.solver import METHODS, SCIPY_METHODS, Controller, Engine, Solver
 
 Precision = Literal["float32", "tf32", "float64", "bf16"]
 Core = Literal["ode", "residual", "plain", "none"]
@@ -174,12 +174,9 @@ class Config(Section):
     published: list[PublishedTable] | None = None
 
     def forward_solver(self) -> Solver:
-        """The solver of the forward pass, ``tol`` resolved into rtol and atol, ``warm`` into a
-        start that has learnt nothing yet."""
+        """The solver of the forward pass, ``tol`` resolved into rtol and atol."""
         assert self.solver is not None
         options = self.solver.model_dump(exclude={"tol", "rtol", "atol"})
-        if self.solver.first_step == "warm":
-            options["first_step"] = WarmStart()
         return Solver(
             **options,
             rtol=self.solver.rtol or self.solver.tol,
@@ -197,10 +194,10 @@ class Config(Section):
         name = self.sensitivity.solver or forward.name
         engines = METHODS[name].engines
         engine = forward.engine if forward.engine in engines else engines[0]
-        is_warm = isinstance(forward.first_step, WarmStart) and engine == "native"
+        is_warm = forward.first_step == "warm" and engine == "native"
         options = {
             "engine": engine,
-            "first_step": WarmStart() if is_warm else None,
+            "first_step": "warm" if is_warm else None,
             "controller": forward.controller if engine == "native" else None,
             "max_nfe": forward.max_nfe,
             "rtol": self.sensitivity.rtol or forward.rtol,

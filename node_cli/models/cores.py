@@ -6,7 +6,7 @@ from node_cli.config.schema import Config
 from node_cli.models.blocks import ODEBlock, PlainField, ResidualStack
 from node_cli.models.fields import FIELDS
 from node_cli.models.shape import Shape
-from node_cli.ode.sensitivity.interface import Sensitivity
+from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.sensitivity.methods import SENSITIVITIES
 
 T0 = 0.0

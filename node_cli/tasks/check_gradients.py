@@ -131,7 +131,7 @@ class CheckGradients:
         if problems := impossible(chosen.model_dump()):
             return _unmeasured(chosen, problems[0].partition(": ")[2])
         device, model = self.setup.backend.device, deepcopy(self.setup.model)
-        core_of(model).sensitivity = sensitivity(chosen)
+        core_of(model).set_sensitivity(sensitivity(chosen))
 
         def compute() -> None:
             model.zero_grad()

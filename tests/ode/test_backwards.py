@@ -10,8 +10,8 @@ from node_cli.ode.failures import SolveFailed
 from node_cli.ode.sensitivity.backsolve import Backsolve
 from node_cli.ode.sensitivity.discrete import Discrete
 from node_cli.ode.sensitivity.gauss import Gauss
-from node_cli.ode.sensitivity.interface import Sensitivity
 from node_cli.ode.sensitivity.interpolating import Interpolating
+from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Work
 from tests.ode.problems import FLOAT64, MLP, loss_of, relative, start, theta_gradient, times

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from node_cli.ode.field import FunctionalCall, untouched_buffers
 from node_cli.ode.sensitivity.backsolve import Backsolve
 from node_cli.ode.sensitivity.discrete import Discrete
-from node_cli.ode.sensitivity.interface import Sensitivity
+from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.solver import Engine, Solver
 from node_cli.ode.work import Work
 from tests.ode.problems import FLOAT64, ONE_OF_EACH, every_method, loss_of, solve, times

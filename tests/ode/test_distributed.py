@@ -8,7 +8,7 @@ from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from node_cli.models.blocks import ODEBlock
-from node_cli.ode.sensitivity.interface import Sensitivity
+from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Work
 from tests.ode.problems import FLOAT64, MLP, ONE_OF_EACH, relative

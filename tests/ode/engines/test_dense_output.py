@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from node_cli.ode.engines.eager.dense_output import Trajectory
+from node_cli.ode.engines.eager.dense_output import DenseOutput
 from node_cli.ode.solver import METHODS, Solver
 from tests.ode.problems import (
     FIXED,
@@ -30,7 +30,7 @@ def solver(name: str) -> Solver:
     return Solver(name, n_steps=6) if name in FIXED else Solver(name, rtol=1e-4, atol=1e-4)
 
 
-def values(trajectory: Trajectory, t1: float) -> Tensor:
+def values(trajectory: DenseOutput, t1: float) -> Tensor:
     """At times off every grid, close enough to meet the worst of every step."""
     return torch.stack([trajectory.at(s) for s in np.linspace(0.001, 0.999, 301) * t1])
 

@@ -1,5 +1,6 @@
 """The native engine: order of convergence, step sizes, precision."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from node_cli.ode.solver import METHODS, Engine, Solver, WarmStart
-from node_cli.ode.work import Autocast, CountedField, Work
+from node_cli.ode.field import Autocast
+from node_cli.ode.solver import METHODS, Engine, Solver, StepMemory
+from node_cli.ode.work import CountedField, Work
 from tests.ode.problems import (
     ADAPTIVE,
     FIXED,
@@ -135,50 +137,62 @@ def test_a_given_first_step_saves_the_heuristics_evaluation(name: str, engine: E
 
 def test_a_warm_start_begins_with_what_the_last_solve_proposed() -> None:
     """The first solve is as without it; the next one needs one evaluation less for its start."""
-    y0, t, warm = times(0.7, 0.4), times(0.0, 3.0), WarmStart()
+    y0, t, memory = times(0.7, 0.4), times(0.0, 3.0), StepMemory()
     cold, first, second = Spy(pendulum), Spy(pendulum), Spy(pendulum)
     solve(cold, y0, t, Solver("dopri5", **TOLERANCES))
-    solver = Solver("dopri5", first_step=warm, **TOLERANCES)
-    solve(first, y0, t, solver)
+    solver = Solver("dopri5", first_step="warm", **TOLERANCES)
+    solve(first, y0, t, solver, memory)
     assert first.t == cold.t
     # After f(t0) and the heuristic come 6 stages per step; the first of them stands at dt / 5.
     proposed = (first.t[8] - first.t[7]) * 5
-    assert warm.size == pytest.approx(proposed, rel=1e-9)
+    assert memory.size == pytest.approx(proposed, rel=1e-9)
 
-    warm.learning = False
-    solve(second, y0, t, solver)
+    copy = replace(memory)
+    solve(second, y0, t, solver, copy)
     assert second.t[1] == pytest.approx(proposed / 5, rel=1e-9)
-    assert warm.size == pytest.approx(proposed, rel=1e-9)
+    assert memory.size == pytest.approx(proposed, rel=1e-9)
     given = Spy(pendulum)
-    solve(given, y0, t, Solver("dopri5", first_step=warm.size, **TOLERANCES))
+    solve(given, y0, t, Solver("dopri5", first_step=memory.size, **TOLERANCES))
     assert given.t == second.t
+
+
+def test_a_warm_start_without_a_memory_is_cold() -> None:
+    y0, t = times(0.7, 0.4), times(0.0, 3.0)
+    cold, warm = Spy(pendulum), Spy(pendulum)
+    solve(cold, y0, t, Solver("dopri5", **TOLERANCES))
+    solve(warm, y0, t, Solver("dopri5", first_step="warm", **TOLERANCES))
+    assert warm.t == cold.t
+
+
+@pytest.mark.parametrize("first_step", [None, 0.125])
+def test_a_memory_is_for_warm_starts_alone(first_step: float | None) -> None:
+    memory, t = StepMemory(0.5), times(0.0, 3.0)
+    solve(
+        pendulum, times(0.7, 0.4), t, Solver("dopri5", first_step=first_step, **TOLERANCES), memory
+    )
+    assert memory == StepMemory(0.5)
 
 
 def test_a_warm_start_goes_on_learning_and_halves_the_work_of_one_step() -> None:
     """Where a single step meets the tolerance: 14 evaluations of f from the heuristic, then 7."""
-    warm, nfe, sizes = WarmStart(), [], []
+    memory, nfe, sizes = StepMemory(), [], []
+    solver = Solver("dopri5", rtol=1e-3, atol=1e-3, first_step="warm")
     for _ in range(4):
         spy = Spy(lambda t, y: torch.cos(t) * 0.1 * y)
-        solve(
-            spy,
-            times(0.7, 0.4),
-            times(0.0, 1.0),
-            Solver("dopri5", rtol=1e-3, atol=1e-3, first_step=warm),
-        )
+        solve(spy, times(0.7, 0.4), times(0.0, 1.0), solver, memory)
         nfe.append(spy.nfe)
-        sizes.append(warm.size)
+        sizes.append(memory.size)
     assert nfe == [14, 7, 7, 7]
     assert sizes[0] != sizes[1]
 
 
 def test_a_warm_start_is_not_learnt_from_a_step_that_was_rejected() -> None:
-    warm = WarmStart()
-    warm.size = 10.0
-    steps = solve(
-        pendulum, times(0.7, 0.4), times(0.0, 10.0), Solver("dopri5", first_step=warm, **TOLERANCES)
-    )[1]
+    memory = StepMemory(10.0)
+    solver = Solver("dopri5", first_step="warm", **TOLERANCES)
+    steps = solve(pendulum, times(0.7, 0.4), times(0.0, 10.0), solver, memory)[1]
     assert steps.rejected
-    assert 0 < warm.size < 2.0
+    assert memory.size is not None
+    assert 0 < memory.size < 2.0
 
 
 @pytest.mark.parametrize("name", RUNGE_KUTTA)

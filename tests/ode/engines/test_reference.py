@@ -8,7 +8,7 @@ import torch
 import torchdiffeq
 from torch import Tensor
 
-from node_cli.ode.engines.reference import integrate
+from node_cli.ode.engines.reference.solve import integrate
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.solver import METHODS, Solver
 from node_cli.ode.tableaus import TSIT5

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
-from node_cli.ode.work import Autocast
+from node_cli.ode.field import Autocast
 
 
 class Captured:
