@@ -18,7 +18,7 @@ from node_cli.ode.engines.compiled.tape import Tape
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.field import Autocast
 from node_cli.ode.problem import Problem
-from node_cli.ode.sensitivity.discrete import Discrete
+from node_cli.ode.sensitivity.discrete import OfSteps
 from node_cli.ode.tableau import Tableau
 from node_cli.ode.work import Steps, Work
 
@@ -51,7 +51,7 @@ class WholeStep:
     def __init__(self, model: Classifier, loss: nn.Module, backend: Backend) -> None:
         """``loss``: head and loss, from (features, labels) to (loss, correct)."""
         assert isinstance(model.core, ODEBlock)
-        assert isinstance(model.core.sensitivity, Discrete)
+        assert isinstance(model.core.sensitivity, OfSteps)
         self.keeps = model.core.sensitivity.keeps
         assert model.core.compiled
         self.stem, self.block, self.loss = model.stem, model.core, loss
@@ -68,7 +68,7 @@ class WholeStep:
         core = model.core
         if not isinstance(core, ODEBlock) or not core.compiled or core.solver.engine != "native":
             return False
-        of_steps = isinstance(core.sensitivity, Discrete)
+        of_steps = isinstance(core.sensitivity, OfSteps)
         parts = (model.stem, core, model.head)
         count = sum(len(list(part.parameters())) for part in parts)
         alone = count == len(list(model.parameters()))

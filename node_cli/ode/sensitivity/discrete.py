@@ -9,8 +9,16 @@ from node_cli.ode.problem import Gradients
 from node_cli.ode.sensitivity.method import Sensitivity
 
 
+class OfSteps(Sensitivity):
+    """The gradient of the numerical solution: the adjoint of the steps that the engine recorded."""
+
+    def gradient(self, engine: Engine, record: StepRecord, y: Tensor, grad_y: Tensor) -> Gradients:
+        """See ``Sensitivity.gradient``. y, grad_y: (T, *y0.shape)."""
+        return record.pull_back(grad_y)
+
+
 @dataclass(frozen=True)
-class Discrete(Sensitivity):
+class Discrete(OfSteps):
     """Reverse-mode differentiation of the solver's own steps, step sizes held constant.
 
     Gives dL/dtheta, dL/dy0 and, when t requires grad, dL/dt of the numerical solution, exact to
@@ -28,13 +36,9 @@ class Discrete(Sensitivity):
 
     name = "discrete"
 
-    def gradient(self, engine: Engine, record: StepRecord, y: Tensor, grad_y: Tensor) -> Gradients:
-        """See ``Sensitivity.gradient``. y, grad_y: (T, *y0.shape)."""
-        return record.pull_back(grad_y)
-
 
 @dataclass(frozen=True)
-class Checkpointed(Discrete):
+class Checkpointed(OfSteps):
     """The gradient of ``Discrete``, from the accepted states alone.
 
     Memory: one state per accepted step, and the activations of f in one step. Cost: the stages of
