@@ -140,7 +140,7 @@ import resource, sys, torch
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Work
 from tests.ode.problems import ONE_OF_EACH
-from tests.ode.test_memory import Layer
+from tests.ode.sensitivity.test_memory import Layer
 torch.set_num_threads(1)
 name, n = sys.argv[1], int(sys.argv[2])
 y0 = torch.randn(65536, 16, requires_grad=True)
@@ -158,7 +158,7 @@ def peak(sensitivity: str, n: int) -> float:
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         # A fixed threshold: what is freed goes back to the system at once.
         env=os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**20)},
     )
