@@ -108,8 +108,8 @@ class Solver:
     ``step_size`` is a maximum: every interval between two requested times is cut into
     ``ceil(length / step_size)`` equal steps; ``n_steps`` gives that number per interval instead.
     ``first_step`` replaces the initial-step heuristic (one evaluation of f less): a size, or
-    ``"warm"``: that of the ``StepMemory`` that a solve is given. ``max_steps``
-    bounds accepted plus rejected steps of one solve, ``max_nfe`` its evaluations of f.
+    ``"warm"``, the size in the ``StepMemory`` that a solve is given. ``max_steps`` bounds accepted
+    plus rejected steps of one solve, ``max_nfe`` its evaluations of f.
     ``controller``: how the next step size follows from the errors, the native engine only. Time is
     in the units of the ODE.
     """
@@ -138,11 +138,11 @@ class Solver:
 
     @property
     def tableau(self) -> Tableau:
-        """Of a Runge-Kutta method."""
+        """The tableau of a Runge-Kutta method."""
         return TABLEAUS[self.name]
 
     def steps_in(self, length: float) -> int:
-        """Into how many equal steps a fixed-step method cuts an interval."""
+        """The number of equal steps of a fixed-step method in an interval of this length."""
         if self.n_steps is not None:
             return self.n_steps
         assert self.step_size is not None

@@ -11,7 +11,6 @@ from torch import Tensor
 from node_cli.ode.engines.compiled.engine import Compiled
 from node_cli.ode.engines.compiled.field import CompiledField
 from node_cli.ode.engines.eager.engine import Eager
-from node_cli.ode.engines.reference.backwards import BackwardSolve as ReferenceBackwardSolve
 from node_cli.ode.engines.reference.engine import Reference
 from node_cli.ode.problem import AdjointSystem, Gradients, Nodes, Problem
 from node_cli.ode.solver import Keep, Solver
@@ -92,7 +91,9 @@ def backward_solve(
 ) -> BackwardSolve:
     """``system`` solved by the engine that ``solver`` names; where that is the native one, as the
     forward solve was, eager or compiled."""
+    chosen: Engine = engine
     if solver.engine == "torchdiffeq":
-        return ReferenceBackwardSolve(engine.problem, system, solver, along)
-    native: Engine = Eager(engine.problem) if isinstance(engine, Reference) else engine
-    return native.backwards(system, solver, along)
+        chosen = Reference(engine.problem)
+    elif isinstance(engine, Reference):
+        chosen = Eager(engine.problem)
+    return chosen.backwards(system, solver, along)

@@ -15,7 +15,8 @@ from node_cli.ode.sensitivity.continuous import (
 from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.solver import Solver
 
-# Gauss-Legendre nodes and weights on [0, 1], by the order of the interpolants: as exact as they.
+# Gauss-Legendre nodes and weights on [0, 1], by the order of the dense output, for whose error the
+# quadrature is exact enough.
 GAUSS: dict[int, Nodes] = {
     3: ((0.2113248654051871, 0.5), (0.7886751345948129, 0.5)),
     4: ((0.1127016653792583, 5 / 18), (0.5, 4 / 9), (0.8872983346207417, 5 / 18)),

@@ -50,7 +50,7 @@ class DenseOutput:
 
     @torch.no_grad()
     def finish(self, stepper: Stepper) -> None:
-        """Evaluate f at the end of the last step, where that is still to do."""
+        """To be called after the solve: evaluates f at its end, where the solve has not."""
         if not self.tableau.first_same_as_last:
             self._end(stepper.probe(self.steps[-1].t1, self.steps[-1].y1))
         self.sign = 1.0 if self.steps[0].dt > 0 else -1.0
@@ -60,7 +60,7 @@ class DenseOutput:
         torch.mul(slope, self.steps[-1].dt, out=self.points[-1][3])
 
     def _index(self, t: float) -> int:
-        """Of the step in which t lies."""
+        """The index of the step in which t lies."""
         return min(bisect_left(self.ends, self.sign * t), len(self.steps) - 1)
 
     def longest_step(self, t: float) -> float:

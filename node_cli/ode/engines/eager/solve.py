@@ -55,7 +55,7 @@ class Step:
 
 
 LongestStep = Callable[[float], float]
-"""How long, from t, a step may be."""
+"""How long a step from t may be."""
 
 OnAccept = Callable[[Step, Stage, Attempt], object]
 """Sees an accepted step, its first stage, and the attempt that it was."""

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from node_cli.ode.engines.eager.backwards import Path
 from node_cli.ode.engines.reference.backwards import BackwardSolve
 from node_cli.ode.engines.reference.solve import integrate
 from node_cli.ode.field import Field
@@ -38,7 +39,7 @@ class Reference:
         problem.work.forward.add(steps)
         return y, None
 
-    def backwards(self, system: AdjointSystem, solver: Solver, along: None) -> BackwardSolve:
+    def backwards(self, system: AdjointSystem, solver: Solver, along: Path | None) -> BackwardSolve:
         return BackwardSolve(self.problem, system, solver, along)
 
 

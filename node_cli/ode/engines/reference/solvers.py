@@ -1,7 +1,7 @@
 """torchdiffeq's solver classes, made to land on requested times and to explain their failures.
 
-The only file that imports torchdiffeq. torchdiffeq overshoots a requested time and interpolates
-back, differentiates its initial step size, and reports failures as bare asserts: not here. Its
+The only file that imports torchdiffeq. As released, torchdiffeq overshoots a requested time and
+interpolates back, differentiates its initial step size, and reports failures as bare asserts. Its
 solver classes are private, hence the exact pin of its version in pyproject.toml.
 """
 
@@ -100,7 +100,7 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
         return after
 
     def _interp_fit(self, *_: Any) -> None:
-        """Nothing interpolates here."""
+        """Skipped, since no time is interpolated to."""
 
     def _explained(self, state: Any) -> SolveFailed:
         if not state.y1.isfinite().all():
@@ -166,7 +166,7 @@ def _fixed_class(tableau: Tableau) -> type[FixedGridODESolver]:
 
 
 class _Scipy(ScipyWrapperODESolver):  # type: ignore[misc]
-    """scipy's solvers, which give up without a word."""
+    """scipy's solvers, which may stop before the end of the interval without raising."""
 
     def __init__(self, *, settings: Solver, start: float, **options: Any) -> None:
         super().__init__(**options)
@@ -180,7 +180,10 @@ class _Scipy(ScipyWrapperODESolver):  # type: ignore[misc]
             warnings.filterwarnings("ignore", message=".*min_step")
             try:
                 solution: Tensor = super().integrate(t)
-            except (ValueError, ArithmeticError) as error:  # not finite, or not to be inverted
+            except (
+                ValueError,
+                ArithmeticError,
+            ) as error:  # not finite, or a singular matrix
                 raise self._failure(f"{method} gave up ({error})") from error
         if len(solution) < len(t):
             raise self._failure(f"{method} stopped before the end of the interval")
@@ -196,6 +199,7 @@ class _Scipy(ScipyWrapperODESolver):  # type: ignore[misc]
 
 
 def _landing(base: type[RKAdaptiveStepsizeODESolver]) -> type[RKAdaptiveStepsizeODESolver]:
+    """The class with the steps of ``base`` and the way of ``_Landing`` to use them."""
     return type(f"Landing{base.__name__}", (_Landing, base), {})
 
 
