@@ -9,12 +9,14 @@ PACKAGE = Path(__file__).parents[1] / "node_cli"
 
 TORCH_FREE_RECORDS = ("units", "measures", "columns", "files", "run_folder", "sweep_folder")
 
-BASE = {"errors", "display", "config", "ode"}
+BASE = {"errors", "display", "stopping", "config", "ode"}
 
 # What each part of the package may import of ours, beside itself.
 MAY_IMPORT = {
     "errors": set(),
     "display": set(),
+    "outputs": set(),
+    "stopping": set(),
     "ode": set(),
     "config": {"errors", "ode.solver", "ode.sensitivity.methods"},
     "data": {"errors", "config", "ode"},
@@ -24,7 +26,7 @@ MAY_IMPORT = {
     "learn": {*BASE, "data", "models", "machine", "records"},
     "tasks": {*BASE, "data", "models", "machine", "records", "learn"},
     "report": {"errors", *(f"records.{name}" for name in TORCH_FREE_RECORDS)},
-    "cli": {"errors", "display", "machine.git", "config", "records", "tasks", "report"},
+    "cli": {*BASE - {"ode"}, "outputs", "machine.git", "records", "tasks", "report"},
     "__main__": {"cli"},
 }
 

@@ -4,7 +4,6 @@ import argparse
 import io
 import logging
 import os
-import signal
 import sys
 import warnings
 from contextlib import nullcontext, redirect_stderr
@@ -13,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import node_cli
-from node_cli.errors import UserError, one_line, print_problems
+from node_cli.errors import UserError, complain, one_line, print_problems
 from node_cli.machine import git  # noqa: F401, it finds git before anything is composed
+from node_cli.outputs import failure_in_words, tolerant_outputs
+from node_cli.stopping import exit_code, stops_on_signal
 
 if TYPE_CHECKING:  # imported where needed: --help answers without any of them, --cfg without torch
     from collections.abc import Callable
@@ -26,20 +27,28 @@ if TYPE_CHECKING:  # imported where needed: --help answers without any of them, 
 
 def main() -> int:
     """The command ``node-train``. Returns the exit code: 0 done, 1 failed or diverged, 2 bad input,
-    130 interrupted."""
+    130 interrupted, 128 + n by another signal n than SIGINT and SIGTERM."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # no run ends for want of a "±"
     logging.raiseExceptions = False  # nor for want of a reader
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return _dispatch(_arguments())
-    except UserError as error:
-        print_problems(error)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    with tolerant_outputs() as (out, _), stops_on_signal():
+        only_prints = False
+        try:
+            args = _arguments()
+            only_prints = bool(args.version or args.help or args.cfg or args.info)
+            code = _dispatch(args)
+        except UserError as error:
+            print_problems(error)
+            code = 2
+        except KeyboardInterrupt as error:
+            code = exit_code(error)
+        out.flush()
+        if out.failure and not isinstance(out.failure, BrokenPipeError):
+            complain(f"error: standard output: {failure_in_words(out.failure)}")
+            code = max(code, 1) if only_prints else code
+        return code
 
 
 class _Parser(argparse.ArgumentParser):
@@ -178,13 +187,14 @@ def _claim(command: "Command", args: argparse.Namespace) -> None:
     folder = command.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _check_empty(folder)
-        if args.multirun or is_table(args.overrides):
-            here = str(Path.cwd())
-            typed = sweep_folder.Typed(args.overrides, args.config_name, args.config_dir, here)
-            sweep_folder.write(folder, typed)
-        else:
-            RunFolder(folder).write_config(command.jobs[0].config.model_dump())
+        with RunFolder(folder).locked():  # of two processes that find it empty, one goes on
+            _check_empty(folder)
+            if args.multirun or is_table(args.overrides):
+                here = str(Path.cwd())
+                typed = sweep_folder.Typed(args.overrides, args.config_name, args.config_dir, here)
+                sweep_folder.write(folder, typed)
+            else:
+                RunFolder(folder).write_config(command.jobs[0].config.model_dump())
     except OSError as error:
         raise UserError(f"folder {folder}: not writable ({error.strerror})") from error
 

@@ -21,18 +21,44 @@ from node_cli.records.run_folder import RunFolder
 RESUME_KEYS = ("epochs", "device", "data.root")
 
 
-def rest_of(folder: RunFolder, typed: Mapping[str, Any]) -> Job | None:
+def rest_of(folder: RunFolder, typed: Mapping[str, Any], begun: Job | None = None) -> Job | None:
     """Return what is left of the run in a folder as a job; None where it is finished.
 
-    ``typed``: the overrides beside ``resume=``, key to value. Raises ``UserError`` where the run
-    cannot go on.
+    ``typed``: the overrides beside ``resume=``, key to value. ``begun``: the job of a sweep that it
+    is the rest of, if known. Raises ``UserError`` where the run cannot go on.
     """
     found = resumed(folder, typed)
     if found is None:
         return None
-    overrides = [o for o in folder.read_overrides() if o.partition("=")[0] not in typed]
-    overrides += [f"{key}={plain(value)}" for key, value in typed.items()]
-    return Job(overrides, *found)
+    config, notes = found
+    # Between the writes of config.yaml and status.json a process may have been killed: the former
+    # then says how many epochs it was to be, the command of the sweep all else.
+    overrides = [*(folder.read_overrides() or (begun.overrides if begun else ()))]
+    current = {key: get(config.model_dump(), key) for key in RESUME_KEYS}
+    changed = dict(typed)
+    for key, value in current.items():
+        recorded = [o for o in overrides if o.startswith(f"{key}=")]
+        if (recorded and key == "epochs" and recorded != [f"{key}={value}"]) or (
+            not recorded and begun and get(begun.config.model_dump(), key) != value
+        ):
+            changed.setdefault(key, value)
+    overrides = [o for o in overrides if o.partition("=")[0] not in changed]
+    overrides += [f"{key}={plain(value)}" for key, value in changed.items()]
+    if folder.standing() == "lost":
+        notes = [
+            f"{folder.path}: its process has ended without a word (killed, or the machine was); "
+            "going on from the last checkpoint",
+            *notes,
+        ]
+    return Job(overrides, config, notes)
+
+
+def job_in(sweep: Path, name: str) -> Job | None:
+    """Return the job of a sweep whose folder has this name; None where that cannot be told."""
+    try:
+        return command_of(sweep).jobs[int(name)]
+    except (UserError, ValueError, IndexError):
+        return None
 
 
 def command_of(folder: Path) -> Command:

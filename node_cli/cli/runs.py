@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from node_cli.cli.compose import Command, Job
-from node_cli.cli.resume import check_unchanged, command_of, rest_of
+from node_cli.cli.resume import check_unchanged, command_of, job_in, rest_of
 from node_cli.config.messages import shell_override
 from node_cli.config.schema import Config, absolute, keys, section_type
 from node_cli.config.tasks import TASKS
@@ -100,13 +100,16 @@ def _run_sweep(command: Command) -> int:
 def _new_or_rest(folder: RunFolder, job: Job) -> Job | None:
     """The job, or what is left of it where it has started; None where it is done."""
     if folder.config.exists() and TASKS[job.config.task].trains:
-        return _rest(folder, {})
+        return _rest(folder, {}, job)
     return None if folder.read_status().get("status") == "done" else job
 
 
-def _rest(folder: RunFolder, typed: Mapping[str, Any]) -> Job | None:
-    """What is left of a run; says so where nothing is. Raises ``UserError``."""
-    job = rest_of(folder, typed)
+def _rest(folder: RunFolder, typed: Mapping[str, Any], begun: Job | None = None) -> Job | None:
+    """What is left of a run; says so where nothing is. Raises ``UserError``.
+
+    ``begun``: the job of its sweep that it is the rest of, if known.
+    """
+    job = rest_of(folder, typed, begun)
     if job is None:
         Display().line(f"{folder.path}: this run is finished; train it further with epochs=N")
     else:
@@ -138,7 +141,7 @@ def resume(location: str, typed: Mapping[str, Any]) -> int:
 
     def prepare() -> Job | None:
         nonlocal is_finished
-        job = _rest(folder, typed)
+        job = _rest(folder, typed, job_in(sweep, path.name) if sweep else None)
         is_finished = job is None
         return job
 
@@ -211,7 +214,12 @@ def show_published(path: Path, folders: Sequence[RunFolder]) -> None:
 
 
 def exit_code(folder: RunFolder) -> int:
-    """Return the exit code that this process recorded in a run folder; 1 where it has not."""
+    """Return the exit code that this process recorded in a run folder.
+
+    1 where it could not record one, 2 where another process is running in the folder.
+    """
     status = folder.read_status()
-    code = status.get("exit_code") if status.get("pid") == os.getpid() else None
+    if status.get("pid") != os.getpid():
+        return 2 if status and folder.is_locked() else 1
+    code = status.get("exit_code")
     return code if isinstance(code, int) else 1

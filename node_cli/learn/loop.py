@@ -9,7 +9,6 @@ from node_cli.learn.evaluation import Diverged, Metrics, evaluation_rows, split_
 from node_cli.learn.objective import Batch, Objective
 from node_cli.learn.observer import Observers, TrainingFacts
 from node_cli.learn.optimizers import learning_rate
-from node_cli.learn.stopping import Interrupted, StopRequest
 from node_cli.learn.training_state import TrainingState
 from node_cli.learn.update import Outcome, Update
 from node_cli.machine import memory
@@ -18,6 +17,7 @@ from node_cli.ode.failures import SolveFailed
 from node_cli.records.columns import EPOCHS, STEPS
 from node_cli.records.progress import EpochSums, Progress
 from node_cli.records.run_folder import RunFolder
+from node_cli.stopping import Interrupted, StopRequest
 
 
 class Trainer(Generic[Batch]):
@@ -91,7 +91,7 @@ class Trainer(Generic[Batch]):
                 observers.checkpoint()  # a checkpoint never counts rows that are not on disk
                 self.state.save(self.folder, is_best=is_best or not self._has_holdout)
             if stopping:
-                raise Interrupted
+                raise Interrupted(stop.number)
 
     def _set_learning_rate(self) -> None:
         config = self.config

@@ -103,7 +103,7 @@ def _row(folder: RunFolder) -> tuple[dict[str, str], Row]:
     measured: Row = dict.fromkeys((*SUMMARY, *SUMMARY_SECONDS))
     try:
         measured |= _measured(folder)
-        status = folder.read_status().get("status", "unknown")
+        status = folder.standing()
     except (TypeError, ValueError):  # costs this row alone
         status = "damaged"
     return overrides, {**measured, "status": status}
