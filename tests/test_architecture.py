@@ -7,7 +7,15 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "node_cli"
 
-TORCH_FREE_RECORDS = ("units", "measures", "columns", "files", "run_folder", "sweep_folder")
+TORCH_FREE_RECORDS = (
+    "units",
+    "measures",
+    "columns",
+    "files",
+    "run_folder",
+    "sweep_folder",
+    "damage",
+)
 
 BASE = {"errors", "display", "stopping", "config", "ode"}
 

@@ -188,7 +188,7 @@ def update_summary(folder: Path) -> list[Row]:
     """Write the summary of a sweep; return its rows, none where it cannot be written."""
     try:
         return summarise(folder)
-    except (OSError, ValueError, LookupError) as error:
+    except Exception as error:  # damaged records lead to anything
         complain(f"{folder}: no summary ({one_line(error)})")
         return []
 
@@ -197,8 +197,9 @@ def finish_sweep(command: Command) -> int:
     """Print the table of a finished sweep; return 1 where a job failed or is missing, else 0."""
     rows = update_summary(command.folder)
     Display().line(f"\n{as_text(rows)}\n{command.folder / 'summary.csv'}")
-    show_published(command.folder, [RunFolder(command.folder / row["job"]) for row in rows])
-    return 0 if len(rows) >= len(command.jobs) and all(r["status"] == "done" for r in rows) else 1
+    done = {row["job"] for row in rows if row["status"] == "done"}
+    show_published(command.folder, [RunFolder(command.folder / name) for name in sorted(done)])
+    return 0 if done.issuperset(map(str, range(len(command.jobs)))) else 1
 
 
 def show_published(path: Path, folders: Sequence[RunFolder]) -> None:
@@ -206,7 +207,7 @@ def show_published(path: Path, folders: Sequence[RunFolder]) -> None:
     try:
         if comparisons := comparison.compare(folders):
             comparison.write(path / "published.csv", comparisons)
-    except (OSError, ValueError, LookupError) as error:  # a damaged run, a full disk
+    except Exception as error:  # a damaged run, a full disk
         complain(f"{path}: no comparison with published numbers ({one_line(error)})")
         return
     for found in comparisons:

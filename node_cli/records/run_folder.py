@@ -24,7 +24,7 @@ from node_cli.records.columns import (
     STEPS,
     TRAJECTORIES,
 )
-from node_cli.records.files import read_json, rows_up_to, write_text
+from node_cli.records.files import check_numbers, check_order, read_json, rows_up_to, write_text
 
 try:
     import fcntl
@@ -148,9 +148,13 @@ class RunFolder:
             (self.steps, STEPS.columns, steps),
             (self.epochs, EPOCHS.columns, epochs),
         ):
-            rows = len(rows_up_to(path, columns, steps))
-            if rows != counted:
-                raise UserError(f"{path}: holds {rows} of the {counted} rows before the checkpoint")
+            rows = rows_up_to(path, columns, steps)
+            if len(rows) != counted:
+                raise UserError(
+                    f"{path}: holds {len(rows)} of the {counted} rows before the checkpoint"
+                )
+            check_order(path, rows, columns[0])
+            check_numbers(path, rows)
         if not rows_up_to(self.evaluations, EVALUATIONS.columns, steps) and epochs and evaluated:
             raise UserError(f"{self.evaluations}: holds none of the rows before the checkpoint")
         rows_up_to(self.trajectories, TRAJECTORIES.columns, steps)  # only of a fit
