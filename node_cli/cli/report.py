@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from node_cli.cli import tables
-from node_cli.cli.compose import CONF, is_table
+from node_cli.cli.overrides import key_of
+from node_cli.config.defaults import CONF
 from node_cli.config.messages import shell_override
-from node_cli.config.schema import absolute
+from node_cli.config.section import absolute
 from node_cli.display import Display
 from node_cli.errors import UserError, complain, one_line
 from node_cli.records import sweep_folder
@@ -75,8 +76,8 @@ def _part(folder: Path, name: str) -> SweepPart:
     flags = [] if typed.config_dir is None else ["--config-dir", typed.config_dir]
     command = shlex.join(["node-train", *flags, "-m", *kept])
     title, note, plots = name, "", PLOTS
-    if is_table(kept):
-        kept = [o for o in kept if not is_table([o])]
+    if "table" in map(key_of, kept):
+        kept = [o for o in kept if key_of(o) != "table"]
         command = shlex.join(["node-train", *flags, f"table={folder.name}", *kept])
         own = [] if typed.config_dir is None else [Path(typed.working_directory, typed.config_dir)]
         with contextlib.suppress(UserError):  # the file is no longer there

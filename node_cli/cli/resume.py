@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from node_cli.cli.compose import Command, Composer, Job, is_table
+from node_cli.cli.compose import Command, Composer, Job
+from node_cli.cli.overrides import key_of
 from node_cli.config.check import checked
 from node_cli.config.messages import plain
 from node_cli.config.schema import Config
@@ -42,7 +43,7 @@ def rest_of(folder: RunFolder, typed: Mapping[str, Any], begun: Job | None = Non
             not recorded and begun and get(begun.config.model_dump(), key) != value
         ):
             changed.setdefault(key, value)
-    overrides = [o for o in overrides if o.partition("=")[0] not in changed]
+    overrides = [o for o in overrides if key_of(o) not in changed]
     overrides += [f"{key}={plain(value)}" for key, value in changed.items()]
     if folder.standing() == "lost":
         notes = [
@@ -68,19 +69,22 @@ def command_of(folder: Path) -> Command:
     N belongs into the folder N. Raises ``UserError`` where the configuration is no longer valid.
     """
     typed = sweep_folder.read(folder)
-    if any(o.lstrip("+").startswith("hydra/sweeper=") for o in typed.overrides):
-        raise UserError(f"resume={folder}: a sweeper chose its values; resume its runs one by one")
     here = Path.cwd() / folder
     # Paths that were typed start from where they were typed, unless this is another machine.
     directory = typed.working_directory if Path(typed.working_directory).is_dir() else "."
     with contextlib.chdir(directory), Composer(typed.config_name, typed.config_dir) as composer:
-        if is_table(typed.overrides):
-            named = {c.folder.name: c for c in composer.tables(typed.overrides)}
+        command_line = composer.parse(typed.overrides)
+        if command_line.find("hydra/sweeper"):
+            raise UserError(
+                f"resume={folder}: a sweeper chose its values; resume its runs one by one"
+            )
+        if command_line.find("table"):
+            named = {c.folder.name: c for c in composer.tables(command_line)}
             if here.name not in named:
                 raise UserError(f"resume={folder}: must have the name of its table, {[*named]}")
             command = named[here.name]
         else:
-            command = composer.command(typed.overrides, multirun=True)
+            command = composer.command(command_line, multirun=True)
     return replace(command, folder=short(here))
 
 
@@ -89,7 +93,7 @@ def check_unchanged(command: Command) -> None:
     for number, job in enumerate(command.jobs):
         begun = RunFolder(command.folder / str(number)).read_overrides()
         old, new = (
-            {o for o in overrides if o.partition("=")[0] not in RESUME_KEYS}
+            {o for o in overrides if key_of(o) not in RESUME_KEYS}
             for overrides in (begun, job.overrides)
         )
         if begun and old != new:

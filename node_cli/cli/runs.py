@@ -15,7 +15,8 @@ from typing import Any
 from node_cli.cli.compose import Command, Job
 from node_cli.cli.resume import check_unchanged, command_of, job_in, rest_of
 from node_cli.config.messages import shell_override
-from node_cli.config.schema import Config, absolute, keys, section_type
+from node_cli.config.schema import Config, keys, sections
+from node_cli.config.section import absolute
 from node_cli.config.tasks import TASKS
 from node_cli.display import Display
 from node_cli.errors import UserError, check_all, complain, one_line, print_problems
@@ -164,7 +165,7 @@ def preflight_all(command: Command) -> None:
 
 def _check_published(config: Config) -> None:
     """Raise ``UserError`` where a published table names what a run does not have."""
-    known = {*keys(), *(f"{name}.name" for name in Config.model_fields if section_type(name))}
+    known = {*keys(), *(f"{name}.name" for name in sections())}
     for i, table in enumerate(config.published or []):
         if wrong := table.setting.keys() - known:
             raise UserError(f"published.{i}.setting: {', '.join(sorted(wrong))}: no such key")

@@ -1,15 +1,14 @@
-"""The two kinds of data, images to classify and a trajectory to fit: what goes with which."""
+"""The data, images to classify or a trajectory to fit: the keys of each, and what goes with it."""
 
-from node_cli.config.schema import TRAJECTORIES
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from node_cli.config.section import Location, Section, Variants
 from node_cli.config.tree import WRONG, Tree, get, put, show
+from node_cli.data.catalog import IMAGES, TRAJECTORIES
 
 FITS_TRAJECTORIES = ("linear_field", "mlp_field")  # models without stem and head
-
-OF_DOWNLOADS = {"root", "download"}
-OF_IMAGES = {"limit", "holdout", "holdout_from", "normalize", "augment", "drop_last"}
-OF_TRAJECTORIES = {"points", "end", "noise", "windows"}
-OF_TRAJECTORIES |= {"window_points", "window_shortest", "window_longest"}
-MAY_BE_NULL = {"limit"}
 
 # What a trajectory leaves no choice in: the value, and why.
 FIXED = {
@@ -20,38 +19,58 @@ FIXED = {
 }
 
 
+class ImageData(Section):
+    """Images to classify."""
+
+    name: str
+    limit: PositiveInt | None = None
+    holdout: Annotated[float, Field(ge=0, lt=1)]
+    holdout_from: Literal["stratified", "last"]
+    normalize: bool
+    augment: bool
+    drop_last: bool
+
+
+class Digits(ImageData):
+    """Images that come inside scikit-learn."""
+
+    chosen_by: ClassVar = {"name": [n for n, images in IMAGES.items() if not images.torchvision]}
+
+
+class Downloaded(ImageData):
+    """Images that torchvision downloads."""
+
+    chosen_by: ClassVar = {"name": [n for n, images in IMAGES.items() if images.torchvision]}
+    root: Location
+    download: bool
+
+
+class TrajectoryData(Section):
+    """Points of a known solution, with noise, to be fitted in windows of time."""
+
+    chosen_by: ClassVar = {"name": list(TRAJECTORIES)}
+    name: str
+    points: Annotated[int, Field(ge=2, le=100_000)]
+    end: Annotated[float, Field(gt=0, le=10_000)]
+    noise: Annotated[float, Field(ge=0)]
+    windows: PositiveInt
+    window_points: Annotated[int, Field(ge=2)]
+    window_shortest: PositiveFloat
+    window_longest: PositiveFloat
+
+
+DataConfig = Annotated[Downloaded | Digits | TrajectoryData, Variants()]
+
+
 def fix(tree: Tree, typed: set[str]) -> list[str]:
     """Put in what a trajectory leaves no choice in; a line for each that was typed otherwise."""
     lines = []
-    if get(tree, "data.name") in TRAJECTORIES:
+    if get(tree, "data.name") in [*TRAJECTORIES]:
         for key, (value, why) in FIXED.items():
             if key in typed and get(tree, key) != value:
                 lines.append(f"{show(tree, key)}: not with {show(tree, 'data')}, {why}")
             put(tree, key, value)
     return lines
-
-
-def unread(tree: Tree) -> set[str]:
-    """The keys of ``data`` that the chosen data set does not read."""
-    match get(tree, "data.name"):
-        case name if name in TRAJECTORIES:
-            return OF_DOWNLOADS | OF_IMAGES
-        case "digits":
-            return OF_DOWNLOADS | OF_TRAJECTORIES
-    return OF_TRAJECTORIES
-
-
-def missing(tree: Tree) -> list[str]:
-    """What the data set needs and was not given."""
-    name = get(tree, "data.name")
-    if name in (None, WRONG):
-        return []
-    needed = (OF_DOWNLOADS | OF_IMAGES | OF_TRAJECTORIES) - unread(tree) - MAY_BE_NULL
-    return [
-        f"data.{key}: data={name} needs it"
-        for key in sorted(needed)
-        if get(tree, f"data.{key}") is None
-    ]
 
 
 def impossible(tree: Tree) -> list[str]:
@@ -62,7 +81,7 @@ def impossible(tree: Tree) -> list[str]:
     both = f"{show(tree, 'model')} {show(tree, 'data')}"
     if WRONG in (data, stem, head) or data is None:
         return []
-    if data not in TRAJECTORIES:
+    if data not in [*TRAJECTORIES]:
         if None not in (stem, head):
             return []
         instead = f"choose a model that has both, or data={' or '.join(TRAJECTORIES)}"
