@@ -22,7 +22,7 @@ from node_cli.cli.hydra_keys import PLUGIN_KEYS, problem_with_key, refused
 from node_cli.cli.over_checkpoint import configure, plain_tree
 from node_cli.cli.overrides import CommandLine, Override, Parser
 from node_cli.config.check import unknown_key
-from node_cli.config.defaults import CONF
+from node_cli.config.files import CONF
 from node_cli.config.messages import not_among
 from node_cli.config.schema import Config, keys, sections
 from node_cli.errors import UserError, one_line

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
-from node_cli.config.defaults import CONF
+from node_cli.config.files import CONF, choices
 from node_cli.config.schema import Config, options, sections, variants
 from node_cli.config.section import OneOf, Section
 from node_cli.models.names import names
@@ -58,9 +58,7 @@ Flags
 def help_text() -> str:
     """The help, with every choice of every group, every part of a model, and every key."""
     groups = {
-        folder.name: sorted(f.stem for f in folder.glob("*.yaml") if not f.stem.startswith("_"))
-        for folder in sorted(CONF.iterdir())
-        if folder.is_dir()
+        folder.name: choices(folder.name) for folder in sorted(CONF.iterdir()) if folder.is_dir()
     }
     keys = "\n".join(_wrapped(words) for words in _keys())
     return TEXT.format(groups=_listed(groups), parts=_listed(names()), keys=keys)

@@ -226,7 +226,7 @@ def _hydra(args: argparse.Namespace, *overrides: str) -> None:
     """
     import hydra
 
-    from node_cli.config.defaults import CONF
+    from node_cli.config.files import CONF
 
     flags = ["--multirun"] if args.multirun else []
     flags += ["--shell-completion"] if args.shell_completion else []

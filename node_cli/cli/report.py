@@ -8,7 +8,7 @@ from typing import Any
 
 from node_cli.cli import tables
 from node_cli.cli.overrides import key_of
-from node_cli.config.defaults import CONF
+from node_cli.config.files import CONF
 from node_cli.config.messages import shell_override
 from node_cli.config.section import absolute
 from node_cli.display import Display

@@ -12,7 +12,7 @@ from node_cli.config.check import checked
 from node_cli.config.messages import plain
 from node_cli.config.schema import Config
 from node_cli.config.tasks import TASKS
-from node_cli.config.tree import Tree, get, put, show
+from node_cli.config.tree import Tree, get, lay, put, show
 from node_cli.errors import UserError
 from node_cli.records import checkpoints, sweep_folder
 from node_cli.records.files import short
@@ -126,7 +126,7 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
     began = get(tree, "epochs")
     allowed = [key for key in typed if key in RESUME_KEYS]
     for key in allowed:
-        put(tree, key, typed[key])
+        lay(tree, key, typed[key])
     try:
         config, notes = checked(tree, allowed)
     except UserError as error:

@@ -4,11 +4,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from node_cli.config import files
 from node_cli.config.section import Location, Section, Variants
 from node_cli.config.tree import WRONG, Tree, get, put, show
 from node_cli.data.catalog import IMAGES, TRAJECTORIES
-
-FITS_TRAJECTORIES = ("linear_field", "mlp_field")  # models without stem and head
 
 # What a trajectory leaves no choice in: the value, and why.
 FIXED = {
@@ -62,6 +61,12 @@ class TrajectoryData(Section):
 DataConfig = Annotated[Downloaded | Digits | TrajectoryData, Variants()]
 
 
+def _models_of_trajectories() -> list[str]:
+    """The shipped models without stem and head."""
+    found = {name: files.values_of("model", name) for name in files.choices("model")}
+    return [n for n, model in found.items() if model["stem"] is None and model["head"] is None]
+
+
 def fix(tree: Tree, typed: set[str]) -> list[str]:
     """Put in what a trajectory leaves no choice in; a line for each that was typed otherwise."""
     lines = []
@@ -88,10 +93,11 @@ def impossible(tree: Tree) -> list[str]:
         return [f"{both}: to classify images a model needs a stem and a head; {instead}"]
     lines = _impossible_windows(tree) if get(tree, "task") != "eval" else []
     parts = [show(tree, f"model.{part}") for part in ("stem", "head") if get(tree, f"model.{part}")]
-    if parts and get(tree, "model.name") in FITS_TRAJECTORIES:
+    models = _models_of_trajectories() if parts else []
+    if parts and get(tree, "model.name") in models:
         lines += [f"{part}: not with {show(tree, 'data')}, leave it out" for part in parts]
     elif parts:
-        instead = f"{' or '.join(f'model={m}' for m in FITS_TRAJECTORIES)}, or data that is images"
+        instead = f"{' or '.join(f'model={m}' for m in models)}, or data that is images"
         lines.append(f"{both}: a trajectory is fitted without stem and head; choose {instead}")
     elif core in ("residual", "plain", "none"):
         lines.append(f"model.core={core}: {show(tree, 'data')} needs an ODE, model.core=ode")

@@ -7,7 +7,7 @@ import pytest
 
 from node_cli.cli import runs
 from node_cli.cli.compose import Command, Job
-from node_cli.config.defaults import CONF
+from node_cli.config.files import CONF
 from node_cli.config.schema import Config
 from node_cli.data.catalog import IMAGES
 from node_cli.errors import UserError

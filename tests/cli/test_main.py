@@ -10,7 +10,7 @@ import torch
 
 from node_cli.cli import tables
 from node_cli.cli.compose import Composer
-from node_cli.config.defaults import CONF
+from node_cli.config.files import CONF
 from node_cli.config.schema import keys
 from node_cli.records.run_folder import RunFolder
 from tests.commands import QUICK, NodeTrain, in_new_process

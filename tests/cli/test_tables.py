@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from node_cli.cli.compose import Composer
-from node_cli.config.defaults import CONF
+from node_cli.config.files import CONF
 from node_cli.records.run_folder import RunFolder
 from tests.commands import NodeTrain
 from tests.folders import rows

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from node_cli.cli.compose import Composer
 from node_cli.cli.over_checkpoint import plain_tree
 from node_cli.config.check import checked
-from node_cli.config.defaults import CONF
+from node_cli.config.files import CONF
 from node_cli.config.schema import Config, keys, options
 from node_cli.errors import UserError
 from node_cli.ode.solver import METHODS
