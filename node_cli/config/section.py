@@ -98,7 +98,7 @@ def drop_unused(
     return lines
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OneOf:
     """``Annotated[str, OneOf(choices)]``: a text among the choices."""
 
