@@ -5,6 +5,7 @@ from node_cli.display import Display
 from node_cli.errors import UserError, one_line
 from node_cli.learn.loop import Trainer
 from node_cli.records import checkpoints
+from node_cli.records.checkpoint_schema import DoesNotFit
 from node_cli.records.files import read_csv
 from node_cli.records.run_folder import RunFolder
 from node_cli.stopping import stop_on_signal
@@ -28,7 +29,7 @@ class Training:
             checkpoint = checkpoints.load(folder.last)
             try:
                 self.trainer.state.load_state_dict(checkpoint)
-            except (RuntimeError, ValueError) as error:
+            except DoesNotFit as error:
                 raise UserError(f"{folder.last}: does not fit ({one_line(error)})") from error
         progress = self.trainer.progress
         folder.check_records(
