@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import node_cli
-from node_cli.errors import UserError, complain, out_of_memory, print_problems
+from node_cli.cli.ending import ended
+from node_cli.errors import UserError, complain
 from node_cli.machine import git  # noqa: F401, it finds git before anything is composed
 from node_cli.outputs import failure_in_words, tolerant_outputs
-from node_cli.stopping import exit_code, stops_on_signal
+from node_cli.stopping import stops_on_signal
 
 if TYPE_CHECKING:  # imported where needed: --help answers without any of them, --cfg without torch
     from collections.abc import Callable, Sequence
@@ -25,28 +26,15 @@ if TYPE_CHECKING:  # imported where needed: --help answers without any of them, 
 
 
 def main() -> int:
-    """The command ``node-train``. Returns the exit code: 0 done, 1 failed or diverged, 2 bad input,
-    130 interrupted, 128 + n by another signal n than SIGINT and SIGTERM."""
+    """The command ``node-train``. Returns the exit code: see ``ending.ended``."""
     with _short_warnings(), tolerant_outputs() as (out, _), stops_on_signal():
-        only_prints = False
-        try:
-            args = _arguments()
-            only_prints = bool(args.version or args.help or args.cfg or args.info)
-            code = _dispatch(args)
-        except UserError as error:
-            print_problems(error)
-            code = 2
-        except KeyboardInterrupt as error:
-            code = exit_code(error)
-        except (RuntimeError, MemoryError) as error:
-            if not (line := out_of_memory(error)):
-                raise
-            complain(f"error: {line}")
-            code = 1
+        code = ended(lambda: _dispatch(_arguments()))
         out.flush()
         if out.failure and not isinstance(out.failure, BrokenPipeError):
             complain(f"error: standard output: {failure_in_words(out.failure)}")
-            code = max(code, 1) if only_prints else code
+            # A run is none the worse for it; what a command only prints is lost.
+            only_prints = {"--version", "--help", "-h", "--cfg", "-c", "--info", "-i"}
+            code = max(code, 1) if only_prints & set(sys.argv) else code
         return code
 
 
@@ -217,7 +205,11 @@ def _claim(command: "Command", args: argparse.Namespace, *, is_sweep: bool) -> N
             else:
                 RunFolder(folder).write_config(command.jobs[0].config.model_dump())
     except OSError as error:
-        raise UserError(f"folder {folder}: not writable ({error.strerror})") from error
+        way_out = "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
+        raise UserError(
+            f"folder {folder}: not writable ({error.strerror}) from {Path.cwd()}; choose another "
+            f"with {way_out}="
+        ) from error
 
 
 def _check_empty(folder: Path) -> None:
