@@ -145,18 +145,19 @@ class Composer:
                 _name_without_pluses(cfg)
                 folder = Path(cfg.hydra.sweep.dir if multirun else cfg.hydra.run.dir).expanduser()
                 texts = [str(override).lstrip("+") for override in cfg.hydra.overrides.task]
-                composed.append(({o.key for o in sound}, texts, plain_tree(cfg)))
+                written = [str(o.parsed.input_line).lstrip("+") for o in sound]
+                composed.append(({o.key for o in sound}, written, texts, plain_tree(cfg)))
                 problems += refused(cfg)
             except Exception as error:  # whatever a file leads Hydra to
                 problems.append(f"the configuration cannot be composed: {one_line(error)}")
-        some_ode = any(_is_ode(tree) for _, _, tree in composed)
+        some_ode = any(_is_ode(tree) for _, _, _, tree in composed)
         jobs = []
-        for typed, texts, tree in composed:
+        for typed, written, texts, tree in composed:
             try:
                 config, notes = configure(tree, typed, in_sweep=multirun and some_ode)
                 jobs.append(Job(texts, config, notes))
             except UserError as error:
-                problems += error.problems
+                problems += _as_typed(error.problems, written)
         if problems:
             raise UserError(*dict.fromkeys(problems))
         return Command(jobs, folder)
@@ -196,6 +197,25 @@ class Composer:
         """The files of a group but for those that only others build on; empty for a plain key."""
         found = self.loader.get_group_options(group, ObjectType.CONFIG, self.config_name, folders)
         return [option for option in found if not option.startswith("_")]
+
+
+def _as_typed(problems: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """Lines in which numbers are written as they were typed: 1e-3, where Python says 0.001."""
+    lines = []
+    for line in problems:
+        start, colon, rest = line.partition(": ")
+        key = start.partition("=")[0]
+        typed = [text for text in texts if text.partition("=")[0] == key]
+        is_number = bool(typed) and _same_number(typed[-1], start)
+        lines.append(f"{typed[-1]}{colon}{rest}" if is_number else line)
+    return lines
+
+
+def _same_number(*overrides: str) -> bool:
+    try:
+        return len({float(text.partition("=")[2]) for text in overrides}) == 1
+    except ValueError:
+        return False
 
 
 def _limited(load: Callable[..., ConfigResult]) -> Callable[..., ConfigResult]:

@@ -128,6 +128,10 @@ def resume(location: str, typed: Mapping[str, Any]) -> int:
         path = short(Path(absolute(location)))
     except ValueError as error:
         raise UserError(f"resume={location}: {error}") from error
+    if path.suffix == ".pt":  # a checkpoint, of the run whose folder is above
+        path = path.parent
+    if path.name == "checkpoints" and (path.parent / "config.yaml").is_file():
+        path = path.parent
     if sweeps := sweep_folder.sweeps_in(path):
         if typed:
             raise UserError(f"{', '.join(typed)}: not with the resume= of a sweep")

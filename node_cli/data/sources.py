@@ -1,5 +1,6 @@
 """Where images come from: scikit-learn's digits, and torchvision's data sets."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from node_cli.data.streams import stream
 from node_cli.errors import UserError, one_line
 
 TEST_FRACTION_OF_DIGITS = 0.2
+
+# Seconds without a byte after which a download has failed.
+SILENCE = 60.0
 
 
 def check(config: ImageData) -> int:
@@ -75,10 +79,15 @@ def _torchvision(config: Downloaded) -> tuple[ImageSet, ImageSet]:
             f"data.root={config.root}: {IMAGES[config.name].torchvision} is damaged "
             f"({one_line(error)}); delete {_folder(config)} to have it downloaded again"
         ) from error
+    name, timeout = IMAGES[config.name].torchvision, socket.getdefaulttimeout()
+    print(f"downloading {name} to {_folder(config)}", flush=True)
+    socket.setdefaulttimeout(SILENCE)  # torchvision sets none, and a silent server has time
     try:
         return _read(config, download=True)
     except Exception as error:  # no network, a full disk, a wrong checksum
         raise _missing(config, f"could not be downloaded ({one_line(error)})") from error
+    finally:
+        socket.setdefaulttimeout(timeout)
 
 
 def _folder(config: Downloaded) -> Path:
@@ -86,9 +95,19 @@ def _folder(config: Downloaded) -> Path:
 
 
 def _missing(config: Downloaded, reason: str = "data.download=false") -> UserError:
+    name, folder = IMAGES[config.name].torchvision, IMAGES[config.name].folder
+    start = f"data.root={config.root}: {name} is missing and {reason}; "
+    root = Path(config.root)
+    for above in root.parents:  # the folder of the set itself was given, or one inside it
+        if (above / folder).is_dir() and (above / folder) in (root, *root.parents):
+            return UserError(f"{start}it lies in {above}: type data.root={above}")
+    if packed := sorted(_folder(config).glob("raw/*.gz")):
+        return UserError(
+            f"{start}{packed[0].parent} has packed files only: unpack them with "
+            f"gunzip -k {packed[0].parent}/*.gz"
+        )
     return UserError(
-        f"data.root={config.root}: {IMAGES[config.name].torchvision} is missing and {reason}; "
-        "set data.root to a folder that has it, or stay offline with data=digits"
+        f"{start}set data.root to a folder that has it, or stay offline with data=digits"
     )
 
 

@@ -10,7 +10,7 @@ import torch
 
 from node_cli.config.check import checked
 from node_cli.errors import UserError
-from node_cli.records import checkpoint_schema
+from node_cli.records import checkpoint_schema, sweep_folder
 from node_cli.records.files import replacing
 from node_cli.records.run_folder import RunFolder
 
@@ -63,5 +63,8 @@ def find(location: str) -> Path:
     path = Path(location)
     if not path.is_dir():
         return path
-    folder = RunFolder(path)
+    if sweep_folder.is_sweep(path):
+        jobs = ", ".join(sweep_folder.jobs_in(path)) or "none has started"
+        raise UserError(f"checkpoint={path}: a sweep; name one of its runs ({jobs})")
+    folder = RunFolder(path.parent if path.name == "checkpoints" else path)
     return folder.best if folder.best.exists() else folder.last

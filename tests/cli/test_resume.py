@@ -102,3 +102,10 @@ def test_a_run_is_done_once_its_plots_are(
     assert node_train("resume=run").code == 0
     assert folder.read_status()["status"] == "done"
     assert (folder.plots / "loss.png").exists()
+
+
+@pytest.mark.parametrize("named", ["run/checkpoints/last.pt", "run/checkpoints"])
+def test_a_checkpoint_names_its_run(node_train: NodeTrain, tmp_path: Path, named: str) -> None:
+    assert node_train(*QUICK, "hydra.run.dir=run").code == 0
+    assert node_train(f"resume={named}", "epochs=2").code == 0
+    assert len(RunFolder(tmp_path / "run").epochs.read_text().splitlines()) == 3
