@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import node_cli
+from node_cli.cli.caches import own_caches
 from node_cli.cli.ending import ended
 from node_cli.errors import UserError, complain
 from node_cli.machine import git  # noqa: F401, it finds git before anything is composed
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # imported where needed: --help answers without any of them, 
 
 def main() -> int:
     """The command ``node-train``. Returns the exit code: see ``ending.ended``."""
+    own_caches()
     with _short_warnings(), tolerant_outputs() as (out, _), stops_on_signal():
         code = ended(lambda: _dispatch(_arguments()))
         out.flush()

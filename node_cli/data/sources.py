@@ -101,7 +101,8 @@ def _missing(config: Downloaded, reason: str = "data.download=false") -> UserErr
     for above in root.parents:  # the folder of the set itself was given, or one inside it
         if (above / folder).is_dir() and (above / folder) in (root, *root.parents):
             return UserError(f"{start}it lies in {above}: type data.root={above}")
-    if packed := sorted(_folder(config).glob("raw/*.gz")):
+    packed = sorted(_folder(config).glob("raw/*.gz"))
+    if packed and not config.download:
         return UserError(
             f"{start}{packed[0].parent} has packed files only: unpack them with "
             f"gunzip -k {packed[0].parent}/*.gz"

@@ -115,7 +115,12 @@ class Setup:
         display.line()
 
     def _compiled(self) -> str:
-        return ", compiled in the first step, which takes a while" if self.model.is_compiled else ""
+        if not self.model.is_compiled:
+            return ""
+        size = self.config.batch_size
+        if self.objective.units == "images" and self.objective.splits["train"] < size:
+            return f"; no training step is compiled, all batches are below batch_size={size}"
+        return ", compiled in the first step, which takes a while"
 
     def _solver(self) -> str:
         if self.config.solver is None:
