@@ -59,7 +59,6 @@ class WholeStep:
         with backend.autocast():
             self.autocast = Autocast(backend.device.type)
         self.parts: Parts | None = None
-        self.tape: Tape | None = None  # written anew in each step
 
     @staticmethod
     def suits(model: Classifier) -> bool:
@@ -88,13 +87,12 @@ class WholeStep:
             self.owner, parts.y0, t, block.solver, work, self.autocast, [], block.first_steps
         )
         loop = Compiled(problem, self.owner).loop(self.keeps)
-        solve = LoopSolve(loop, parts.y0, block.first_steps.forward, self.tape)
+        solve = LoopSolve(loop, parts.y0, block.first_steps.forward)
         solve.set_out([block.t0, block.t1], parts.y0)
         try:
             call = solve.enter(block.t0, block.t1)
         except SolveFailed:
             return None
-        self.tape = solve.tape
         function = self.owner.function(
             ("whole step", solve.key, call.evaluate, call.choose),
             images.device,

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from node_cli.ode.engines.compiled.captured import CapturedField
 from node_cli.ode.engines.compiled.field import CompiledField
-from node_cli.ode.engines.compiled.solve import Recording
-from node_cli.ode.engines.compiled.tape import Tape, pick, stages_per_step
+from node_cli.ode.engines.compiled.tape import Recording, Tape, pick, stages_per_step
 from node_cli.ode.engines.formulas import just_before, stage_times, traced_sum
 from node_cli.ode.problem import Gradients, Problem
 from node_cli.ode.solver import Keep

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from node_cli.ode.engines.compiled.captured import CapturedField
 from node_cli.ode.engines.compiled.field import CompiledField
-from node_cli.ode.engines.compiled.solve import Loop, Recording, integrate
-from node_cli.ode.engines.compiled.tape import Tape, pick
+from node_cli.ode.engines.compiled.solve import Loop, integrate
+from node_cli.ode.engines.compiled.tape import Recording, Tape, pick
 from node_cli.ode.engines.step_control import follows_forward_steps
 from node_cli.ode.failures import told_of_backward_solve
 from node_cli.ode.problem import AdjointSystem, Nodes, Problem, Products

@@ -7,7 +7,8 @@ from torch import Tensor
 from node_cli.ode.engines.compiled.adjoint import StepRecord
 from node_cli.ode.engines.compiled.backwards import BackwardSolve
 from node_cli.ode.engines.compiled.field import CompiledField
-from node_cli.ode.engines.compiled.solve import Loop, Recording, integrate
+from node_cli.ode.engines.compiled.solve import Loop, integrate
+from node_cli.ode.engines.compiled.tape import Recording
 from node_cli.ode.norms import rms_norm
 from node_cli.ode.problem import AdjointSystem, Problem
 from node_cli.ode.solver import Keep, Solver

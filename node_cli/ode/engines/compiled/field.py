@@ -1,5 +1,6 @@
-"""A field whose solves are compiled, and the functions that belong to it."""
+"""A field whose solves are compiled, and the functions and tapes that belong to it."""
 
+import weakref
 from collections.abc import Callable, Hashable, Sequence
 from types import FunctionType
 from typing import Any
@@ -8,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from node_cli.ode.engines.compiled.captured import CapturedField
+from node_cli.ode.engines.compiled.tape import Recording, Tape, new_tape
 from node_cli.ode.field import Autocast
+from node_cli.ode.solver import Keep
 from node_cli.ode.tableau import Tableau
 
 Function = Callable[..., Any]
@@ -32,7 +35,7 @@ class CompiledField(nn.Module):
         self.enabled = True
         self._functions: dict[Hashable, Function] = {}
         self._captured: dict[Hashable, CapturedField] = {}
-        self._rows: dict[Hashable, int] = {}
+        self._lent: dict[Hashable, tuple[Tape, weakref.ref[Recording]]] = {}
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         dy: Tensor = self.field(t, y)
@@ -67,17 +70,27 @@ class CompiledField(nn.Module):
             )
         return self._functions[key]
 
-    def rows_for(self, key: Hashable, tableau: Tableau, y: Tensor, saved: Sequence[Tensor]) -> int:
-        """As many rows as the longest solve of this key has needed so far; at first a guess from
-        the size of the state ``y`` and of what a stage has ``saved``."""
-        if key in self._rows:
-            return self._rows[key]
-        per_step = y.nbytes * 3 + tableau.stages * sum(x.nbytes for x in saved)
-        return max(4, min(FIRST_ROWS, FIRST_BYTES // per_step))
+    def recording(
+        self, key: Hashable, keep: Keep, tableau: Tableau, y: Tensor, saved: Sequence[Tensor]
+    ) -> Recording:
+        """An empty recording, on the tape of the last solve of this key where nobody holds its
+        recording any more, since new memory costs as much as a small solve.
 
-    def remember_rows(self, key: Hashable, rows: int) -> None:
-        """Solves of this key begin with a tape that has room for ``rows`` steps."""
-        self._rows[key] = rows
+        Else on a new tape of that length; at first of a length guessed from the size of the state
+        ``y`` and of what a stage has ``saved``.
+        """
+        tape, last = self._lent.get(key, (None, None))
+        if tape is None or (last and last()):
+            per_step = y.nbytes * 3 + tableau.stages * sum(x.nbytes for x in saved)
+            rows = max(4, min(FIRST_ROWS, FIRST_BYTES // per_step)) if tape is None else tape.rows
+            tape = new_tape(rows, keep, tableau, y, saved)
+        recording = Recording(tape)
+        self.lend(key, recording)
+        return recording
+
+    def lend(self, key: Hashable, recording: Recording) -> None:
+        """Remember the tape of this recording for the solves of this key after its end."""
+        self._lent[key] = recording.tape, weakref.ref(recording)
 
 
 def _of_its_own(function: Function) -> Function:

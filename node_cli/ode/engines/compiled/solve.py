@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from node_cli.ode.engines.budget import Solve
 from node_cli.ode.engines.compiled.field import CompiledField, Function
 from node_cli.ode.engines.compiled.loop import Numbers, SolveLoop, System
-from node_cli.ode.engines.compiled.tape import Tape, copy_tape, new_tape
+from node_cli.ode.engines.compiled.tape import Recording, Tape, copy_tape, new_tape
 from node_cli.ode.field import no_autocast
 from node_cli.ode.norms import Norm
 from node_cli.ode.solver import Keep, Solver, StepMemory
@@ -36,27 +36,6 @@ class Loop:
     saved: Sequence[Tensor]
     count: Callable[[int], object]
     longest: Callable[..., Tensor] | None = None
-
-
-@dataclass
-class Recording:
-    """The accepted steps of a solve on its tape; with a trajectory, an ``engine.DenseRecord``.
-
-    ``spans``: the rows of the steps of each interval between two requested times.
-    """
-
-    tape: Tape
-    spans: list[tuple[int, int]] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        """Accepted steps."""
-        return self.spans[-1][1]
-
-    def at(self, t: float) -> Tensor:
-        """y(t), for t within a solve that has kept its trajectory."""
-        moment = self.tape.times.new_tensor(t)
-        return self.tape.at(moment, self.tape.times.new_tensor(self.count))
 
 
 @torch.no_grad()
@@ -94,13 +73,10 @@ class LoopSolve(Solve):
     """A solve by calls of a loop, as few as its budget and the room on its tape allow.
 
     ``y0``: an example is enough, where somebody else calls the loop between ``enter`` and
-    ``leave``. ``tape``: to write on, of an earlier solve of this kind; a new one takes its place
-    where there is none, or where such solves have needed more room since.
+    ``leave``.
     """
 
-    def __init__(
-        self, loop: Loop, y0: Tensor, memory: StepMemory | None = None, tape: Tape | None = None
-    ) -> None:
+    def __init__(self, loop: Loop, y0: Tensor, memory: StepMemory | None = None) -> None:
         super().__init__(loop.solver, memory)
         self.loop = loop
         solver = loop.solver
@@ -108,10 +84,7 @@ class LoopSolve(Solve):
         self.key = (loop.key, *options, loop.keep, loop.longest is not None)
         self.recording = None
         if loop.keep != "nothing":
-            rows = loop.owner.rows_for(self.key, self.tableau, y0, loop.saved)
-            if tape is None or tape.rows < rows:
-                tape = new_tape(rows, loop.keep, self.tableau, y0, loop.saved)
-            self.recording = Recording(tape)
+            self.recording = loop.owner.recording(self.key, loop.keep, self.tableau, y0, loop.saved)
         self.numbers: Numbers | None = None  # as the loop has left them
 
     @property
@@ -222,4 +195,4 @@ class LoopSolve(Solve):
         longer = new_tape(rows, loop.keep, self.tableau, self.y, loop.saved)
         copy_tape(recording.tape, longer)
         recording.tape = longer
-        loop.owner.remember_rows(self.key, rows)
+        loop.owner.lend(self.key, recording)

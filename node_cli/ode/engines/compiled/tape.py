@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -83,6 +84,27 @@ class Tape(NamedTuple):
         reached = (sign * starts < sign * t) & (torch.arange(self.rows, device=t.device) < steps)
         longest = torch.where(reached, torch.maximum(sign * (t - ends), self.sizes), math.inf)
         return torch.minimum(longest.min(), sign * (t - starts[0]))
+
+
+@dataclass
+class Recording:
+    """The accepted steps of a solve on its tape; with a trajectory, an ``engine.DenseRecord``.
+
+    ``spans``: the rows of the steps of each interval between two requested times.
+    """
+
+    tape: Tape
+    spans: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """Accepted steps."""
+        return self.spans[-1][1]
+
+    def at(self, t: float) -> Tensor:
+        """y(t), for t within a solve that has kept its trajectory."""
+        moment = self.tape.times.new_tensor(t)
+        return self.tape.at(moment, self.tape.times.new_tensor(self.count))
 
 
 def pick(buffer: Tensor, row: Tensor) -> Tensor:

@@ -94,6 +94,35 @@ def test_every_method_gives_the_same_gradient_at_the_same_cost(sensitivity: Sens
 
 
 @pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize("sensitivity", [Discrete(), Gauss()])
+def test_a_tape_is_used_again_only_where_nobody_holds_its_recording(
+    sensitivity: Sensitivity,
+) -> None:
+    field, y0 = field_and_start("dense")
+    solver, called = Solver("bosh3", rtol=1e-3, atol=1e-3), CompiledField(field)
+    expected = train(field_and_start("dense")[0], y0, sensitivity, solver, faster=1.0)[0][0][1:]
+
+    def solution(scale: float) -> tuple[Tensor, Tensor]:
+        start = (scale * y0).requires_grad_()
+        return start, sensitivity(called, start, UNIT, solver, Work())[1:]
+
+    def gradients(start: Tensor, y: Tensor) -> list[Tensor]:
+        return list(torch.autograd.grad((y**2).sum(), [start, *field.parameters()]))
+
+    first = solution(1.0)
+    solution(-0.5)
+    third = solution(0.7)
+    for found in (gradients(*first), gradients(*solution(1.0))):
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, b)
+    gradients(*third)
+    del first, third
+    tapes = {key: tape for key, (tape, _) in called._lent.items()}
+    gradients(*solution(1.0))
+    assert all(called._lent[key][0] is tape for key, tape in tapes.items())
+
+
+@pytest.mark.usefixtures("graphs")
 @pytest.mark.parametrize("sensitivity", METHODS)
 def test_any_times_and_the_pi_controller(sensitivity: Sensitivity) -> None:
     field, y0 = field_and_start("dense")
