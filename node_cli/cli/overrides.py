@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override as HydraOverride
 from hydra.core.override_parser.types import RangeSweep
 from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from node_cli.config.messages import quoted, shell_override
 from node_cli.errors import one_line
@@ -105,6 +106,8 @@ class CommandLine:
             else:
                 try:
                     by_key[key] = list(parser.singles(override))
+                except OmegaConfBaseException:  # of choice() and the like inside a list
+                    problems.append(f"{override.text}: write the values out, {key}=A,B")
                 except Exception as error:  # whatever its arguments lead Hydra to
                     problems.append(f"{override.text}: {one_line(error)}")
                 else:

@@ -9,9 +9,10 @@ from torch.nn.functional import interpolate
 
 from node_cli.config.data import Downloaded, ImageData
 from node_cli.data.catalog import IMAGES, Images
+from node_cli.data.checksums import altered
 from node_cli.data.images import ImageSet, cut
 from node_cli.data.streams import stream
-from node_cli.errors import UserError, one_line
+from node_cli.errors import UserError, complain, one_line
 
 TEST_FRACTION_OF_DIGITS = 0.2
 
@@ -69,6 +70,8 @@ def _digits(seed: int) -> tuple[ImageSet, ImageSet]:
 
 
 def _torchvision(config: Downloaded) -> tuple[ImageSet, ImageSet]:
+    for path in altered(_folder(config), str(IMAGES[config.name].torchvision)):
+        complain(f"warning: {path}: not the published file, its checksum is another one")
     try:
         return _read(config, download=False)
     except FileNotFoundError:
