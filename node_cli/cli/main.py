@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import node_cli
+from node_cli.cli.waiting import short_waits
 from node_cli.errors import UserError, one_line, print_problems
 
 if TYPE_CHECKING:  # imported where needed: --help answers without any of them, --cfg without torch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # imported where needed: --help answers without any of them, 
     from node_cli.cli.compose import Command, Composer
 
 
+@short_waits()
 def main() -> int:
     """The command ``node-train``. Returns the exit code: 0 done, 1 failed or diverged, 2 bad input,
     130 interrupted."""

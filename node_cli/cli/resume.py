@@ -17,7 +17,7 @@ from node_cli.tasks.progress_display import Display
 from node_cli.tasks.setup import preflight
 
 # A resumed run goes on as it began, but for these.
-RESUME_KEYS = ("epochs", "device", "data.root")
+RESUME_KEYS = ("epochs", "device", "threads", "data.root")
 
 
 def resume(location: str, typed: Mapping[str, Any]) -> int:
@@ -151,6 +151,12 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
         notes.append(
             f"schedule=cosine: the learning rates of the {done} epochs so far were those of "
             f"epochs={began}, from here on they are those of epochs={config.epochs}"
+        )
+    began_with = checkpoints.load(folder.last).get("threads") if folder.last.exists() else None
+    if config.threads not in ("auto", began_with) and began_with is not None:
+        notes.append(
+            f"threads={config.threads}: the run began with {began_with}; the last digits of what "
+            "follows may be others"
         )
     return config, notes
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     PositiveFloat,
     PositiveInt,
@@ -49,6 +50,15 @@ def absolute(path: str) -> str:
         return str(Path(path).expanduser().resolve())
     except RuntimeError as error:  # an unknown home
         raise ValueError(str(error)) from error
+
+
+MOST_THREADS = 1024  # torch starts as many as it is told
+
+
+def _threads(value: object) -> object:
+    if value == "auto" or (type(value) is int and 1 <= value <= MOST_THREADS):
+        return value
+    raise ValueError(f"choose auto, or a number from 1 to {MOST_THREADS}")
 
 
 Location = Annotated[str, AfterValidator(absolute)]
@@ -159,6 +169,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: Annotated[str, AfterValidator(_device)]
     precision: Precision
+    threads: Annotated[Literal["auto"] | int, BeforeValidator(_threads)] = "auto"
     deterministic: bool
     compile: bool
     epochs: PositiveInt

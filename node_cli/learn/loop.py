@@ -231,6 +231,7 @@ class Trainer(Generic[Batch]):
                 "cuda": torch.cuda.get_rng_state_all() if self._on_cuda() else [],
             },
             "first_steps": [start.size for start in self.model.warm_starts()],
+            "threads": torch.get_num_threads(),
             "config": self.config.model_dump(),
         }
 

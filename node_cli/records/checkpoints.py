@@ -57,6 +57,8 @@ def _is_ours(checkpoint: object) -> bool:
         return False
     if not all(isinstance(checkpoint.get(name), dict) for name in dicts):
         return False
+    if not isinstance(checkpoint.get("threads", 1), int):
+        return False
     try:
         Progress.from_state_dict(checkpoint["progress"])
     except (KeyError, TypeError, ValueError):

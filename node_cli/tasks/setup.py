@@ -10,7 +10,7 @@ from node_cli.errors import check_all
 from node_cli.learn.classification import Classification
 from node_cli.learn.objective import Objective
 from node_cli.learn.trajectory_fit import TrajectoryFit
-from node_cli.machine import compiler, device
+from node_cli.machine import compiler, device, threads
 from node_cli.machine.environment import environment
 from node_cli.models.describe import describe, parameter_count
 from node_cli.records import checkpoints
@@ -39,9 +39,12 @@ def preflight(config: Config) -> None:
 
 
 class Setup:
-    """Loads the data and builds the model; raises ``UserError`` where either cannot be had."""
+    """Loads the data and builds the model; raises ``UserError`` where either cannot be had.
 
-    def __init__(self, config: Config) -> None:
+    ``kept_threads``: the number of threads of a run that goes on.
+    """
+
+    def __init__(self, config: Config, kept_threads: int | None = None) -> None:
         self.config = config
         self.backend = device.choose(config)
         device.activate(self.backend, deterministic=config.deterministic)
@@ -51,6 +54,8 @@ class Setup:
         if config.compile:
             compiler.compile_model(self.model, self.backend)
         self.objective: Objective[Any] = kind(config, self.model, self.backend)
+        sample = self.objective.sample
+        torch.set_num_threads(threads.choose(config, self.model, sample, kept_threads))
 
     def facts(self) -> dict[str, Any]:
         """What result.json says about the setting."""

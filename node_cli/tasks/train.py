@@ -8,6 +8,7 @@ from node_cli.errors import UserError, one_line
 from node_cli.learn.evaluation import evaluation_rows, nfe_mean
 from node_cli.learn.loop import Trainer
 from node_cli.learn.stopping import stop_on_signal
+from node_cli.machine.threads import usable
 from node_cli.records import checkpoints
 from node_cli.records.run_folder import EVALUATION_COLUMNS, CsvLog, RunFolder, read_csv
 from node_cli.tasks.check_gradients import CheckGradients
@@ -37,10 +38,12 @@ class Training:
     def __init__(self, config: Config, folder: RunFolder) -> None:
         self.config = config
         self.folder = folder
-        self.setup = setup = Setup(config)
+        checkpoint = checkpoints.load(folder.last) if folder.last.exists() else None
+        # A checkpoint without "threads" is from before they could be chosen.
+        kept_threads = checkpoint.get("threads", usable()) if checkpoint else None
+        self.setup = setup = Setup(config, kept_threads)
         self.trainer = Trainer(config, setup.objective, setup.backend, folder)
-        if folder.last.exists():
-            checkpoint = checkpoints.load(folder.last)
+        if checkpoint is not None:
             try:
                 self.trainer.load_state_dict(checkpoint)
             except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
