@@ -46,7 +46,7 @@ def run_and_kill(config: Config, path: Path, step: int, monkeypatch: pytest.Monk
 
     path.mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr("node_cli.tasks.progress_display.TrainingDisplay.step", die)
+        patch.setattr("node_cli.tasks.terminal.Terminal.step", die)
         with pytest.raises(Killed):
             execute(config, RunFolder(path), [])
 

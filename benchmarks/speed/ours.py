@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from node_cli.cli.compose import Composer
-from node_cli.learn.classification import Gradient
+from node_cli.learn.classification import BatchGradient
 from node_cli.learn.update import Outcome, Update
 from node_cli.machine import compiler, device
 from node_cli.models.classifier import build as build_classifier
@@ -31,7 +31,7 @@ class Ours:
         if config.compile:
             compiler.compile_model(model, backend)
         model.train()
-        self.update = Update(config, model, Gradient(config, model, backend))
+        self.update = Update(config, model, BatchGradient(config, model, backend))
         images, labels = arrays(task)
         self.images = torch.from_numpy(images).to(backend.device)
         self.labels = torch.from_numpy(labels).to(backend.device)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import node_cli
 from node_cli.cli.waiting import short_waits
 from node_cli.errors import UserError, one_line, print_problems
+from node_cli.machine import git  # noqa: F401, it finds git before anything is composed
 
 if TYPE_CHECKING:  # imported where needed: --help answers without any of them, --cfg without torch
     from collections.abc import Callable
@@ -119,7 +120,7 @@ def _on_folder(composer: "Composer", args: argparse.Namespace) -> "Callable[[], 
         if args.multirun or args.cfg or args.info or args.config_dir or args.config_name:
             raise UserError(f"{key}={folder}: takes no flags")
         from node_cli.cli.report import report
-        from node_cli.cli.resume import resume
+        from node_cli.cli.runs import resume
 
         return partial({"resume": resume, "report": report}[key], str(folder), typed)
     return None
@@ -127,7 +128,7 @@ def _on_folder(composer: "Composer", args: argparse.Namespace) -> "Callable[[], 
 
 def _start(command: "Command", args: argparse.Namespace) -> int:
     """Check once more, with torch; then run the jobs."""
-    from node_cli.cli import runs, sweep
+    from node_cli.cli import runs
     from node_cli.config.messages import quoted
     from node_cli.records.run_folder import RunFolder
 
@@ -138,16 +139,15 @@ def _start(command: "Command", args: argparse.Namespace) -> int:
         _hydra(args, *command.overrides, quoted("hydra.run.dir", str(folder.path)))
         runs.show_published(folder.path, [folder])
         return runs.exit_code(folder)
-    with sweep.resumable(folder.path), folder.locked():
+    with runs.resumable(folder.path), folder.locked():
         _hydra(args, *command.overrides, quoted("hydra.sweep.dir", str(folder.path)))
-    return sweep.result(command)
+    return runs.finish_sweep(command)
 
 
 def _run_tables(args: argparse.Namespace) -> int:
     """The sweep of each table in turn."""
     from node_cli.cli import runs
     from node_cli.cli.compose import Composer
-    from node_cli.cli.resume import run_sweeps
 
     if args.multirun or args.cfg or args.info:
         raise UserError("table=: is a sweep of its own, and takes no flags but --config-dir")
@@ -159,7 +159,7 @@ def _run_tables(args: argparse.Namespace) -> int:
         _check_empty(command.folder)
     for command in commands:
         _claim(command, args)
-    return run_sweeps(commands[0].folder.parent, commands)
+    return runs.run_sweeps(commands[0].folder.parent, commands)
 
 
 def _complete(args: argparse.Namespace) -> None:
@@ -173,8 +173,8 @@ def _complete(args: argparse.Namespace) -> None:
 def _claim(command: "Command", args: argparse.Namespace) -> None:
     """Make the folder of a run or sweep and, at once, what a resume needs. Raises ``UserError``
     where it cannot be written to, or holds files already."""
-    from node_cli.cli import sweep
     from node_cli.cli.compose import is_table
+    from node_cli.records import sweep_folder
     from node_cli.records.run_folder import RunFolder
 
     folder = command.folder
@@ -182,7 +182,9 @@ def _claim(command: "Command", args: argparse.Namespace) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         _check_empty(folder)
         if args.multirun or is_table(args.overrides):
-            sweep.record(folder, args.overrides, args.config_name, args.config_dir)
+            here = str(Path.cwd())
+            typed = sweep_folder.Typed(args.overrides, args.config_name, args.config_dir, here)
+            sweep_folder.write(folder, typed)
         else:
             RunFolder(folder).write_config(command.jobs[0].config.model_dump())
     except OSError as error:
@@ -235,27 +237,25 @@ def _job(cfg: "DictConfig") -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from node_cli.cli import runs, sweep
+    from node_cli.cli import runs
+    from node_cli.cli.compose import Job
     from node_cli.cli.over_checkpoint import configure, plain_tree
+    from node_cli.records.files import short
     from node_cli.records.run_folder import RunFolder
 
     hydra = HydraConfig.get()
     overrides = [override.lstrip("+") for override in hydra.overrides.task]
     in_sweep = hydra.mode == RunMode.MULTIRUN
-    folder = RunFolder(runs.short(Path(hydra.runtime.output_dir)))
-    if in_sweep:
-        sweep.announce(hydra.job.num, overrides)
-    try:
-        config, notes = configure(plain_tree(cfg), overrides, in_sweep=in_sweep)
-    except UserError as error:  # only where what was checked at the door has changed since
-        print_problems(error)
-        folder.write_status("failed", overrides=overrides, reason=str(error), exit_code=2)
-        return None
-    try:
-        return runs.run(config, folder, overrides, notes)
-    except UserError as error:  # the folder belongs to another process
-        print_problems(error)
-        return None
-    finally:
-        if in_sweep:
-            sweep.update_summary(Path(hydra.sweep.dir))
+    folder = RunFolder(short(Path(hydra.runtime.output_dir)))
+
+    def prepare() -> Job:
+        try:
+            config, notes = configure(plain_tree(cfg), overrides, in_sweep=in_sweep)
+        except UserError as error:  # only where what was checked at the door has changed since
+            folder.write_status("failed", overrides=overrides, reason=str(error), exit_code=2)
+            raise
+        return Job(overrides, config, notes)
+
+    announce = runs.job_line(hydra.job.num, overrides) if in_sweep else ""
+    sweep = Path(hydra.sweep.dir) if in_sweep else None
+    return runs.run_job(folder, prepare, announce=announce, sweep=sweep).score

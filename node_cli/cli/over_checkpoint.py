@@ -7,8 +7,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from node_cli.config.check import checked
 from node_cli.config.messages import plain
-from node_cli.config.rules import SPLIT_KEYS
 from node_cli.config.schema import Config, absolute
+from node_cli.config.tasks import SPLIT_KEYS, TASKS
 from node_cli.config.tree import Tree, get, put
 from node_cli.errors import UserError
 
@@ -35,7 +35,8 @@ def configure(tree: Tree, overrides: Sequence[str], *, in_sweep: bool) -> tuple[
     if (folder := tree.pop("resume", None)) is not None:
         raise UserError(f"resume={plain(folder)}: only on the command line")
     task = tree.get("task")
-    if task not in ("eval", "check_gradients") or tree.get("checkpoint") is None:
+    traits = TASKS.get(task) if isinstance(task, str) else None
+    if traits is None or not traits.over_checkpoint or tree.get("checkpoint") is None:
         return checked(tree, typed, in_sweep=in_sweep)
     foreign = {key for key in typed if key.split(".")[0] not in Config.model_fields}
     typed -= foreign

@@ -1,4 +1,4 @@
-"""The results page of the sweeps that lie in a folder."""
+"""The command report=FOLDER: a page of results from the sweeps in a folder."""
 
 import contextlib
 import shlex
@@ -6,18 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from node_cli.cli import runs, sweep, tables
+from node_cli.cli import tables
 from node_cli.cli.compose import CONF, is_table
 from node_cli.config.messages import shell_override
 from node_cli.config.schema import absolute
+from node_cli.display import Display
 from node_cli.errors import UserError, one_line
+from node_cli.records import sweep_folder
+from node_cli.records.files import short
 from node_cli.report.over_seeds import INCIDENTAL
-from node_cli.report.results_page import Section, write_results
-from node_cli.tasks.progress_display import Display
+from node_cli.report.results_page import SweepPart, write_results
 
-EVERY_TABLE = "all"  # its order is that of the page
+EVERY_TABLE = "all"  # the page has the order of this table
 
-# What is shown of a sweep that no table describes, where there is such a plot.
+# The plots that are shown of a sweep without a table.
 PLOTS = {
     "plots/error.png": "Error over training: mean and range of the seeds.",
     "plots/loss.png": "Loss over training: mean and range of the seeds.",
@@ -27,25 +29,25 @@ PLOTS = {
 
 
 def report(location: str, typed: Mapping[str, Any]) -> int:
-    """Write RESULTS.md and the folder ``results`` into the working directory, of every sweep that
-    lies in a folder; returns the exit code. Nothing is trained again.
+    """Write RESULTS.md and the folder ``results`` into the working directory; return the exit code.
 
-    ``typed``: the other overrides, of which there may be none. Raises ``UserError``.
+    Both show every sweep in a folder, at any depth. Nothing is trained. ``typed``: the other
+    overrides; none is allowed. Raises ``UserError``.
     """
     if typed:
         raise UserError(f"{', '.join(typed)}: not with report=, which reads what runs have left")
     try:
-        folder = runs.short(Path(absolute(location)))
+        folder = short(Path(absolute(location)))
     except ValueError as error:
         raise UserError(f"report={location}: {error}") from error
-    sweeps = sweep.inside(folder, depth="**")
+    sweeps = sweep_folder.sweeps_in(folder, depth="**")
     if not sweeps:
         raise UserError(f"report={folder}: holds no sweep, which -m or table= leaves")
     order = [*tables.find([CONF], [EVERY_TABLE])]
     sweeps.sort(key=lambda path: (path.name not in order, [*order, path.name].index(path.name)))
     command = f"node-train {shell_override('report', folder)}"
     try:
-        write_results(Path(), command, [_section(path, _name(path, sweeps)) for path in sweeps])
+        write_results(Path(), command, [_part(path, _name(path, sweeps)) for path in sweeps])
     except (OSError, ValueError, LookupError) as error:
         raise UserError(f"report={folder}: {one_line(error)}") from error
     Display().line(f"RESULTS.md, results; of {', '.join(str(path) for path in sweeps)}")
@@ -53,14 +55,15 @@ def report(location: str, typed: Mapping[str, Any]) -> int:
 
 
 def _name(path: Path, sweeps: Sequence[Path]) -> str:
-    """That of the folder; where several have it, with those above it."""
+    """The name of the folder; where several sweeps have it, with the folders above it."""
     name = path.absolute().name
     alone = [other.absolute().name for other in sweeps].count(name) == 1
     return name if alone else "_".join(part for part in path.parts if part.strip("./"))
 
 
-def _section(folder: Path, name: str) -> Section:
-    typed = sweep.read(folder)
+def _part(folder: Path, name: str) -> SweepPart:
+    """What the page says of a sweep: its command, and what its table says of it."""
+    typed = sweep_folder.read(folder)
     incidental = tuple(f"{key}=" for key in INCIDENTAL)
     kept = [o for o in typed.overrides if not o.startswith(("hydra.", *incidental))]
     flags = [] if typed.config_dir is None else ["--config-dir", typed.config_dir]
@@ -75,4 +78,4 @@ def _section(folder: Path, name: str) -> Section:
             title, note, plots = table.title or name, table.note, table.plots
         if kept:  # the jobs are not those that the plots are named after
             plots = {path: words for path, words in plots.items() if path.startswith("plots/")}
-    return Section(folder, name, title, command, note, plots)
+    return SweepPart(folder, name, title, command, note, plots)

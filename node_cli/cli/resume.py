@@ -1,66 +1,64 @@
-"""Going on with a run, or a sweep, in its own folder."""
+"""What is left of a run or of a sweep, as jobs to run."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from node_cli.cli import runs, sweep
-from node_cli.cli.compose import Command
+from node_cli.cli.compose import Command, Composer, Job, is_table
 from node_cli.config.check import checked
 from node_cli.config.messages import plain
-from node_cli.config.schema import Config, absolute
+from node_cli.config.schema import Config
+from node_cli.config.tasks import TASKS
 from node_cli.config.tree import Tree, get, put, show
-from node_cli.errors import UserError, one_line, print_problems
-from node_cli.records import checkpoints
+from node_cli.errors import UserError
+from node_cli.records import checkpoints, sweep_folder
+from node_cli.records.files import short
 from node_cli.records.run_folder import RunFolder
-from node_cli.tasks.progress_display import Display
-from node_cli.tasks.setup import preflight
 
-# A resumed run goes on as it began, but for these.
+# The keys that may change when a run goes on.
 RESUME_KEYS = ("epochs", "device", "threads", "data.root")
 
 
-def resume(location: str, typed: Mapping[str, Any]) -> int:
-    """Go on with the run or sweep that a folder holds; returns the exit code.
+def rest_of(folder: RunFolder, typed: Mapping[str, Any]) -> Job | None:
+    """Return what is left of the run in a folder as a job; None where it is finished.
 
-    ``typed``: the other overrides, key to value. Raises ``UserError`` where it cannot go on; a
-    run's folder is then left as it was.
+    ``typed``: the overrides beside ``resume=``, key to value. Raises ``UserError`` where the run
+    cannot go on.
     """
-    try:
-        path = runs.short(Path(absolute(location)))
-    except ValueError as error:
-        raise UserError(f"resume={location}: {error}") from error
-    if sweeps := sweep.inside(path):
-        if typed:
-            raise UserError(f"{', '.join(typed)}: not with the resume= of a sweep")
-        commands = [sweep.recorded(one) for one in sweeps]
-        for command in commands:
-            _check_unchanged(command)
-            runs.preflight_all(command)
-        return run_sweeps(path, commands)
-    folder = RunFolder(path)
-    code = _go_on(folder, typed)
-    runs.show_published(path, [folder])
-    if sweep.is_sweep(path.parent):
-        sweep.update_summary(path.parent)
-    return code
-
-
-def _go_on(folder: RunFolder, typed: Mapping[str, Any]) -> int:
-    """The rest of one run; says so where there is none. Returns the exit code."""
     found = resumed(folder, typed)
     if found is None:
-        Display().line(f"{folder.path}: this run is finished; train it further with epochs=N")
-        return 0
-    config, notes = found
-    preflight(config)
+        return None
     overrides = [o for o in folder.read_overrides() if o.partition("=")[0] not in typed]
     overrides += [f"{key}={plain(value)}" for key, value in typed.items()]
-    runs.run(config, folder, overrides, notes)
-    return runs.exit_code(folder)
+    return Job(overrides, *found)
 
 
-def _check_unchanged(command: Command) -> None:
+def command_of(folder: Path) -> Command:
+    """Return the jobs of the sweep in a folder, composed again from what was typed for it.
+
+    Of a table the file as it is now; of several tables the one that the folder is named after. Job
+    N belongs into the folder N. Raises ``UserError`` where the configuration is no longer valid.
+    """
+    typed = sweep_folder.read(folder)
+    if any(o.lstrip("+").startswith("hydra/sweeper=") for o in typed.overrides):
+        raise UserError(f"resume={folder}: a sweeper chose its values; resume its runs one by one")
+    here = Path.cwd() / folder
+    # Paths that were typed start from where they were typed, unless this is another machine.
+    directory = typed.working_directory if Path(typed.working_directory).is_dir() else "."
+    with contextlib.chdir(directory), Composer(typed.config_name, typed.config_dir) as composer:
+        if is_table(typed.overrides):
+            named = {c.folder.name: c for c in composer.tables(typed.overrides)}
+            if here.name not in named:
+                raise UserError(f"resume={folder}: must have the name of its table, {[*named]}")
+            command = named[here.name]
+        else:
+            command = composer.command(typed.overrides, multirun=True)
+    return replace(command, folder=short(here))
+
+
+def check_unchanged(command: Command) -> None:
     """Raise ``UserError`` where a table has changed since a job of it began."""
     for number, job in enumerate(command.jobs):
         begun = RunFolder(command.folder / str(number)).read_overrides()
@@ -75,43 +73,11 @@ def _check_unchanged(command: Command) -> None:
             )
 
 
-def run_sweeps(path: Path, commands: Sequence[Command]) -> int:
-    """Of each sweep in turn the rest of every job that has started, and every job that has not.
-
-    ``path``: the folder of the only sweep, or of all of them. Returns the largest exit code.
-    """
-    with sweep.resumable(path):
-        return max(_run_sweep(command) for command in commands)
-
-
-def _run_sweep(command: Command) -> int:
-    refused = 0
-    path = command.folder
-    with RunFolder(path).locked():
-        for number, job in enumerate(command.jobs):
-            folder = RunFolder(path / str(number))
-            sweep.announce(number, job.overrides)
-            try:
-                if folder.config.exists() and job.config.task == "train":
-                    _go_on(folder, {})
-                elif folder.read_status().get("status") != "done":
-                    folder.path.mkdir(exist_ok=True)
-                    runs.run(job.config, folder, job.overrides, job.notes)
-            except (UserError, OSError) as error:  # costs this job alone
-                print_problems(
-                    error if isinstance(error, UserError) else UserError(one_line(error))
-                )
-                refused = 1
-            finally:
-                sweep.update_summary(path)
-    return max(sweep.result(command), refused)
-
-
 def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[str]] | None:
-    """The configuration and notes to go on with; None where the run is finished.
+    """Return the configuration and notes of the rest of a run; None where it is finished.
 
-    Raises ``UserError`` where one of ``typed`` would change what the run is, or where there is no
-    training run in the folder.
+    ``typed``: the overrides beside ``resume=``, key to value. Raises ``UserError`` where one of
+    them would make it another run, or where there is no training run in the folder.
     """
     tree = folder.read_config()
     problems = [
@@ -120,7 +86,8 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
         for key in typed
         if key not in RESUME_KEYS
     ]
-    if tree.get("task") != "train":
+    task = TASKS.get(str(tree.get("task")))
+    if task is None or not task.trains:
         problems.append(f"resume={folder.path}: not a training run; start it again")
     try:
         checked(tree)

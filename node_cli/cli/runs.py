@@ -1,24 +1,158 @@
-"""Starting a run, and what it ended with."""
+"""Running jobs: a single run, the jobs of a sweep or of a table, new or resumed.
 
+``run_job`` is the only place where a job is run. A single run and a sweep with ``-m`` are started
+by Hydra, which calls it for each job; tables and resumed runs and sweeps are started here.
+"""
+
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from node_cli.cli.compose import Command
-from node_cli.config.schema import Config, keys, section_type
-from node_cli.errors import UserError, check_all, complain, one_line
+from node_cli.cli.compose import Command, Job
+from node_cli.cli.resume import check_unchanged, command_of, rest_of
+from node_cli.config.messages import shell_override
+from node_cli.config.schema import Config, absolute, keys, section_type
+from node_cli.config.tasks import TASKS
+from node_cli.display import Display
+from node_cli.errors import UserError, check_all, complain, one_line, print_problems
+from node_cli.records import sweep_folder
+from node_cli.records.files import short
 from node_cli.records.run_folder import RunFolder
-from node_cli.report import published
+from node_cli.report import comparison
+from node_cli.report.over_seeds import Row
 from node_cli.report.run_plots import plot_run
-from node_cli.tasks.progress_display import Display
+from node_cli.report.summary import as_text, summarise
 from node_cli.tasks.run import execute
 from node_cli.tasks.setup import preflight
 
 
+@dataclass(frozen=True)
+class JobEnd:
+    """How a job ended. ``refused``: it was not run at all."""
+
+    score: float | None = None
+    refused: bool = False
+
+
+def run_job(
+    folder: RunFolder,
+    prepare: Callable[[], Job | None],
+    *,
+    announce: str = "",
+    sweep: Path | None = None,
+) -> JobEnd:
+    """Run a job in its folder, with its plots; what goes wrong is printed and costs this job alone.
+
+    ``prepare``: makes its configuration, None where there is nothing left to do; may raise
+    ``UserError``. ``announce``: a line to print first. ``sweep``: the folder of its sweep, whose
+    summary is written again. Raises KeyboardInterrupt.
+    """
+    if announce:
+        Display().line(f"\n{announce}\n")
+    try:
+        if (job := prepare()) is None:
+            return JobEnd()
+        folder.path.mkdir(exist_ok=True)
+        return JobEnd(execute(job.config, folder, job.overrides, job.notes, report=plot_run))
+    except UserError as error:
+        print_problems(error)
+    except OSError as error:
+        print_problems(UserError(one_line(error)))
+    finally:
+        if sweep is not None:
+            update_summary(sweep)
+    return JobEnd(refused=True)
+
+
+def job_line(number: int, overrides: Sequence[str]) -> str:
+    """Return what announces a job of a sweep."""
+    return f"job {number}: {' '.join(overrides)}"
+
+
+def run_sweeps(path: Path, commands: Sequence[Command]) -> int:
+    """Run, of each sweep in turn, the rest of every job that has started and every other job.
+
+    ``path``: the folder of the only sweep, or of all of them. Returns the largest exit code.
+    """
+    with resumable(path):
+        return max(_run_sweep(command) for command in commands)
+
+
+def _run_sweep(command: Command) -> int:
+    refused = False
+    with RunFolder(command.folder).locked():
+        for number, job in enumerate(command.jobs):
+            folder = RunFolder(command.folder / str(number))
+            end = run_job(
+                folder,
+                partial(_new_or_rest, folder, job),
+                announce=job_line(number, job.overrides),
+                sweep=command.folder,
+            )
+            refused |= end.refused
+    return max(finish_sweep(command), int(refused))
+
+
+def _new_or_rest(folder: RunFolder, job: Job) -> Job | None:
+    """The job, or what is left of it where it has started; None where it is done."""
+    if folder.config.exists() and TASKS[job.config.task].trains:
+        return _rest(folder, {})
+    return None if folder.read_status().get("status") == "done" else job
+
+
+def _rest(folder: RunFolder, typed: Mapping[str, Any]) -> Job | None:
+    """What is left of a run; says so where nothing is. Raises ``UserError``."""
+    job = rest_of(folder, typed)
+    if job is None:
+        Display().line(f"{folder.path}: this run is finished; train it further with epochs=N")
+    else:
+        preflight(job.config)
+    return job
+
+
+def resume(location: str, typed: Mapping[str, Any]) -> int:
+    """Go on with the run or sweep that a folder holds; return the exit code.
+
+    ``typed``: the other overrides, key to value. Raises ``UserError`` where a sweep cannot go on.
+    The folder of a run that cannot go on is left as it was.
+    """
+    try:
+        path = short(Path(absolute(location)))
+    except ValueError as error:
+        raise UserError(f"resume={location}: {error}") from error
+    if sweeps := sweep_folder.sweeps_in(path):
+        if typed:
+            raise UserError(f"{', '.join(typed)}: not with the resume= of a sweep")
+        commands = [command_of(sweep) for sweep in sweeps]
+        for command in commands:
+            check_unchanged(command)
+            preflight_all(command)
+        return run_sweeps(path, commands)
+    folder = RunFolder(path)
+    sweep = path.parent if sweep_folder.is_sweep(path.parent) else None
+    is_finished = False
+
+    def prepare() -> Job | None:
+        nonlocal is_finished
+        job = _rest(folder, typed)
+        is_finished = job is None
+        return job
+
+    if run_job(folder, prepare, sweep=sweep).refused:
+        return 2
+    show_published(path, [folder])
+    return 0 if is_finished else exit_code(folder)
+
+
 def preflight_all(command: Command) -> None:
-    """What can only be checked with torch, or against the records, for every job before the first
-    one starts."""
+    """Check every job before the first one starts, with torch and against the records.
+
+    Raises ``UserError`` with every problem found.
+    """
     check_all(
         *(partial(preflight, job.config) for job in command.jobs),
         *(partial(_check_published, job.config) for job in command.jobs),
@@ -26,42 +160,58 @@ def preflight_all(command: Command) -> None:
 
 
 def _check_published(config: Config) -> None:
+    """Raise ``UserError`` where a published table names what a run does not have."""
     known = {*keys(), *(f"{name}.name" for name in Config.model_fields if section_type(name))}
     for i, table in enumerate(config.published or []):
         if wrong := table.setting.keys() - known:
             raise UserError(f"published.{i}.setting: {', '.join(sorted(wrong))}: no such key")
-        if unknown := published.unknown_columns(table.columns):
+        if unknown := comparison.unknown_columns(table.columns):
             raise UserError(
                 f"published.{i}.columns: {', '.join(unknown)}: not in the records of a run"
             )
 
 
-def run(
-    config: Config, folder: RunFolder, overrides: Sequence[str], notes: Sequence[str]
-) -> float | None:
-    """Run, records and plots included. Returns the score."""
-    return execute(config, folder, overrides, notes, report=plot_run)
+@contextlib.contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Say how to go on with the sweep of a folder where it is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        complain(f"go on with the sweep: node-train {shell_override('resume', folder)}")
+        raise
+
+
+def update_summary(folder: Path) -> list[Row]:
+    """Write the summary of a sweep; return its rows, none where it cannot be written."""
+    try:
+        return summarise(folder)
+    except (OSError, ValueError, LookupError) as error:
+        complain(f"{folder}: no summary ({one_line(error)})")
+        return []
+
+
+def finish_sweep(command: Command) -> int:
+    """Print the table of a finished sweep; return 1 where a job failed or is missing, else 0."""
+    rows = update_summary(command.folder)
+    Display().line(f"\n{as_text(rows)}\n{command.folder / 'summary.csv'}")
+    show_published(command.folder, [RunFolder(command.folder / row["job"]) for row in rows])
+    return 0 if len(rows) >= len(command.jobs) and all(r["status"] == "done" for r in rows) else 1
 
 
 def show_published(path: Path, folders: Sequence[RunFolder]) -> None:
-    """Print the published numbers that belong to runs beside theirs; write ``published.csv``."""
+    """Print the published numbers that belong to runs beside theirs; write published.csv."""
     try:
-        if comparisons := published.compare(folders):
-            published.write(path / "published.csv", comparisons)
+        if comparisons := comparison.compare(folders):
+            comparison.write(path / "published.csv", comparisons)
     except (OSError, ValueError, LookupError) as error:  # a damaged run, a full disk
         complain(f"{path}: no comparison with published numbers ({one_line(error)})")
         return
-    for comparison in comparisons:
-        Display().line(f"\n{comparison.as_text()}".rstrip())
+    for found in comparisons:
+        Display().line(f"\n{found.as_text()}".rstrip())
 
 
 def exit_code(folder: RunFolder) -> int:
-    """What the run of this process ended with in a folder; 1 where it could not say so."""
+    """Return the exit code that this process recorded in a run folder; 1 where it has not."""
     status = folder.read_status()
     code = status.get("exit_code") if status.get("pid") == os.getpid() else None
     return code if isinstance(code, int) else 1
-
-
-def short(path: Path) -> Path:
-    """Relative to the working directory where the path lies below it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

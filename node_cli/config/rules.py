@@ -7,29 +7,9 @@ from typing import Any
 from node_cli.config import kinds
 from node_cli.config.messages import not_among
 from node_cli.config.schema import Config, Precision, section_type
+from node_cli.config.tasks import TASKS
 from node_cli.config.tree import WRONG, Tree, get, show
 from node_cli.ode.solver import METHODS, SCIPY_METHODS, STEPS, TOLERANCES, Method
-
-SPLIT_KEYS = ("data.limit", "data.holdout", "data.holdout_from")
-
-NOT_READ = {
-    "train": {"checkpoint"},
-    "eval": {
-        *("seed", "epochs", "batch_size", "optimizer", "schedule", "sensitivity", "train"),
-        *("model.init", "data.augment", "data.drop_last", "published"),
-        *("eval.every_steps", "eval.from_step", "eval.initial", "eval.test"),
-        *SPLIT_KEYS,  # cut anew, a holdout would have images that were trained on
-        *("data.noise", "data.windows", "data.window_points"),
-        *("data.window_shortest", "data.window_longest"),
-    },
-    "check_gradients": {
-        *("epochs", "optimizer", "schedule", "eval", "train", "compile", "sensitivity.norm"),
-        "published",
-    },
-}
-
-# Groups of which a task reads the keys, but not which file was chosen.
-NOT_CHOSEN = {"check_gradients": {"sensitivity"}}
 
 BACKWARD_SOLVES = ("backsolve", "interpolating", "gauss")
 NEEDS_NATIVE = ("checkpointed", "interpolating", "gauss")
@@ -199,20 +179,16 @@ def impossible(tree: Tree) -> list[str]:
 def not_read_by_task(tree: Tree, typed: set[str]) -> list[str]:
     """Typed keys that the chosen task does not read."""
     task = get(tree, "task")
-    if not isinstance(task, str):
+    if not isinstance(task, str) or (traits := TASKS.get(task)) is None:
         return []
-    unread, chosen = NOT_READ.get(task, set()), NOT_CHOSEN.get(task, set())
-    if task == "check_gradients" and get(tree, "checkpoint") is not None:
-        unread = unread | {"model.init"}
-    instead = {
-        "batch_size": "; choose eval.batch_size",
-        "sensitivity": ", which checks every method (sensitivity.rtol, atol and solver are read)",
-        "sensitivity.norm": ", which checks both norms",
-    }
+    unread = traits.unread
+    if get(tree, "checkpoint") is not None:
+        unread |= traits.unread_with_checkpoint
     return [
-        f"{show(tree, key)}: not used by task={task}{instead.get(key, '')}"
+        f"{show(tree, key)}: not used by task={task}{traits.instead.get(key, '')}"
         for key in sorted(typed)
-        if ({key, key.split(".")[0]} & unread or key in chosen) and get(tree, key) is not None
+        if ({key, key.split(".")[0]} & unread or key in traits.unread_choices)
+        and get(tree, key) is not None
     ]
 
 

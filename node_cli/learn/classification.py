@@ -8,12 +8,14 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import get_total_norm
 
 from node_cli.config.schema import Config
+from node_cli.config.tasks import TASKS
 from node_cli.data import sources
 from node_cli.data.batch_order import augmentation, batches_per_epoch, order_of_epoch
 from node_cli.data.batches import Preprocess, in_batches
 from node_cli.data.images import ImageSet
 from node_cli.errors import complain, one_line
 from node_cli.learn.evaluation import Metrics, evaluate_splits
+from node_cli.learn.observer import Further
 from node_cli.learn.state_paths import paths
 from node_cli.learn.update import Outcome
 from node_cli.learn.whole_step import WholeStep
@@ -23,13 +25,16 @@ from node_cli.models import classifier
 from node_cli.models.classifier import Classifier
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.work import Work
-from node_cli.records.run_folder import PATH_COLUMNS, CsvLog, RunFolder, write_csv
+from node_cli.records.columns import PATHS, Record
+from node_cli.records.files import write_csv
+from node_cli.records.run_folder import RunFolder
 
 
 class Classification:
-    """The ``Objective`` of images and their labels: mean cross-entropy in nats."""
+    """The ``Objective`` of images and their labels. The loss is the mean cross-entropy in nats."""
 
     units = "images"
+    further: Sequence[Record] = ()
 
     def __init__(self, config: Config, model: Classifier, backend: Backend) -> None:
         self.config = config
@@ -49,7 +54,7 @@ class Classification:
             source.std if config.data.normalize else None,
             source.flips,
         )
-        self.of_batch = Gradient(config, model, backend)
+        self.gradient_of = BatchGradient(config, model, backend)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -58,7 +63,7 @@ class Classification:
     @staticmethod
     def check(config: Config) -> None:
         left = sources.check(config.data)
-        if config.task != "eval":
+        if TASKS[config.task].gradients != "none":
             batches_per_epoch(config, left)
 
     @staticmethod
@@ -73,7 +78,7 @@ class Classification:
 
     def gradient(self, batch: ImageSet, step: int) -> Outcome:
         images = self.preprocess(batch.pixels, augmentation(self.config, step))
-        return self.of_batch(images, batch.labels)
+        return self.gradient_of(images, batch.labels)
 
     def loss(self, model: nn.Module, batch: ImageSet) -> Tensor:
         example = next(model.parameters())
@@ -81,30 +86,31 @@ class Classification:
         logits = model(images.to(example))
         return cross_entropy(logits.to(example.dtype), batch.labels.to(example.device))
 
-    def evaluate(self, step: int) -> dict[str, Metrics]:
+    def evaluate(self, step: int) -> tuple[dict[str, Metrics], Further]:
         config = self.config
         at_the_end = step == config.epochs * self.batches_per_epoch
-        return evaluate_splits(
+        metrics = evaluate_splits(
             config,
             self.model,
             self.images,
             self.preprocess,
             self.backend,
             step,
-            test=config.task != "train" or at_the_end or config.eval.test == "always",
+            test=at_the_end or config.eval.test == "always" or not TASKS[config.task].trains,
         )
+        return metrics, {}
 
-    def records(self, folder: RunFolder, keep_to_step: int) -> Sequence[CsvLog]:
-        return []
+    def begin(self, folder: RunFolder) -> None:
+        pass
 
     def finish(self, folder: RunFolder) -> None:
         try:
             rows = list(paths(self.model, self.images["test"], self.preprocess, self.backend))
-        except SolveFailed as error:  # landing on more times: no reason for a run to fail
+        except SolveFailed as error:  # this solve lands on more times than training does
             complain(f"{folder.paths}: not written ({one_line(error)})")
             return
         if rows:
-            write_csv(folder.paths, PATH_COLUMNS, rows)
+            write_csv(folder.paths, PATHS.columns, rows)
 
     def data_in_words(self) -> str:
         splits = " / ".join(f"{size:,} {name}" for name, size in self.splits.items())
@@ -114,8 +120,12 @@ class Classification:
         return f"{len(batch)} images that a training takes"
 
 
-class Gradient:
-    """The gradient of a batch, in one compiled graph where that can be had."""
+class BatchGradient:
+    """Computes the gradient of a batch.
+
+    In one compiled graph (``WholeStep``) where the model is compiled and suits it, and the batch
+    has the usual size; else part by part.
+    """
 
     def __init__(self, config: Config, model: Classifier, backend: Backend) -> None:
         self.model = model
@@ -128,7 +138,10 @@ class Gradient:
             self.loss.compile(fullgraph=True, dynamic=False)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Outcome:
-        """``images``: [N, C, H, W], preprocessed. ``labels``: [N]. Raises ``SolveFailed``."""
+        """Add the gradient to the parameters' ``grad``; return what was measured.
+
+        ``images``: [N, C, H, W], preprocessed. ``labels``: [N]. Raises ``SolveFailed``.
+        """
         found = (
             self.whole(images, labels) if self.whole and len(images) == self.batch_size else None
         )
@@ -145,7 +158,7 @@ class Gradient:
 
 
 class Loss(nn.Module):
-    """Head and loss: from features and labels to the mean cross-entropy, and how many are right."""
+    """Head and loss as one module, which can be compiled."""
 
     def __init__(self, head: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -153,5 +166,9 @@ class Loss(nn.Module):
         self.dtype = dtype
 
     def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean cross-entropy and the number of images classified correctly, scalars.
+
+        ``features``: [N, ...], what the head takes. ``labels``: [N].
+        """
         logits = self.head(features).to(self.dtype)
         return cross_entropy(logits, labels), (logits.argmax(1) == labels).sum()

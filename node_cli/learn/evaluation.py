@@ -1,4 +1,4 @@
-"""Evaluation of a model on the splits. It changes nothing that training depends on."""
+"""Evaluation of a model on the splits of the data. Training goes on as if there had been none."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -15,17 +15,21 @@ from node_cli.data.streams import stream
 from node_cli.machine import compiler
 from node_cli.machine.device import Backend
 from node_cli.models.classifier import Classifier
+from node_cli.records.measures import evaluated
 
 
 class Diverged(RuntimeError):
-    """The loss or its gradient is no longer finite."""
+    """The loss, or the norm of its gradient, is not finite."""
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """``loss``: mean cross-entropy in nats, or mean squared error. ``accuracy``: a fraction, None
-    where nothing is classified. ``images``: how many there are, or points of a trajectory. ``nfe``:
-    evaluations of f in all ``batches`` together, None without an ODE."""
+    """What the evaluation of one split has found.
+
+    ``images``: how many were evaluated, or points of a trajectory. ``loss``: mean cross-entropy in
+    nats, or mean squared error. ``accuracy``: a fraction, None where nothing is classified.
+    ``nfe``: evaluations of f in all ``batches`` together, None without an ODE.
+    """
 
     images: int
     batches: int
@@ -35,7 +39,7 @@ class Metrics:
 
     @property
     def nfe_mean(self) -> float | None:
-        """Evaluations of f per batch."""
+        """Evaluations of f per batch; None without an ODE."""
         return None if self.nfe is None else self.nfe / self.batches
 
 
@@ -43,7 +47,10 @@ class Metrics:
 def evaluate(
     model: Classifier, images: ImageSet, batch_size: int, preprocess: Preprocess, backend: Backend
 ) -> Metrics:
-    """Loss and accuracy over all images, without augmentation. Raises ``SolveFailed``."""
+    """Evaluate a model on images, without augmentation and in evaluation mode.
+
+    Cost: one forward pass for each batch of ``batch_size`` images. Raises ``SolveFailed``.
+    """
     training = model.training
     model.eval()
     loss = 0.0
@@ -76,10 +83,10 @@ def evaluate_splits(
     *,
     test: bool = True,
 ) -> dict[str, Metrics]:
-    """Evaluate holdout and, if asked to, test and, as ``eval.train`` says, training images after
-    ``step``.
+    """Evaluate the splits that there are, after ``step`` training steps; return metrics by split.
 
-    Raises ``Diverged`` where a loss is not finite, and ``SolveFailed``.
+    ``test``: whether the test split is among them. Training images are evaluated as ``eval.train``
+    says. Raises ``Diverged`` where a loss is not finite, and ``SolveFailed``.
     """
     chosen = {name: splits[name] for name in ("holdout", "test") if name in splits}
     if not test:
@@ -97,14 +104,17 @@ def evaluate_splits(
 
 
 def nfe_mean(metrics: Mapping[str, Metrics]) -> float | None:
-    """Evaluations of f per batch over all splits; None without an ODE."""
-    if any(m.nfe is None for m in metrics.values()):
+    """Return the evaluations of f per batch over all splits.
+
+    None without an ODE, and where nothing was evaluated.
+    """
+    if not metrics or any(m.nfe is None for m in metrics.values()):
         return None
     return sum(m.nfe or 0 for m in metrics.values()) / sum(m.batches for m in metrics.values())
 
 
 def _training_images(config: Config, train: ImageSet, step: int) -> ImageSet:
-    """All training images, or N batches of them drawn from a random stream of their own."""
+    """Return all training images, or N batches of them, drawn from a stream of their own."""
     if not isinstance(config.eval.train, int):
         return train
     generator = stream(config.seed, "evaluation", step)
@@ -116,7 +126,7 @@ def _training_images(config: Config, train: ImageSet, step: int) -> ImageSet:
 def evaluation_rows(
     metrics: Mapping[str, Metrics], step: int, epoch: int
 ) -> Iterator[dict[str, Any]]:
-    """The rows of evaluations.csv."""
+    """Yield the rows of evaluations.csv."""
     for split, m in metrics.items():
         yield {
             "step": step,
@@ -127,3 +137,14 @@ def evaluation_rows(
             "accuracy": m.accuracy,
             "nfe_mean": m.nfe_mean,
         }
+
+
+def split_numbers(metrics: Mapping[str, Metrics]) -> dict[str, float | None]:
+    """Return the loss and the accuracy of each split, by the names of epochs.csv, and the
+    evaluations of f per batch."""
+    found: dict[str, float | None] = {
+        evaluated(split, name): value
+        for split, m in metrics.items()
+        for name, value in (("loss", m.loss), ("accuracy", m.accuracy))
+    }
+    return found | {"nfe_eval_mean": nfe_mean(metrics)}

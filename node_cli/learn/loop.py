@@ -1,273 +1,179 @@
-"""The training loop."""
+"""The training loop, from a batch to a checkpoint. What one update does is in ``update.py``."""
 
 import time
 from collections.abc import Mapping
-from typing import Any, Generic, Protocol
-
-import torch
+from typing import Any, Generic
 
 from node_cli.config.schema import Config
-from node_cli.learn.evaluation import Diverged, Metrics, evaluation_rows, nfe_mean
+from node_cli.learn.evaluation import Diverged, Metrics, evaluation_rows, split_numbers
 from node_cli.learn.objective import Batch, Objective
+from node_cli.learn.observer import Observers, TrainingFacts
 from node_cli.learn.optimizers import learning_rate
 from node_cli.learn.stopping import Interrupted, StopRequest
-from node_cli.learn.update import Update
+from node_cli.learn.training_state import TrainingState
+from node_cli.learn.update import Outcome, Update
 from node_cli.machine import memory
 from node_cli.machine.device import Backend
 from node_cli.ode.failures import SolveFailed
-from node_cli.ode.work import Work
-from node_cli.records import checkpoints
+from node_cli.records.columns import EPOCHS, STEPS
 from node_cli.records.progress import EpochSums, Progress
-from node_cli.records.run_folder import (
-    EPOCH_COLUMNS,
-    EVALUATION_COLUMNS,
-    STEP_COLUMNS,
-    CsvLog,
-    RunFolder,
-)
-
-
-class Observer(Protocol):
-    """Shows how a training goes, from the rows of its records."""
-
-    def step(self, progress: Progress, row: Mapping[str, Any]) -> None: ...
-
-    def epoch(self, row: Mapping[str, Any]) -> None: ...
+from node_cli.records.run_folder import RunFolder
 
 
 class Trainer(Generic[Batch]):
-    """Trains the model of an objective; writes records and checkpoints into a run folder.
-
-    Every random number here is a function of the seed and of its purpose; the state of torch's own
-    generators is in the checkpoint for modules that draw from them. So a checkpoint determines all
-    that comes after it.
-    """
+    """Trains the model of an objective, and writes checkpoints into a run folder."""
 
     def __init__(
-        self,
-        config: Config,
-        objective: Objective[Batch],
-        backend: Backend,
-        folder: RunFolder,
+        self, config: Config, objective: Objective[Batch], backend: Backend, folder: RunFolder
     ) -> None:
         self.config = config
         self.objective = objective
         self.model = objective.model
         self.backend = backend
         self.folder = folder
-        self.update = Update(config, self.model, objective.gradient)
-        self.optimizer = self.update.optimizer
-        self.progress = Progress()
         self.batches_per_epoch = objective.batches_per_epoch
+        self.update = Update(config, self.model, objective.gradient)
+        self.state = TrainingState(
+            config, self.model, self.update.optimizer, backend, self.batches_per_epoch
+        )
 
-    def run(self, observer: Observer, stop: StopRequest) -> None:
-        """Train until ``epochs`` are completed. Raises ``Interrupted`` once ``stop`` is requested,
-        ``Diverged`` and ``SolveFailed``; the last checkpoint stays what it was."""
-        step = self.progress.step or -1  # a start from the beginning keeps no rows
-        self.steps = CsvLog(self.folder.steps, STEP_COLUMNS, step)
-        self.epochs = CsvLog(self.folder.epochs, EPOCH_COLUMNS, step)
-        self.evaluations = CsvLog(self.folder.evaluations, EVALUATION_COLUMNS, step)
-        self.logs = [self.steps, self.epochs, self.evaluations]
-        self.logs += self.objective.records(self.folder, step)
-        try:
-            if self.progress.step == 0 and self.config.eval.initial:
-                self._evaluate()
-            while self.progress.epoch < self.config.epochs:
-                self._epoch(observer, stop)
-        finally:
-            for log in self.logs:
-                log.close()
+    @property
+    def progress(self) -> Progress:
+        """How far the training has come."""
+        return self.state.progress
 
-    def _epoch(self, observer: Observer, stop: StopRequest) -> None:
-        """The rest of the epoch in progress."""
+    def run(self, observers: Observers, stop: StopRequest) -> None:
+        """Train until ``epochs`` are completed.
+
+        Raises ``Interrupted`` once a stop is requested and the checkpoint is written; ``Diverged``
+        and ``SolveFailed``, after which the last checkpoint is as it was; and OSError.
+        """
         progress, config = self.progress, self.config
-        lr = learning_rate(config.optimizer.lr, config.schedule, progress.epoch, config.epochs)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        memory.reset_peak(self.backend.device)
+        try:
+            observers.start(
+                TrainingFacts(progress.step, self.batches_per_epoch, self.objective.further)
+            )
+            if progress.step == 0 and config.eval.initial:
+                self._evaluate(observers)
+            while progress.epoch < config.epochs:
+                self._epoch(observers, stop)
+        finally:
+            observers.end()
 
+    def _epoch(self, observers: Observers, stop: StopRequest) -> None:
+        """Train the rest of the epoch in progress."""
+        progress, config = self.progress, self.config
+        self._set_learning_rate()
+        memory.reset_peak(self.backend.device)
         self.model.train()
         for batch in self.objective.batches(progress.epoch, progress.sums.batches):
-            row = self._step(batch)
-            self.steps.append(row)
-            observer.step(progress, row)
+            # Gradient, finite?, clipping, optimizer: see update.py.
+            start = time.perf_counter()
+            outcome = self._update(batch)
+            seconds = time.perf_counter() - start
+            row = self._count(outcome, len(batch), seconds)
+            observers.step(progress, row)
 
-            last_of_epoch = progress.sums.batches == self.batches_per_epoch
-            if last_of_epoch:
-                epoch_row = self._epoch_row(self._evaluate())
-                self.epochs.append(epoch_row)
-                observer.epoch(epoch_row)
+            is_best = False
+            is_last = progress.sums.batches == self.batches_per_epoch
+            if is_last:
+                metrics = self._evaluate(observers)
+                epoch_row = self._epoch_row(metrics)
+                observers.epoch(epoch_row)
                 progress.epoch += 1
                 progress.sums = EpochSums()
+                is_best = self._is_best(epoch_row)
             elif self._evaluation_is_due():
-                self._evaluate()
+                self._evaluate(observers)
 
-            due = _divides(config.train.checkpoint_every, progress.step)
-            if last_of_epoch or due or stop.requested:
-                self._checkpoint(epoch_row if last_of_epoch else None)
-            if stop.requested:
+            stopping = stop.requested
+            if is_last or stopping or _divides(config.train.checkpoint_every, progress.step):
+                observers.checkpoint()  # a checkpoint never counts rows that are not on disk
+                self.state.save(self.folder, is_best=is_best or not self._has_holdout)
+            if stopping:
                 raise Interrupted
 
-    def _step(self, batch: Batch) -> dict[str, Any]:
-        """One update, or a batch that is left out; returns its row of steps.csv."""
-        start = time.perf_counter()
-        progress, outcome = self.progress, None
-        try:
-            outcome = self.update(batch, progress.step)
-        except Diverged as error:
-            raise Diverged(f"step {progress.step + 1}: {error}") from error
-        except SolveFailed:
-            if not self._may_skip():
-                raise
-            self.optimizer.zero_grad()
-            self.model.take_work()
-        seconds = time.perf_counter() - start
+    def _set_learning_rate(self) -> None:
+        config = self.config
+        lr = learning_rate(config.optimizer.lr, config.schedule, self.progress.epoch, config.epochs)
+        for group in self.update.optimizer.param_groups:
+            group["lr"] = lr
 
+    def _update(self, batch: Batch) -> Outcome | None:
+        """Update the weights; None where the solve failed and the batch may be skipped."""
+        try:
+            return self.update(batch, self.progress.step)
+        except Diverged as error:
+            raise Diverged(f"step {self.progress.step + 1}: {error}") from error
+        except SolveFailed:
+            train, skipped = self.config.train, self.progress.sums.skipped
+            if train.on_solver_failure == "raise" or skipped >= (train.max_skipped or 0):
+                raise
+            self.update.optimizer.zero_grad()
+            self.model.take_work()
+            return None
+
+    def _count(self, outcome: Outcome | None, images: int, seconds: float) -> dict[str, Any]:
+        """Add a step to the progress; return its row of steps.csv."""
+        progress = self.progress
         progress.step += 1
-        row: dict[str, Any] = dict.fromkeys(STEP_COLUMNS)
-        row |= {
+        progress.sums.seconds += seconds
+        measured = outcome.measured(images) if outcome else {}
+        if outcome:
+            progress.sums.add(images, measured)
+        else:
+            progress.sums.skip(images)
+        values = measured | {
             "step": progress.step,
             "epoch": progress.epoch + 1,
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": self.update.optimizer.param_groups[0]["lr"],
             "seconds": seconds,
         }
-        progress.sums.seconds += seconds
-        if outcome is None:
-            progress.sums.skip(len(batch))
-            return row
-        progress.sums.add(len(batch), outcome.loss, outcome.correct, outcome.work)
-        row |= {
-            "loss": outcome.loss,
-            "accuracy": None if outcome.correct is None else outcome.correct / len(batch),
-            "grad_norm": outcome.grad_norm,
-        }
-        return row | work_cells(outcome.work) if outcome.work else row
-
-    def _may_skip(self) -> bool:
-        """Whether one more batch may be left out, its solve having failed."""
-        train = self.config.train
-        if train.on_solver_failure == "raise":
-            return False
-        assert train.max_skipped is not None
-        return self.progress.sums.skipped < train.max_skipped
+        return {column: values.get(column) for column in STEPS.columns}
 
     def _evaluation_is_due(self) -> bool:
-        """Within an epoch; its end is always evaluated."""
+        """Whether to evaluate after this step, within an epoch; its end is always evaluated."""
         every, step = self.config.eval.every_steps, self.progress.step
         if every is None:
             return False
         since = step - (self.config.eval.from_step or every)
         return since >= 0 and since % every == 0
 
-    def _evaluate(self) -> dict[str, Metrics]:
-        """Evaluate and record every split that ``eval`` asks for at once."""
+    def _evaluate(self, observers: Observers) -> dict[str, Metrics]:
+        """Evaluate every split that ``eval`` asks for after this step."""
         start = time.perf_counter()
         progress = self.progress
-        metrics = self.objective.evaluate(progress.step)
-        for row in evaluation_rows(metrics, progress.step, progress.current_epoch):
-            self.evaluations.append(row)
+        metrics, further = self.objective.evaluate(progress.step)
+        rows = list(evaluation_rows(metrics, progress.step, progress.current_epoch))
+        observers.evaluation(rows, further)
         progress.sums.eval_seconds += time.perf_counter() - start
         return metrics
 
     def _epoch_row(self, metrics: Mapping[str, Metrics]) -> dict[str, Any]:
-        sums = self.progress.sums
-        row: dict[str, Any] = dict.fromkeys(EPOCH_COLUMNS)
-        row |= {
-            "epoch": self.progress.current_epoch,
-            "step": self.progress.step,
-            "seconds": sums.seconds,
-            "eval_seconds": sums.eval_seconds,
-            "images_per_s": sums.images / sums.seconds,
+        """Return the row of epochs.csv of an epoch that has just been completed."""
+        progress = self.progress
+        values = progress.sums.row() | split_numbers(metrics)
+        values |= {
+            "epoch": progress.current_epoch,
+            "step": progress.step,
             "peak_memory_mib": memory.peak_mib(self.backend.device),
         }
-        if sums.updates:
-            row |= {
-                "train_loss": sums.loss / sums.trained,
-                "train_accuracy": sums.accuracy,
-            }
-        if self.config.model.core == "ode" and sums.updates:
-            row |= {
-                "nfe_forward_mean": sums.nfe_forward / sums.updates,
-                "nfe_forward_max": sums.nfe_forward_max,
-                "nfe_backward_mean": sums.nfe_backward / sums.updates,
-                "nfe_backward_max": sums.nfe_backward_max,
-                "vjps_backward_mean": sums.vjps_backward / sums.updates,
-            }
-            if sums.rejected is not None:
-                row["rejected_mean"] = sums.rejected / sums.updates
-        row["nfe_eval_mean"] = nfe_mean(metrics) if metrics else None
-        for name, m in metrics.items():
-            if name == "train":
-                row["train_eval_accuracy"] = m.accuracy
-            else:
-                row |= {f"{name}_loss": m.loss, f"{name}_accuracy": m.accuracy}
-        return row
+        return {column: values.get(column) for column in EPOCHS.columns}
 
-    def _checkpoint(self, epoch_row: Mapping[str, Any] | None) -> None:
-        """Write last.pt, and best.pt where this is the best epoch or there is no holdout."""
-        progress = self.progress
-        is_best = "holdout" not in self.objective.splits
-        if epoch_row is not None and not is_best:
-            score = epoch_row["holdout_accuracy"]
-            is_best = progress.best_score is None or score > progress.best_score
-            if is_best:
-                progress.best_score, progress.best_epoch = score, progress.epoch
-        for log in self.logs:
-            log.sync()
-        checkpoint = self.state_dict()
-        # best.pt first: a kill between the two leaves a last.pt from which it is written again.
+    @property
+    def _has_holdout(self) -> bool:
+        return "holdout" in self.objective.splits
+
+    def _is_best(self, epoch_row: Mapping[str, Any]) -> bool:
+        """Whether no epoch before had such a holdout accuracy; keeps it. Without a holdout, no."""
+        progress, score = self.progress, epoch_row["holdout_accuracy"]
+        if not self._has_holdout:
+            return False
+        is_best = progress.best_score is None or score > progress.best_score
         if is_best:
-            checkpoints.save(self.folder.best, checkpoint)
-        checkpoints.save(self.folder.last, checkpoint)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values and tensors that determine the rest of the training."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "progress": self.progress.state_dict(),
-            "rng": {
-                "cpu": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state_all() if self._on_cuda() else [],
-            },
-            "first_steps": [start.size for start in self.model.warm_starts()],
-            "threads": torch.get_num_threads(),
-            "config": self.config.model_dump(),
-        }
-
-    def _on_cuda(self) -> bool:
-        return self.backend.device.type == "cuda"
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = progress = Progress.from_state_dict(state["progress"])
-        batches, size = progress.sums.batches, self.config.batch_size
-        if (
-            progress.step != progress.epoch * self.batches_per_epoch + batches
-            or progress.sums.images != batches * size
-            or batches >= self.batches_per_epoch
-        ):
-            raise ValueError(f"step {progress.step} of epoch {progress.current_epoch}")
-        for start, size in zip(self.model.warm_starts(), state["first_steps"], strict=True):
-            start.size = size
-        torch.set_rng_state(state["rng"]["cpu"])
-        if self._on_cuda() and state["rng"]["cuda"]:
-            torch.cuda.set_rng_state_all(state["rng"]["cuda"][: torch.cuda.device_count()])
+            progress.best_score, progress.best_epoch = score, progress.epoch
+        return is_best
 
 
 def _divides(interval: int | None, step: int) -> bool:
     return interval is not None and step % interval == 0
-
-
-def work_cells(work: Work) -> dict[str, int | None]:
-    """The columns of steps.csv that count work."""
-    return {
-        "nfe_forward": work.nfe_forward,
-        "nfe_backward": work.nfe_backward,
-        "vjps_backward": work.vjps_backward,
-        "accepted_forward": work.forward.accepted,
-        "rejected_forward": work.forward.rejected,
-        "accepted_backward": work.backward.accepted,
-        "rejected_backward": work.backward.rejected,
-    }

@@ -1,4 +1,4 @@
-"""What the training loop needs to know of the kind of learning."""
+"""What is learned: the data, the loss and the evaluation that the training loop works with."""
 
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any, Protocol, TypeVar
@@ -7,71 +7,85 @@ from torch import Tensor, nn
 
 from node_cli.config.schema import Config
 from node_cli.learn.evaluation import Metrics
+from node_cli.learn.observer import Further
 from node_cli.learn.update import Outcome
 from node_cli.machine.device import Backend
 from node_cli.models.model import Model
 from node_cli.models.shape import Shape
-from node_cli.records.run_folder import CsvLog, RunFolder
+from node_cli.records.columns import Record
+from node_cli.records.run_folder import RunFolder
 
 Batch = TypeVar("Batch", bound=Sized)
-"""What one training step learns from; its length is the weight of its loss in the epoch's."""
+"""What one training step learns from. Its length is the weight of its loss in the epoch's mean."""
 
 
 class Objective(Protocol[Batch]):
-    """Data, a loss, and an evaluation, around a model.
+    """A model with the data that it learns from, its loss and its evaluation.
 
     Everything random is a function of the configuration and of the epoch or the step.
     """
+
+    further: Sequence[Record]
+    """The records that an evaluation adds rows to, beside evaluations.csv."""
 
     @property
     def model(self) -> Model: ...
 
     @property
     def sample(self) -> Shape:
-        """The shape of what the model is given."""
+        """The shape of one input of the model, without the batch."""
 
     @property
     def splits(self) -> Mapping[str, int]:
-        """How many ``units`` each has; the one called train is learnt from."""
+        """How many ``units`` each split has; ``train`` is the one that is learned from."""
 
     @property
-    def units(self) -> str: ...
+    def units(self) -> str:
+        """What the data consists of: images, points."""
 
     @property
-    def batches_per_epoch(self) -> int: ...
+    def batches_per_epoch(self) -> int:
+        """Training steps of an epoch."""
 
     def __init__(self, config: Config, model: Any, backend: Backend) -> None:
-        """Loads the data. ``model``: from ``build``. Raises ``UserError`` where data is missing."""
+        """Load the data. ``model``: from ``build``. Raises ``UserError`` where data is missing."""
 
     @staticmethod
     def check(config: Config) -> None:
-        """Raises ``UserError`` for all that can be known of the data without reading any."""
+        """Raise ``UserError`` for what is wrong with the data, as far as it shows without reading
+        any."""
 
     @staticmethod
     def build(config: Config) -> Model:
-        """The model, weights drawn from torch's global generator. Raises ``UserError``."""
+        """Return a new model, weights drawn from torch's global generator. Raises ``UserError``."""
 
     def batches(self, epoch: int, done: int) -> Iterator[Batch]:
-        """Those of an epoch, counted from 0, after the first ``done``."""
+        """Yield the batches of an epoch, counted from 0, after the first ``done``."""
 
     def gradient(self, batch: Batch, step: int) -> Outcome:
-        """The loss in the step after ``step`` others, the gradient in the parameters' ``grad``.
+        """Add the gradient of a batch to the parameters' ``grad``; return what was measured.
 
-        Raises ``SolveFailed``.
+        ``step``: how many steps were made before. Raises ``SolveFailed``.
         """
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The loss of the first step under any copy of the model, whatever its dtype and device."""
+        """Return the loss of a batch in the first step, a scalar with its graph.
 
-    def evaluate(self, step: int) -> dict[str, Metrics]:
-        """Of each split to evaluate after ``step`` steps. Raises ``Diverged``, ``SolveFailed``."""
+        ``model``: the model or a copy of it, on any device and of any dtype.
+        """
 
-    def records(self, folder: RunFolder, keep_to_step: int) -> Sequence[CsvLog]:
-        """Opens what an evaluation records beside its metrics, for the caller to close."""
+    def evaluate(self, step: int) -> tuple[dict[str, Metrics], Further]:
+        """Evaluate after ``step`` steps; return metrics by split, and rows of the ``further``
+        records. Raises ``Diverged`` and ``SolveFailed``."""
+
+    def begin(self, folder: RunFolder) -> None:
+        """Write what is known of the data before training."""
 
     def finish(self, folder: RunFolder) -> None:
-        """Records what is of interest once, of the model as it is in the end."""
+        """Write what is known of the model after training or evaluation."""
 
-    def data_in_words(self) -> str: ...
+    def data_in_words(self) -> str:
+        """Describe the data, for the header of a run."""
 
-    def batch_in_words(self, batch: Batch) -> str: ...
+    def batch_in_words(self, batch: Batch) -> str:
+        """Describe a batch, for check_gradients."""

@@ -1,4 +1,4 @@
-"""What happens inside an ODE block: how its state moves for an image of each class."""
+"""How the state moves inside an ODE block, for an image of each class."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +13,7 @@ from node_cli.models.blocks import ODEBlock
 from node_cli.models.classifier import Classifier
 from node_cli.ode.work import Work
 
-INTERVALS = 40  # of an adaptive solver; of another its own steps
+INTERVALS = 40  # with an adaptive solver; a fixed-step one shows its own steps
 COORDINATES = 4
 
 
@@ -21,11 +21,11 @@ COORDINATES = 4
 def paths(
     model: Classifier, images: ImageSet, preprocess: Preprocess, backend: Backend
 ) -> Iterator[dict[str, Any]]:
-    """The rows of paths.csv: for the first image of each class the path of the coordinates of the
-    state that move the most; none without an ODE.
+    """Yield the rows of paths.csv, none without an ODE.
 
-    An adaptive solver is made to land on the times that are shown, which changes its steps: the
-    path is that of the network within the tolerance. Cost: one solve for a batch of ten. Raises
+    They follow the coordinates of the state that move most, for the first image of each class. An
+    adaptive solver lands on the times that are shown, so its steps are not those of training, and
+    the path agrees within the tolerance. Cost: one solve for a batch of one image per class. Raises
     ``SolveFailed``.
     """
     block = model.core

@@ -1,4 +1,4 @@
-"""Stopping on request, between two steps, with nothing lost."""
+"""Stopping on SIGINT or SIGTERM, after the step in progress and its checkpoint."""
 
 import signal
 import threading
@@ -8,16 +8,17 @@ from types import FrameType
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked the run to stop, and it has: its checkpoint is written."""
+    """The run has stopped on a signal, and its checkpoint is written."""
 
 
 class StopRequest:
-    """``requested`` becomes true on SIGINT or SIGTERM; a second one stops at once."""
+    """Whether a signal has asked the run to stop; a second signal stops it at once."""
 
     def __init__(self) -> None:
         self.requested = False
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
+        """Handle a signal. Raises KeyboardInterrupt at the second one."""
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
@@ -25,10 +26,11 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request for as long as the context lasts."""
+    """Turn SIGINT and SIGTERM into a request within the context; outside the main thread, do
+    nothing, since signals do not reach other threads."""
     stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield stop  # signals reach the main thread alone
+        yield stop
         return
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(s, stop.handle) for s in signals]

@@ -12,30 +12,29 @@ from node_cli.config.schema import Config
 from node_cli.data import trajectories
 from node_cli.data.trajectories import START, Window
 from node_cli.learn.evaluation import Diverged, Metrics
+from node_cli.learn.observer import Further
 from node_cli.learn.update import Outcome
 from node_cli.machine.device import Backend
 from node_cli.models import flow
 from node_cli.models.flow import Flow
-from node_cli.records.run_folder import (
-    OBSERVED_COLUMNS,
-    TRAJECTORY_COLUMNS,
-    CsvLog,
-    RunFolder,
-    write_csv,
-)
+from node_cli.records.columns import OBSERVED, TRAJECTORIES, Record
+from node_cli.records.files import write_csv
+from node_cli.records.run_folder import RunFolder
 
 STATE = (len(START),)
 
 
 class TrajectoryFit:
-    """The ``Objective`` of a trajectory: mean squared error over times and coordinates.
+    """The ``Objective`` of a trajectory. The loss is the mean squared error over times and
+    coordinates.
 
-    A step starts at the first point of a window, noise included, and is to meet the others. The
-    split test is the whole trajectory without the noise, against the learned one from the true
-    start; an evaluation also records the learned one.
+    A training step solves from the first point of a window, noise included, and compares with the
+    other points. The split ``test`` is the whole trajectory without noise, compared with the
+    learned one from the true start; an evaluation also records the learned one.
     """
 
     units = "points"
+    further: Sequence[Record] = (TRAJECTORIES,)
     sample = STATE
 
     def __init__(self, config: Config, model: Flow, backend: Backend) -> None:
@@ -47,7 +46,6 @@ class TrajectoryFit:
         self.splits = dict.fromkeys(("train", "test"), len(self.data.times))
         self.batches_per_epoch = config.data.windows
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.log: CsvLog | None = None
 
     @staticmethod
     def check(config: Config) -> None:
@@ -76,7 +74,7 @@ class TrajectoryFit:
         return mse_loss(model(states[0], batch.times), states)
 
     @torch.no_grad()
-    def evaluate(self, step: int) -> dict[str, Metrics]:
+    def evaluate(self, step: int) -> tuple[dict[str, Metrics], Further]:
         times, states = self.data.times, self.data.states
         training = self.model.training
         self.model.eval()
@@ -85,23 +83,22 @@ class TrajectoryFit:
             learned = self.model(start, times)[:, 0].cpu().double()
         self.model.train(training)
         work = self.model.take_work()
-        # In float64: far from the data the solution may grow beyond the square root of float32.
+        # In float64, since squares of a solution that grows far from the data overflow float32.
         loss = float(mse_loss(learned, states))
         if not math.isfinite(loss):
             raise Diverged(f"step {step}: test loss {loss:g}")
-        if self.log is not None:
-            for t, (y0, y1) in zip(times.tolist(), learned.tolist(), strict=True):
-                self.log.append({"step": step, "t": t, "y0": y0, "y1": y1})
+        rows = [
+            {"step": step, "t": t, "y0": y0, "y1": y1}
+            for t, (y0, y1) in zip(times.tolist(), learned.tolist(), strict=True)
+        ]
         nfe = work.nfe_forward if work else None
-        return {"test": Metrics(len(times), batches=1, loss=loss, accuracy=None, nfe=nfe)}
+        metrics = Metrics(len(times), batches=1, loss=loss, accuracy=None, nfe=nfe)
+        return {"test": metrics}, {TRAJECTORIES: rows}
 
-    def records(self, folder: RunFolder, keep_to_step: int) -> Sequence[CsvLog]:
-        if self.config.task == "train":
-            points = zip(self.data.times.tolist(), self.data.observed.tolist(), strict=True)
-            rows = ({"t": t, "y0": y0, "y1": y1} for t, (y0, y1) in points)
-            write_csv(folder.observed, OBSERVED_COLUMNS, rows)
-        self.log = CsvLog(folder.trajectories, TRAJECTORY_COLUMNS, keep_to_step)
-        return [self.log]
+    def begin(self, folder: RunFolder) -> None:
+        points = zip(self.data.times.tolist(), self.data.observed.tolist(), strict=True)
+        rows = ({"t": t, "y0": y0, "y1": y1} for t, (y0, y1) in points)
+        write_csv(folder.observed, OBSERVED.columns, rows)
 
     def finish(self, folder: RunFolder) -> None:
         pass

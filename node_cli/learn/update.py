@@ -1,8 +1,8 @@
-"""One update of a model: gradient, clipping, optimizer."""
+"""One training step: gradient, check, clipping, optimizer."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Generic, ParamSpec
 
 import torch
@@ -14,52 +14,78 @@ from node_cli.learn.optimizers import optimizer
 from node_cli.machine import compiler
 from node_cli.models.model import Model
 from node_cli.ode.work import Work
+from node_cli.records.measures import STEP_NAMES, work_cells
+from node_cli.records.units import Value
 
 Given = ParamSpec("Given")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """``loss``: the mean over the batch. ``grad_norm``: of the whole gradient, before clipping.
-    ``correct``: images classified right before the update, None where nothing is classified."""
+    """What a training step has measured.
+
+    ``loss``: the mean over the batch, before the update. ``grad_norm``: of the whole gradient,
+    before clipping. ``correct``: images classified correctly before the update, None where nothing
+    is classified. ``work``: cost of the ODE solves, None without an ODE. ``more``: further numbers,
+    by their names in ``records.measures.STEPS``.
+    """
 
     loss: float
     grad_norm: float
     correct: int | None
     work: Work | None
+    more: Mapping[str, Value] = field(default_factory=dict)
+
+    def measured(self, images: int) -> dict[str, Value]:
+        """Return every number by its name. ``images``: those of the batch."""
+        assert self.more.keys() <= STEP_NAMES, "each has a row in records.measures.STEPS"
+        return {
+            "loss": self.loss,
+            "grad_norm": self.grad_norm,
+            "correct": self.correct,
+            "accuracy": None if self.correct is None else self.correct / images,
+            **work_cells(self.work),
+            **self.more,
+        }
 
 
 class Update(Generic[Given]):
-    """Makes one training step per call. The device is waited for once, before the optimizer.
+    """Makes one training step for each call.
 
-    ``gradient``: leaves the gradient in the parameters' ``grad``, which it finds empty.
+    The host waits for the device once, when ``gradient`` reads its numbers back.
     """
 
     def __init__(self, config: Config, model: Model, gradient: Callable[Given, Outcome]) -> None:
+        """``gradient`` adds the gradient of a batch to the parameters' ``grad``, which is empty."""
         self.gradient = gradient
         self.grad_clip = config.optimizer.grad_clip
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = optimizer(config.optimizer, self.parameters)
-        self.settled = not model.is_compiled
+        self.is_compiling = model.is_compiled
 
     def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Outcome:
-        """Takes what ``gradient`` takes.
+        """Take the arguments of ``gradient``, and update the weights.
 
         Raises ``SolveFailed``, and ``Diverged`` where the loss or the gradient is not finite; the
         weights then are as before.
         """
         self.optimizer.zero_grad()
         outcome = self.gradient(*args, **kwargs)
+        self._check_finite(outcome)
+        if self.grad_clip is not None:
+            grad_norm = torch.tensor(outcome.grad_norm, device=self.parameters[0].device)
+            clip_grads_with_norm_(self.parameters, self.grad_clip, grad_norm)
+        self.optimizer.step()
+
+        if self.is_compiling:  # done after the first step
+            compiler.settle()
+            self.is_compiling = False
+        return outcome
+
+    @staticmethod
+    def _check_finite(outcome: Outcome) -> None:
         if not math.isfinite(outcome.loss) or not math.isfinite(outcome.grad_norm):
             raise Diverged(
                 f"loss {outcome.loss:g}, gradient norm {outcome.grad_norm:g}; "
                 "lower optimizer.lr, or set optimizer.grad_clip"
             )
-        if self.grad_clip is not None:
-            grad_norm = torch.tensor(outcome.grad_norm, device=self.parameters[0].device)
-            clip_grads_with_norm_(self.parameters, self.grad_clip, grad_norm)
-        self.optimizer.step()
-        if not self.settled:
-            compiler.settle()
-            self.settled = True
-        return outcome

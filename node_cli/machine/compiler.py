@@ -1,4 +1,4 @@
-"""torch.compile, where this machine has what it takes."""
+"""torch.compile: whether it works here, and how it is used."""
 
 import atexit
 import gc
@@ -14,26 +14,27 @@ from node_cli.machine.device import Backend
 from node_cli.models.blocks import ODEBlock
 from node_cli.models.model import Model
 
-# Graphs of the same piece of code: torch counts those of all modules of a class together.
+# The most graphs of one piece of code; torch counts those of all modules of a class together.
 MOST_GRAPHS = 64
 
 
 def compile_model(model: Model, backend: Backend) -> None:
-    """Compile the parts of a model; without a compiler leave it as it is, and say so.
+    """Compile the parts of a model; where there is no working compiler, say so and change nothing.
 
-    What an earlier model of this process has compiled is forgotten, so that it takes no part in the
-    choice of graphs; what lies on the disk is used again.
+    Graphs of an earlier model in this process are forgotten first, so that they do not influence
+    which graphs are compiled; the cache on disk stays in use. Cost: a trial compilation; the parts
+    are compiled at their first use.
     """
     if backend.device.type == "mps":
         complain("compile=true: not on mps, which has no float64 for the time; going on without")
         return
-    # Says in every process that a machine without a GPU has none.
+    # It warns in every process on a machine without a GPU.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     torch.compiler.reset()
     torch._dynamo.config.recompile_limit = MOST_GRAPHS
     try:
         torch.compile(lambda x: x + 1, fullgraph=True)(torch.ones(1, device=backend.device))
-    except Exception as error:  # whatever is missing
+    except Exception as error:  # of many types: no C++ compiler, no Triton, ...
         complain(f"compile=true: no working compiler, going on without ({one_line(error)})")
         return
     solves = loops_write()
@@ -63,8 +64,10 @@ def loops_write() -> bool:
 
 
 def settle() -> None:
-    """To be called once all is compiled: the garbage collector stops visiting what the compiler has
-    left, which takes as long as a hundred small steps each time."""
+    """Exempt all objects so far from garbage collection. Call it when everything is compiled.
+
+    The compiler leaves so many objects that one collection takes as long as a hundred small steps.
+    """
     gc.collect()
     gc.freeze()
     atexit.register(gc.unfreeze)
@@ -72,8 +75,10 @@ def settle() -> None:
 
 @contextmanager
 def for_batch(model: Model, images: int, batch_size: int) -> Iterator[None]:
-    """Keeps the compiler out of a batch of another size than most, the last of an epoch: a graph
-    for it would take longer than it ever saves."""
+    """Compute a batch uncompiled if it is smaller than the others, as the last one of an epoch is.
+
+    Compiling another graph for it would take longer than it saves.
+    """
     if images == batch_size or not model.is_compiled:
         yield
     else:

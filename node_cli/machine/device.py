@@ -1,4 +1,4 @@
-"""Where and how precisely a run computes."""
+"""The device and the precision of a run."""
 
 import ctypes
 import os
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from node_cli.config.rules import BACKWARD_SOLVES
 from node_cli.config.schema import Config, Precision
 from node_cli.errors import UserError
+from node_cli.ode.sensitivity.methods import SENSITIVITIES
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Backend:
     dtype: torch.dtype
 
     def autocast(self) -> AbstractContextManager[object]:
-        """bf16 for convolutions and matrix products where ``precision=bf16``, else nothing."""
+        """Return a context for convolutions and matrix products in bf16 where ``precision=bf16``,
+        else one that does nothing."""
         enabled = self.precision == "bf16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
@@ -39,9 +40,10 @@ class Backend:
 
 
 def choose(config: Config) -> Backend:
-    """The backend that the configuration asks for.
+    """Return the backend that the configuration asks for.
 
-    Raises ``UserError`` where this machine has no such device or it cannot give the precision.
+    Raises ``UserError`` where this machine has no such device, and where the device does not have
+    the precision or cannot run the solver.
     """
     present = _present()
     if config.device == "auto":
@@ -71,7 +73,7 @@ def _present() -> list[str]:
 
 
 def _refusals(device_type: str, config: Config) -> list[str]:
-    """What a type of device cannot compute."""
+    """A line for each part of the configuration that a type of device cannot compute."""
     lines = []
     if config.precision == "tf32" and device_type != "cuda":
         lines.append(f"precision=tf32: {device_type} has none; choose from float32, float64, bf16")
@@ -79,7 +81,7 @@ def _refusals(device_type: str, config: Config) -> list[str]:
         if config.precision == "float64":
             lines.append("precision=float64: mps has none; choose from float32, bf16")
         solvers = [config.forward_solver()] if config.solver else []
-        if config.sensitivity and config.sensitivity.name in BACKWARD_SOLVES:
+        if config.sensitivity and SENSITIVITIES[config.sensitivity.name].solves_backwards:
             solvers.append(config.backward_solver())
         lines += [
             f"solver={s.name}: computes in float64, which mps does not have; take device=cpu"
@@ -90,7 +92,7 @@ def _refusals(device_type: str, config: Config) -> list[str]:
 
 
 def activate(backend: Backend, *, deterministic: bool) -> None:
-    """Set all of torch's global switches, since the jobs of a sweep share a process."""
+    """Set each of torch's global switches, since the jobs of a sweep share a process."""
     precision = "tf32" if backend.precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = precision
     torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
@@ -104,8 +106,10 @@ def activate(backend: Backend, *, deterministic: bool) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Tell the C library to use freed memory again instead of giving it back: every step needs as
-    much again, and fresh pages take a tenth of the time of a convolutional model."""
+    """Tell glibc to keep freed memory for the next step instead of returning it to the system.
+
+    Page faults otherwise take a tenth of the time of a convolutional model.
+    """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if mallopt := getattr(libc, "mallopt", None):
         trim_threshold, mmap_threshold = -1, -3  # as <malloc.h> of glibc numbers them

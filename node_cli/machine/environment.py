@@ -10,12 +10,15 @@ import torch
 
 import node_cli
 from node_cli.machine.device import Backend
+from node_cli.machine.git import git
 
 PACKAGES = ("torch", "torchvision", "torchdiffeq", "numpy", "scipy", "scikit-learn", "hydra-core")
 
+DESCRIBE = ("describe", "--always", "--dirty", "--exclude=*", "--abbrev=40")
+
 
 def environment(backend: Backend) -> dict[str, Any]:
-    """Plain values for result.json."""
+    """Return versions, commit, system, device and threads as plain values, for result.json."""
     return {
         "node_train": node_cli.__version__,
         "commit": _commit(),
@@ -49,18 +52,10 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Commit of the checkout that the code runs from, ``-dirty`` where it was changed; None for an
-    installed package."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10
-        )
-        return done.stdout.strip()
-
+    """The commit of the checkout that the code runs from, with ``-dirty`` where files were changed;
+    None for an installed package."""
     try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)
-        return git("describe", "--always", "--dirty", "--exclude=*", "--abbrev=40")
+        git("ls-files", "--error-unmatch", Path(__file__).name, folder=Path(__file__).parent)
+        return git(*DESCRIBE, folder=Path(__file__).parent)
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,4 +1,4 @@
-"""Peak memory: of a run, and of a piece of it."""
+"""Peak memory of a run, and of a single computation."""
 
 import sys
 import weakref
@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 
 def reset_peak(device: torch.device) -> None:
-    """Start measuring anew, where the device or, for the process, the system can (Linux)."""
+    """Forget the peak so far: of a CUDA device; of the process, under Linux alone."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
@@ -23,8 +23,11 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak_mib(device: torch.device) -> float | None:
-    """MiB. CUDA: most allocated since ``reset_peak``; else: most resident memory of the process
-    since then, or so far; None where the system does not tell."""
+    """Return the peak since ``reset_peak``, in MiB; None where the system does not tell.
+
+    CUDA: memory allocated on the device. Else: resident memory of the process, since its start
+    where ``reset_peak`` has no effect.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:
@@ -36,10 +39,11 @@ def peak_mib(device: torch.device) -> float | None:
 
 
 def extra_mib(compute: Callable[[], object], device: torch.device) -> float:
-    """MiB that ``compute()`` holds at its peak beyond what was held before.
+    """Return the peak memory of ``compute()`` beyond what was allocated before, in MiB.
 
-    CUDA: as allocated, the kernels' work space included. Else: the bytes of the tensors alive at
-    once; the work space of a kernel is not seen, and ``compute`` takes several times as long.
+    CUDA: as allocated, the work space of kernels included. Else: the bytes of the tensors alive at
+    the same time, without the work space of kernels. Cost: one call, which without CUDA takes
+    several times as long as usual.
     """
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
@@ -54,7 +58,7 @@ def extra_mib(compute: Callable[[], object], device: torch.device) -> float:
 
 
 class _LiveTensors(TorchDispatchMode):
-    """Counts the bytes of storages that operators make, until each is freed."""
+    """Counts the bytes of the storages that operators allocate, each until it is freed."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from node_cli.config.schema import Config
+from node_cli.config.tasks import TASKS
 from node_cli.models.blocks import ODEBlock
 from node_cli.models.classifier import Classifier
 from node_cli.models.model import Model
@@ -28,7 +29,9 @@ def choose(config: Config, model: Model, sample: Shape, kept: int | None) -> int
         return config.threads
     if kept is not None:
         return kept
-    batch = config.eval.batch_size if config.task == "eval" else config.batch_size
+    batch = config.batch_size
+    if "batch_size" in TASKS[config.task].unread:
+        batch = config.eval.batch_size
     return min(suited(model, sample, batch), usable())
 
 

@@ -1,21 +1,27 @@
 """How far a training has come: plain values, part of every checkpoint."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pydantic import NonNegativeInt, TypeAdapter
 
-from node_cli.ode.work import Work
+from node_cli.records import measures
+from node_cli.records.measures import TOTALS, Total
+from node_cli.records.units import Value
+
+
+def _nothing_yet() -> dict[str, Value]:
+    return {total.key: 0 for total in TOTALS}
 
 
 @dataclass
 class EpochSums:
     """Running sums over the steps of the epoch in progress.
 
-    ``images``: those of every batch so far, of which ``trained`` were not left out; ``skipped``:
-    batches left out. A window of a trajectory counts as an image. ``correct``: None where
-    nothing is classified. ``rejected``: forward and backward; None where the solver does not report
-    its steps.
+    ``images``: those of every batch so far, of which ``trained`` were not in a skipped batch;
+    ``skipped``: batches whose solve failed. A window of a trajectory counts as an image.
+    ``totals``: by key, what ``measures.TOTALS`` adds up; None where a step had no such number.
     """
 
     batches: NonNegativeInt = 0
@@ -24,56 +30,61 @@ class EpochSums:
     trained: NonNegativeInt = 0
     seconds: float = 0.0
     eval_seconds: float = 0.0
-    loss: float = 0.0
-    correct: int | None = 0
-    nfe_forward: int = 0
-    nfe_forward_max: int = 0
-    nfe_backward: int = 0
-    nfe_backward_max: int = 0
-    vjps_backward: int = 0
-    rejected: int | None = 0
-
-    @property
-    def updates(self) -> int:
-        """Batches that were not left out."""
-        return self.batches - self.skipped
-
-    @property
-    def accuracy(self) -> float | None:
-        """Of the images that were trained on; None where nothing is classified."""
-        return self.correct / self.trained if self.trained and self.correct is not None else None
+    totals: dict[str, int | float | None] = field(default_factory=_nothing_yet)
 
     def skip(self, images: int) -> None:
-        """Count one batch that was left out."""
+        """Count one skipped batch."""
         self.batches += 1
         self.skipped += 1
         self.images += images
 
-    def add(self, images: int, loss: float, correct: int | None, work: Work | None) -> None:
-        """Count one step; ``loss`` is the mean over its images."""
+    def add(self, images: int, step: Mapping[str, Value]) -> None:
+        """Count one step. ``step``: its numbers by name."""
         self.batches += 1
         self.images += images
         self.trained += images
-        self.loss += loss * images
-        if self.correct is None or correct is None:
-            self.correct = None
-        else:
-            self.correct += correct
-        if work is None:
-            return
-        self.nfe_forward += work.nfe_forward
-        self.nfe_forward_max = max(self.nfe_forward_max, work.nfe_forward)
-        self.nfe_backward += work.nfe_backward
-        self.nfe_backward_max = max(self.nfe_backward_max, work.nfe_backward)
-        self.vjps_backward += work.vjps_backward
-        rejected = (self.rejected, work.forward.rejected, work.backward.rejected)
-        self.rejected = None if None in rejected else sum(r for r in rejected if r is not None)
+        for total in TOTALS:
+            self.totals[total.key] = total.add(self.totals[total.key], step, images)
+
+    def row(self) -> dict[str, Value]:
+        """Return the columns of epochs.csv that follow from the steps so far."""
+        row: dict[str, Value] = {
+            "seconds": self.seconds,
+            "eval_seconds": self.eval_seconds,
+            "images_per_s": self.images / self.seconds,
+        }
+        return row | {m.name: self._value(m.total) for m in measures.EPOCHS if m.total}
+
+    def accuracy(self) -> float | None:
+        """Return the accuracy of the images trained on; None where nothing is classified."""
+        correct = self.totals["correct"]
+        return correct / self.trained if self.trained and correct is not None else None
+
+    def _value(self, total: Total) -> Value:
+        updates = self.batches - self.skipped
+        value = self.totals[total.key]
+        if not updates or value is None:
+            return None
+        match total.per:
+            case "image":
+                return value / self.trained
+            case "batch":
+                return value / updates
+        return value
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain values, the totals beside the others."""
+        state: dict[str, Any] = asdict(self)
+        totals: dict[str, Value] = state.pop("totals")
+        return state | totals
 
 
 @dataclass
 class Progress:
-    """``step``: updates made. ``epoch``: epochs completed. ``sums.batches``: how many batches of
-    the epoch in progress are done. ``best_score``: best holdout accuracy at the end of an epoch.
+    """How far a training has come.
+
+    ``step``: updates made. ``epoch``: epochs completed. ``sums.batches``: how many batches of the
+    epoch in progress are done. ``best_score``: best holdout accuracy at the end of an epoch.
     """
 
     step: NonNegativeInt = 0
@@ -88,9 +99,19 @@ class Progress:
         return self.epoch + (self.sums.batches > 0)
 
     def state_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return plain values, for a checkpoint."""
+        return asdict(self) | {"sums": self.sums.state_dict()}
 
     @classmethod
-    def from_state_dict(cls, state: dict[str, Any]) -> "Progress":
-        """Raises ValueError where a value is not of the type that belongs there."""
-        return TypeAdapter(cls).validate_python(state)
+    def from_state_dict(cls, state: Mapping[str, Any]) -> "Progress":
+        """Read what ``state_dict`` returned, or that of an older version.
+
+        A total that an older version did not keep is unknown for the epoch in progress. Raises
+        ValueError, KeyError or TypeError where a value is not of the type that belongs there.
+        """
+        sums = dict(state["sums"])
+        unknown = None if sums["batches"] else 0
+        totals = {total.key: sums.pop(total.key, unknown) for total in TOTALS}
+        checked = TypeAdapter(cls).validate_python({**state, "sums": {**sums, "totals": totals}})
+        assert isinstance(checked, cls)
+        return checked

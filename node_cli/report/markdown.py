@@ -1,23 +1,19 @@
-"""Numbers and tables as text, in Markdown."""
+"""Measured values and tables as text, in Markdown."""
 
 from collections.abc import Sequence
 from statistics import mean, stdev
 from typing import Any
 
+from node_cli.records.measures import unit
+
 
 def number(name: str, value: float | None) -> str:
-    """A measured value as the column of that name shows it; empty for None."""
-    if value is None:
-        return ""
-    if name.endswith(("accuracy", "error")):
-        return f"{value:.2%}"
-    if name == "parameters":
-        return f"{value:,.0f}"
-    return f"{value:.5g}" if name.endswith("loss") else f"{value:.4g}"
+    """Return a value of the measure ``name`` in its unit's form; empty for None."""
+    return unit(name).in_report(value)
 
 
 def spread(name: str, values: Sequence[float | None]) -> str:
-    """Mean and standard deviation of the values that are there; the value where there is one."""
+    """Return mean ± standard deviation of the values that are not None; a single value as it is."""
     known = [value for value in values if value is not None]
     if len(known) < 2:
         return number(name, known[0] if known else None)
@@ -25,7 +21,7 @@ def spread(name: str, values: Sequence[float | None]) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table with aligned columns."""
+    """Return a Markdown table with aligned columns; None is an empty cell."""
     cells = [[str(name) for name in header]]
     cells += [["" if value is None else str(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

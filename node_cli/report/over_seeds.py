@@ -8,7 +8,7 @@ from typing import Any
 
 from node_cli.records.run_folder import RunFolder
 
-# What is typed, and no part of a setting.
+# Keys that say nothing about what was run.
 INCIDENTAL = ("data.root", "data.download")
 
 Row = dict[str, Any]
@@ -17,22 +17,30 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Setting:
-    """``keys``: those by which its jobs differ from others, without the ones that were not typed.
-    ``rows``: its jobs, one per seed."""
+    """The jobs of a sweep that differ by their seed alone.
+
+    ``keys``: the typed keys that differ between settings, with their values. ``rows``: the rows of
+    summary.csv, one for each seed.
+    """
 
     keys: Mapping[str, str]
     rows: Sequence[Row]
 
     @property
     def label(self) -> str:
-        return " ".join(f"{key}={value}" for key, value in self.keys.items()) or "as it is"
+        """The keys and values in words."""
+        return " ".join(f"{key}={value}" for key, value in self.keys.items()) or "defaults"
 
     def runs(self, sweep: Path) -> list[RunFolder]:
+        """Return the run folders of the jobs, in the folder of their sweep."""
         return [RunFolder(sweep / row["job"]) for row in self.rows]
 
 
 def by_setting(rows: Sequence[Row], typed: Sequence[str]) -> list[Setting]:
-    """``typed``: the keys that were typed for a job."""
+    """Group the jobs of a sweep by what was typed, the seed aside.
+
+    ``rows``: of summary.csv. ``typed``: the keys that were typed for any job.
+    """
     keys = [key for key in varied(rows, typed) if key != "seed"]
     groups: dict[tuple[tuple[str, str], ...], list[Row]] = defaultdict(list)
     for row in rows:
@@ -41,5 +49,5 @@ def by_setting(rows: Sequence[Row], typed: Sequence[str]) -> list[Setting]:
 
 
 def varied(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
-    """Those that do not have the same value in every row."""
+    """Return the keys that do not have the same value in every row."""
     return [key for key in keys if len({row[key] for row in rows}) > 1]

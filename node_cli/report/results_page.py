@@ -8,15 +8,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from node_cli.records.run_folder import RunFolder, write_text
-from node_cli.report.published import compare, write
+from node_cli.records.files import write_text
+from node_cli.records.run_folder import RunFolder
+from node_cli.report.comparison import MACHINES, Comparison, compare, write
 from node_cli.report.summary import averages, summarise
+
+INTRO = """\
+# Results
+
+Measured results, beside the published ones where there are any. This page is written from the
+folders of runs, never by hand:
+
+```bash
+{command}
+```
+
+Each section names the command that made its runs. `node-train table=all` runs every table of the
+published systems. To read the tables:
+
+- ± is the standard deviation over the seeds.
+- A difference is ours minus the published number, in percentage points for accuracies and errors.
+  A * says that the published number lies outside the range of our seeds.
+- Seconds depend on the machine and on what else it was doing: do not compare them with the
+  published ones, nor between tables.
+- Rows with `model.core=plain` (the layers of f, applied once) and `model.core=none` (stem and head
+  alone) are controls without an ODE.
+"""
 
 
 @dataclass(frozen=True)
-class Section:
-    """One sweep. ``name``: that of its folder below ``results``. ``plots``: files in its own
-    folder, each with what it shows."""
+class SweepPart:
+    """What the page shows of one sweep.
+
+    ``folder``: with its runs. ``name``: of its folder below ``results``. ``plots``: files in
+    ``folder``, each with what it shows.
+    """
 
     folder: Path
     name: str
@@ -26,56 +52,62 @@ class Section:
     plots: Mapping[str, str]
 
 
-def write_results(target: Path, command: str, sections: Sequence[Section]) -> None:
-    """Write RESULTS.md, and a folder for each sweep into ``results``, into ``target``; what else
-    lies there stays.
+def write_results(target: Path, command: str, sweeps: Sequence[SweepPart]) -> None:
+    """Write RESULTS.md, and a folder for each sweep into ``results``, into ``target``; other files
+    there stay.
 
-    ``command``: what made them. Brings the summaries and plots of the sweeps up to date. Raises
-    OSError, and ValueError where ``results`` has runs in it.
+    ``command``: that the page names as its origin. The summaries and plots of the sweeps are
+    brought up to date. Raises OSError, and ValueError where ``results`` has runs in it.
     """
     files = target / "results"
-    for section in sections:
+    for sweep in sweeps:
         for name in ("sweep.json", "status.json"):
-            if (files / section.name / name).exists():
-                raise ValueError(f"{files / section.name}: is a folder of runs, not of results")
-    parts = [_section(section, files / section.name) for section in sections]
-    contents = "\n".join(f"- [{s.title}](#{_anchor(s.title)})" for s in sections)
-    intro = (
-        "# Results\n\n"
-        "Sweeps, and published numbers beside ours. Written from run folders by\n\n"
-        f"```bash\n{command}\n```\n\n"
-        "and never by hand. Each part names the command that ran it; `node-train table=all` runs "
-        "all of them. ± is the standard deviation over the seeds; a difference is ours less the "
-        "published number, and has a * where that lies outside the range of our seeds.\n\n"
-    )
-    write_text(target / "RESULTS.md", f"{intro}{contents}\n\n" + "\n".join(parts))
+            if (files / sweep.name / name).exists():
+                raise ValueError(f"{files / sweep.name}: is a folder of runs, not of results")
+    said = {MACHINES}  # in the introduction, and so nowhere else
+    parts = [_part(sweep, files / sweep.name, said) for sweep in sweeps]
+    contents = "\n".join(f"- [{s.title}](#{_anchor(s.title)})" for s in sweeps)
+    intro = INTRO.format(command=command)
+    write_text(target / "RESULTS.md", f"{intro}\n{contents}\n\n" + "\n".join(parts))
 
 
-def _section(section: Section, files: Path) -> str:
-    rows = summarise(section.folder)
-    folders = [RunFolder(section.folder / row["job"]) for row in rows]
+def _part(sweep: SweepPart, files: Path, said: set[str]) -> str:
+    """Return the text of a sweep; its small files go into ``files``. ``said``: caveats that the
+    page has told already."""
+    rows = summarise(sweep.folder)
+    folders = [RunFolder(sweep.folder / row["job"]) for row in rows]
     files.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(section.folder / "summary.csv", files / "summary.csv")
+    shutil.copyfile(sweep.folder / "summary.csv", files / "summary.csv")
     comparisons = compare(folders)
     if comparisons:
         write(files / "published.csv", comparisons)
-    parts = [f"## {section.title}", f"```bash\n{section.command}\n```", section.note]
+    parts = [f"## {sweep.title}", f"```bash\n{sweep.command}\n```", sweep.note]
     unfinished = [f"{row['job']} ({row['status']})" for row in rows if row["status"] != "done"]
     parts += [f"Jobs that are not done: {', '.join(unfinished)}."] if unfinished else []
     parts += [averages(rows), *_machines(folders)]
     for comparison in comparisons:
-        heading, _, body = comparison.as_text().partition("\n")
+        heading, _, body = _saying_once(comparison, said).partition("\n")
         parts.append(f"### {heading}\n\n`{comparison.runs}`\n{body}")
-    for path, caption in section.plots.items():
-        if (section.folder / path).exists():
+    for path, caption in sweep.plots.items():
+        if (sweep.folder / path).exists():
             copy = files / path.replace("plots/", "").replace("/", "_")
-            shutil.copyfile(section.folder / path, copy)
-            parts.append(f"![{caption}](results/{section.name}/{copy.name})\n\n*{caption}*")
+            shutil.copyfile(sweep.folder / path, copy)
+            parts.append(f"![{caption}](results/{sweep.name}/{copy.name})\n\n*{caption}*")
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
+def _saying_once(comparison: Comparison, said: set[str]) -> str:
+    """Return the text of a comparison without the caveats that the page has told already."""
+    text = comparison.as_text()
+    for caveat in (comparison.note, MACHINES):
+        if caveat in said:
+            text = text.replace(f"{caveat}\n", "")
+        said.add(caveat)
+    return text
+
+
 def _machines(folders: Sequence[RunFolder]) -> list[str]:
-    """Where the runs were made, a line for each machine and set of versions."""
+    """A line for each machine and set of versions that the runs were made with."""
     lines = []
     for folder in folders:
         environment: dict[str, Any] = folder.read_result().get("environment", {})
@@ -90,5 +122,5 @@ def _machines(folders: Sequence[RunFolder]) -> list[str]:
 
 
 def _anchor(title: str) -> str:
-    """The name that a heading of Markdown has as a target."""
+    """The target of a link to a heading in Markdown."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")

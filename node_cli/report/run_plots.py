@@ -3,19 +3,23 @@
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from node_cli.records.run_folder import RunFolder, read_csv
-from node_cli.report.figures import Rows, points, save, widths
-from node_cli.report.path_plot import plot_paths
+from node_cli.records.files import read_csv
+from node_cli.records.run_folder import RunFolder
+from node_cli.report.figures import Rows, points, save, widths, write
 from node_cli.report.trajectory_plots import plot_trajectory
 
 SMOOTHING = 1 - 0.5 ** (1 / 10)  # weight of the newest loss: half-life 10 steps
 
 
 def plot_run(folder: RunFolder) -> None:
-    """loss.png; accuracy.png where images are classified, trajectory.png and trajectory.gif where a
-    trajectory is fitted; with an ODE, nfe.png and, at the end, paths.png: from what the run has
-    recorded so far."""
+    """Write the plots of a run, from what it has recorded so far, into its folder.
+
+    They are loss.png; accuracy.png where images are classified; trajectory.png and trajectory.gif
+    where a trajectory is fitted; with an ODE nfe.png and, after training, paths.png. Raises OSError
+    and ``UserError``.
+    """
     steps, epochs = read_csv(folder.steps), read_csv(folder.epochs)
     if not steps:
         return
@@ -54,7 +58,7 @@ def plot_run(folder: RunFolder) -> None:
         save(folder.plots / "accuracy.png", title, accuracy)
     if steps[0]["nfe_forward"]:
         save(folder.plots / "nfe.png", title, nfe)
-    plot_paths(folder, title)
+    _paths(folder, title)
 
 
 def _curve(
@@ -67,10 +71,32 @@ def _curve(
     marker: str = ".",
     linewidth: float = 1.5,
 ) -> None:
-    """One column against another; nothing where the column is empty."""
+    """Draw one column against another; nothing where it is empty."""
     xs, ys = points(rows, x, y)
     if xs:
         axes.plot(xs, ys, marker=marker, color=color, label=label, linewidth=linewidth)
+
+
+def _paths(folder: RunFolder, title: str) -> None:
+    """Write paths.png: a panel for each coordinate, in it a line for an image of each class."""
+    rows = read_csv(folder.paths)
+    if not rows:
+        return
+    coordinates = list(dict.fromkeys(row["coordinate"] for row in rows))
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    figure = Figure(figsize=(3.2 * len(coordinates), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(coordinates), squeeze=False)[0]
+    for axes, coordinate in zip(panels, coordinates, strict=True):
+        for i, label in enumerate(labels):
+            path = [r for r in rows if (r["coordinate"], r["label"]) == (coordinate, label)]
+            t, y = [float(r["t"]) for r in path], [float(r["y"]) for r in path]
+            axes.plot(t, y, color=f"C{i % 10}", label=f"class {label}")
+        axes.set(title=f"coordinate {coordinate}", xlabel="t")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("y(t)")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
+    figure.suptitle(f"{title}: the first test image of each class")
+    write(folder.plots / "paths.png", figure)
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:

@@ -5,32 +5,21 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from node_cli.records.run_folder import RunFolder, read_csv, write_text
+from node_cli.records.files import read_csv, write_text
+from node_cli.records.measures import SUMMARY, SUMMARY_LOSSES, SUMMARY_SECONDS, unit
+from node_cli.records.run_folder import RunFolder
+from node_cli.records.units import FRACTION
 from node_cli.report.markdown import number, spread, table
 from node_cli.report.over_seeds import Row, by_setting, varied
 from node_cli.report.sweep_plots import plot_sweep
-
-LOSSES = ("train_loss", "test_loss")
-METRICS = (
-    *LOSSES,
-    "train_accuracy",
-    "train_eval_accuracy",
-    "holdout_accuracy",
-    "test_accuracy",
-    "nfe_forward_mean",
-    "nfe_backward_mean",
-    "nfe_eval_mean",
-)
-
-SECONDS = ("seconds", "eval_seconds")
 
 
 def summarise(sweep: Path) -> list[Row]:
     """Write summary.csv, summary.md and plots into a sweep's folder; return the rows.
 
-    A row holds ``job``, one column per key that was typed, the metrics (None where the job has
-    none), ``seconds`` of training, ``eval_seconds`` and ``status``. Jobs that have not started have
-    no row.
+    A row holds ``job``, one column for each key that was typed, the numbers of
+    ``measures.SUMMARY`` and ``SUMMARY_SECONDS`` (None where the job has none) and ``status``. Jobs
+    that have not started have no row. Raises OSError, and ``UserError`` where a record is damaged.
     """
     paths = (file.parent.relative_to(sweep) for file in sweep.rglob("status.json"))
     names = sorted(map(str, paths), key=lambda name: (len(name), name))  # 2 before 10
@@ -49,7 +38,10 @@ def summarise(sweep: Path) -> list[Row]:
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """The table of jobs; where seeds were swept, also one of mean and standard deviation."""
+    """Return a table of jobs in Markdown; where seeds were swept, also one of means and deviations.
+
+    ``rows``: what ``summarise`` returned.
+    """
     if not rows:
         return "No job has started.\n"
     typed = _typed(rows)
@@ -73,8 +65,10 @@ def as_text(rows: Sequence[Row]) -> str:
 
 
 def averages(rows: Sequence[Row]) -> str:
-    """A table of the finished jobs with a row per setting: number of seeds, mean and standard
-    deviation of each metric."""
+    """Return a table with a row for each setting: mean ± standard deviation over its finished jobs.
+
+    ``rows``: what ``summarise`` returned.
+    """
     typed, metrics = _typed(rows), _measures(rows)
     settings = by_setting(rows, typed)
     keys = list(dict.fromkeys(key for setting in settings for key in setting.keys))
@@ -91,22 +85,22 @@ def averages(rows: Sequence[Row]) -> str:
 
 def _typed(rows: Sequence[Row]) -> list[str]:
     """The keys that were typed for a job."""
-    measured = ("job", *METRICS, *SECONDS, "status")
+    measured = ("job", *SUMMARY, *SUMMARY_SECONDS, "status")
     return [key for key in (rows[0] if rows else ()) if key not in measured]
 
 
 def _measures(rows: Sequence[Row]) -> list[str]:
-    """The metrics that a job has; losses only where there are no accuracies."""
-    found = [m for m in (*METRICS, *SECONDS) if any(row[m] is not None for row in rows)]
-    if any(name.endswith("accuracy") for name in found):
-        found = [name for name in found if name not in LOSSES]
+    """The numbers that any job has; losses only where no job has an accuracy."""
+    found = [m for m in (*SUMMARY, *SUMMARY_SECONDS) if any(row[m] is not None for row in rows)]
+    if any(unit(name) is FRACTION for name in found):
+        found = [name for name in found if name not in SUMMARY_LOSSES]
     return found
 
 
 def _row(folder: RunFolder) -> tuple[dict[str, str], Row]:
     """What was typed for a job, and what was measured."""
     overrides = dict(o.partition("=")[::2] for o in folder.read_overrides())
-    measured: Row = dict.fromkeys((*METRICS, *SECONDS))
+    measured: Row = dict.fromkeys((*SUMMARY, *SUMMARY_SECONDS))
     try:
         measured |= _measured(folder)
         status = folder.read_status().get("status", "unknown")
@@ -116,23 +110,23 @@ def _row(folder: RunFolder) -> tuple[dict[str, str], Row]:
 
 
 def _measured(folder: RunFolder) -> dict[str, float]:
-    """Numbers of the result, or, before there is one, of the last epoch."""
+    """The numbers of result.json or, where there is none yet, of the last epoch."""
     result = folder.read_result()
     epochs = read_csv(folder.epochs)
-    if epochs and not {"epoch", *METRICS} <= set(epochs[0]):
+    if epochs and not {"epoch", *SUMMARY} <= set(epochs[0]):
         raise ValueError(f"{folder.epochs}: columns are missing")
     recorded = [{name: float(cell) for name, cell in row.items() if cell} for row in epochs]
     metrics = result.get("metrics", recorded[-1] if recorded else {})
     if not isinstance(metrics, dict):
         raise ValueError(f"{folder.result}: no metrics")
-    found = {name: metrics.get(name) for name in METRICS}
-    found |= {name: result.get(name) for name in SECONDS}
+    found = {name: metrics.get(name) for name in SUMMARY}
+    found |= {name: result.get(name) for name in SUMMARY_SECONDS}
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def _csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
-    columns = list(rows[0]) if rows else ["job", *METRICS, *SECONDS, "status"]
+    columns = list(rows[0]) if rows else ["job", *SUMMARY, *SUMMARY_SECONDS, "status"]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

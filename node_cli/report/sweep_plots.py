@@ -1,4 +1,4 @@
-"""Plots of the runs of a sweep beside each other: seeds as one curve with their range."""
+"""Plots of the runs of a sweep. Runs that differ by their seed are one curve, with their range."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,10 +8,11 @@ from statistics import mean, stdev
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, PercentFormatter
 
-from node_cli.records.run_folder import RunFolder, read_csv
+from node_cli.records.files import read_csv
+from node_cli.records.run_folder import RunFolder
+from node_cli.report.comparison import compare
 from node_cli.report.figures import points, save, widths
 from node_cli.report.over_seeds import Setting
-from node_cli.report.published import compare
 
 MOST_SETTINGS = 10  # more curves would hide each other
 MOST_POINTS = 200  # of a curve; steps between them are averaged
@@ -23,10 +24,11 @@ Curve = Sequence[tuple[float, Sequence[float]]]
 
 
 def plot_sweep(folder: Path, settings: Sequence[Setting]) -> None:
-    """error.png (loss.png where nothing is classified) and nfe.png, over the steps; tolerance.png
-    where tolerances vary.
+    """Write the plots of a sweep into its folder: error.png (loss.png where nothing is classified)
+    and nfe.png over the steps; tolerance.png where tolerances vary.
 
-    Of more than 10 settings the first 10. Published numbers are dots.
+    At most 10 settings are shown, the first ones. Published numbers are dots. Raises OSError and
+    ``UserError``.
     """
     title, plots = f"sweep {folder.name}", folder / "plots"
     runs = {s.label: s.runs(folder) for s in settings[:MOST_SETTINGS]}
@@ -67,7 +69,7 @@ def plot_sweep(folder: Path, settings: Sequence[Setting]) -> None:
 
 
 def _plot_tolerance(folder: Path, title: str, key: str, settings: Sequence[Setting]) -> None:
-    """Test error and NFE at the end of the runs against the tolerance."""
+    """Write tolerance.png: test error and NFE at the end of the runs against the tolerance."""
     errors: dict[str, list[tuple[float, Sequence[float]]]] = defaultdict(list)
     costs: dict[str, list[tuple[float, Sequence[float]]]] = defaultdict(list)
     for setting in settings:
@@ -108,7 +110,7 @@ def _plot_tolerance(folder: Path, title: str, key: str, settings: Sequence[Setti
 
 
 def _draw(axes: Axes, curves: Mapping[str, Curve]) -> None:
-    """Each curve as the mean of its seeds, their range as a band."""
+    """Draw each curve: the mean over its seeds, and their range as a band."""
     shown = zip(curves.items(), widths(len(curves)), strict=True)
     for i, ((label, curve), width) in enumerate(shown):
         if not curve:

@@ -1,26 +1,32 @@
-"""Pictures of a trajectory that is learnt: the noisy points, and the learned curve as training goes
-on."""
+"""Pictures of a fitted trajectory: the noisy points, and the learned curve as training proceeds."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from matplotlib.animation import PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
-from node_cli.records.run_folder import RunFolder, read_csv, replacing
+from node_cli.records.files import read_csv, replacing
+from node_cli.records.run_folder import RunFolder
+from node_cli.report.figures import drawn, with_palette, write
 
 SHEET = (3, 3)  # rows, columns
-MOST_FRAMES = 120  # of the animation
-FRAMES_PER_SECOND = 12
-LAST_FRAME = 1.5  # seconds that it stays
-MARGIN = 0.1  # around the points, of their extent
+
+# The animation. GIF stores what changes from frame to frame, in one palette for all of them.
+MOST_FRAMES = 60
+FRAME_TIME = 100  # milliseconds
+LAST_FRAME_TIME = 1500
+GIF_SIZE = (4.4, 3.8)  # inches: the width, and the height that the axes have per unit of width
+GIF_DPI = 90
+GIF_COLOURS = 32
+
+MARGIN = 0.1  # around the points, as a fraction of their extent
 
 Curve = tuple[list[float], list[float]]
 """y0 and y1 at successive times."""
@@ -35,8 +41,8 @@ class Frame:
 
 
 def plot_trajectory(folder: RunFolder, title: str) -> None:
-    """trajectory.png, a sheet of frames, and trajectory.gif, all of them; nothing where none has
-    been recorded."""
+    """Write trajectory.png, a sheet of nine frames, and trajectory.gif, an animation of at most
+    ``MOST_FRAMES``; neither if nothing has been recorded."""
     observed, frames = read_csv(folder.observed), _frames(folder)
     if not observed or not frames:
         return
@@ -59,7 +65,7 @@ def _curve(rows: Sequence[dict[str, str]]) -> Curve:
 
 
 def _chosen(frames: Sequence[Frame], most: int) -> list[Frame]:
-    """At equal distances, the first and the last among them."""
+    """At most ``most`` frames, evenly spaced, with the first and the last among them."""
     if len(frames) <= most:
         return [*frames]
     return [frames[round(i * (len(frames) - 1) / (most - 1))] for i in range(most)]
@@ -83,30 +89,37 @@ def _sheet(
     figure.colorbar(scatter, ax=grid, label="t of the observed points", shrink=0.6, aspect=40)
     figure.legend(*used[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.suptitle(title)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    write(path, figure, dpi=80)
 
 
 def _animation(
     path: Path, title: str, times: list[float], points: Curve, frames: Sequence[Frame]
 ) -> None:
-    figure = Figure(figsize=(5, 4.4 * _height(points) + 1.2), layout="constrained")
+    width, height = GIF_SIZE
+    figure = Figure(figsize=(width, height * _height(points) + 1.2), layout="constrained")
     axes = figure.subplots()
     chosen = _chosen(frames, MOST_FRAMES)
     _, line = _draw(axes, times, points, chosen[0])
     figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     figure.suptitle(title, fontsize="medium")
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # found once, for every frame
-    writer = PillowWriter(fps=FRAMES_PER_SECOND)
-    with TemporaryDirectory() as drawn, replacing(path) as temporary:
-        gif = Path(drawn) / path.name  # the writer goes by the end of the name
-        with writer.saving(figure, gif, dpi=90):
-            for frame in chosen + chosen[-1:] * round(LAST_FRAME * FRAMES_PER_SECOND):
-                line.set_data(*frame.curve)
-                axes.set_title(f"step {frame.step:,}")
-                writer.grab_frame()
-        temporary.write_bytes(gif.read_bytes())
+    figure.set_layout_engine("none")  # the layout of the first frame holds for every frame
+    images = []
+    for frame in chosen:
+        line.set_data(*frame.curve)
+        axes.set_title(f"step {frame.step:,}")
+        images.append(drawn(figure, GIF_DPI))
+    palette = with_palette(images[-1], GIF_COLOURS)
+    first, *others = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    with replacing(path) as temporary:
+        first.save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=others,
+            duration=[FRAME_TIME] * len(others) + [LAST_FRAME_TIME],
+            loop=0,
+        )
 
 
 def _draw(
@@ -124,7 +137,7 @@ def _draw(
 
 
 def _height(points: Curve) -> float:
-    """Of a picture of the points one wide, within what is legible."""
+    """Height of a picture of the points per unit of width, limited to a legible range."""
     (left, right), (bottom, top) = map(_limits, points)
     return min(max((top - bottom) / (right - left), 0.4), 2.0)
 

@@ -1,5 +1,4 @@
-"""The task check_gradients: the gradient of every sensitivity method on one batch, against a
-reference."""
+"""The task check_gradients: the gradient of every method on one batch, against a reference."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,24 +9,26 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from node_cli.config.rules import BACKWARD_SOLVES, impossible
+from node_cli.config.rules import impossible
 from node_cli.config.schema import Config
 from node_cli.data.streams import stream
+from node_cli.display import Display
 from node_cli.machine import memory
 from node_cli.models.cores import sensitivity
 from node_cli.models.model import Model
 from node_cli.ode.failures import SolveFailed
-from node_cli.records import checkpoints
-from node_cli.records.run_folder import GRADIENT_COLUMNS, RunFolder, write_csv
-from node_cli.tasks.progress_display import Display
+from node_cli.ode.sensitivity.methods import SENSITIVITIES
+from node_cli.records.columns import GRADIENTS
+from node_cli.records.files import write_csv
+from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.reference_gradient import Reference, Row, core_of, empty_row, work_of
-from node_cli.tasks.setup import Setup
+from node_cli.tasks.setup import Setup, load_for_evaluation
 
-LEAST_REPEATS, LEAST_SECONDS = 3, 1.0  # of a timing
+LEAST_REPEATS, LEAST_SECONDS = 3, 1.0  # of each timing
 
-LARGE_ERROR = 1e-2
+LARGE_ERROR = 1e-2  # from here on the cause is named
 
-# The columns as shown, and their widths.
+# The columns on the terminal, and their widths.
 SHOWN = {
     "": 22,
     "error": 8,
@@ -44,25 +45,21 @@ error: relative to the reference, of the gradient by all parameters; of f: by th
 of the reference is its own, estimated. NFE and steps (accepted/rejected): forward + backward.
 MiB, ms: of one forward and backward pass."""
 
-# What may be behind a large error.
+# The likely cause of a large error, by row.
 CAUSES = {
-    "discrete": "it is exact for the numerical solution, which is not that of the ODE",
-    "checkpointed": "it is exact for the numerical solution, which is not that of the ODE",
-    "backsolve": "y may not be recovered backwards, or the tolerances are loose",
-    "interpolating": "the tolerances, or the steps to interpolate y between, are loose",
-    "gauss": "the tolerances, or the steps to interpolate y between, are loose",
     "reference": "f may have kinks or be stiff; take errors of that size for nothing",
     "finite_differences": "do not trust the reference (f may have kinks)",
+    **{name: traits.large_error for name, traits in SENSITIVITIES.items()},
 }
 
 
 class CheckGradients:
-    """Compares gradients of the loss of the first training batch, by all trained parameters.
+    """Compares the gradients that the methods compute of the loss of the first training batch.
 
-    The reference is the discrete gradient of the model in float64 under dopri8: of the ODE itself,
-    so that the rows show what the configured solver, tolerances and precision cost, too. A finite
-    difference of the loss checks the reference. Every computation has a copy of the model; nothing
-    is trained. There is no score.
+    The reference is the discrete gradient of the model in float64 under dopri8 with tight
+    tolerances, practically that of the ODE itself: the errors of the rows include those of the
+    configured solver, tolerances and precision. Finite differences of the loss check the reference.
+    Every computation has its own copy of the model; nothing is trained. There is no score.
     """
 
     def __init__(self, config: Config, folder: RunFolder) -> None:
@@ -71,13 +68,15 @@ class CheckGradients:
         self.setup = setup = Setup(config)
         self.checkpoint = None
         if config.checkpoint is not None:
-            self.checkpoint, self.progress = checkpoints.load_for_evaluation(
-                config.checkpoint, setup.model
-            )
+            self.checkpoint, self.progress = load_for_evaluation(config.checkpoint, setup.model)
         self.batch = next(setup.objective.batches(epoch=0, done=0))
         setup.model.train()
 
     def run(self, display: Display) -> float | None:
+        """Compute, show and record a row for each method.
+
+        Raises ``SolveFailed`` where the reference or every method fails.
+        """
         setup = self.setup
         setup.show_header(display, self.folder)
         if self.checkpoint is not None:
@@ -102,7 +101,7 @@ class CheckGradients:
             except SolveFailed as error:
                 failures.append(error)
                 add(_unmeasured(chosen, str(error)))
-        write_csv(self.folder.gradients, GRADIENT_COLUMNS, rows)
+        write_csv(self.folder.gradients, GRADIENTS.columns, rows)
         if failures and all(row["seconds"] is None for row in rows):
             raise failures[0]
         display.line(f"\nreference: {reference.solver}, float64\n{LEGEND}")
@@ -122,13 +121,13 @@ class CheckGradients:
         return None
 
     def _loss(self, model: Model) -> Tensor:
-        """As in training, or in float64 where the model is."""
+        """The loss as in training, or in float64 where the model is in float64."""
         example, backend = next(model.parameters()), self.setup.backend
         with backend.autocast() if example.dtype == backend.dtype else nullcontext():
             return self.setup.objective.loss(model, self.batch)
 
     def _row(self, chosen: Config, reference: Reference) -> Row:
-        """A method's figures, or why it cannot be had."""
+        """The numbers of a method, or why it cannot be used."""
         if problems := impossible(chosen.model_dump()):
             return _unmeasured(chosen, problems[0].partition(": ")[2])
         device, model = self.setup.backend.device, deepcopy(self.setup.model)
@@ -153,18 +152,15 @@ class CheckGradients:
 
 
 def _methods(config: Config) -> list[Config]:
-    """The configuration with each method in turn, both norms where the step size depends on it."""
+    """The configuration with each method in turn; with each norm where it has several."""
     assert config.sensitivity is not None
     adaptive = config.backward_solver().method.kind == "adaptive"
-    norms = ("full", "seminorm") if adaptive else (None,)
-    names: list[tuple[str, str | None]] = [("discrete", None), ("checkpointed", None)]
-    names += [(name, norm) for name in ("backsolve", "interpolating") for norm in norms]
-    names += [("gauss", None)]
     return [
         config.model_copy(
             update={"sensitivity": config.sensitivity.model_copy(update={"name": n, "norm": norm})}
         )
-        for n, norm in names
+        for n, traits in SENSITIVITIES.items()
+        for norm in ((traits.norms if adaptive else ()) or (None,))
     ]
 
 
@@ -185,13 +181,13 @@ def _unmeasured(chosen: Config, note: str | None = None) -> Row:
 
 
 def _name(row: Row) -> str:
-    """As shown: backsolve seminorm, say."""
+    """The name on the terminal: ``backsolve seminorm``, say."""
     words = [str(row["sensitivity"]).replace("_", " "), row["norm"]]
     return " ".join(filter(None, words))
 
 
 def _cells(row: Row) -> dict[str, str]:
-    """A row as it is shown."""
+    """The cells of a row on the terminal."""
 
     def shown(form: str, *names: str, scale: float = 1) -> str:
         values = [row[name] for name in names]
@@ -220,14 +216,15 @@ def _line(cells: Mapping[str, str]) -> str:
 
 
 def _remarks(rows: Sequence[Row]) -> Iterator[str]:
-    """What the table cannot say by itself, a line each."""
+    """A line on each row without numbers or with a large error."""
     by_discrete = max(
         (row["relative_error"] or 0.0 for row in rows if row["sensitivity"] == "discrete"),
         default=0.0,
     )
     for row in rows:
         name, error, cause = row["sensitivity"], row["relative_error"], CAUSES[row["sensitivity"]]
-        if name in BACKWARD_SOLVES and error is not None and error < 2 * by_discrete:
+        of_the_ode = name in SENSITIVITIES and SENSITIVITIES[name].gradient_of == "ode"
+        if of_the_ode and error is not None and error < 2 * by_discrete:
             cause = "about as far as discrete: the forward solution is not that of the ODE"
         if error is None:
             yield f"{_name(row)}: {row['note']}"

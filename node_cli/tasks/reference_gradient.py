@@ -1,4 +1,4 @@
-"""Gradients as vectors, and the reference that they are compared with."""
+"""The reference gradient of check_gradients, and how far others are from it."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -7,22 +7,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from node_cli.learn.loop import work_cells
 from node_cli.models.blocks import ODEBlock
 from node_cli.models.model import Model
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.sensitivity.checkpointed import Checkpointed
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Work
-from node_cli.records.run_folder import GRADIENT_COLUMNS
+from node_cli.records.columns import GRADIENTS
+from node_cli.records.measures import work_cells
 
 REFERENCE = "dopri8"
 TOLERANCES = (1e-4, 1e-7, 1e-10)
-MOST_NFE = 1000  # a solve that takes more is too slow; an f with kinks (ReLU) gets there
+MOST_NFE = 1000  # of one solve; an f with kinks (ReLU) may need as many
 
 DIRECTIONS = 4
-# Of the norm of all parameters: small, since a step over the kinks of a ReLU makes the difference
-# wrong (1e-6: by 2e-3, 1e-7: by 2e-8, on 8 images of the conv model); rounding gives about 1e-7.
+# The length of a step, relative to the norm of all parameters. It is small because a step across
+# the kink of a ReLU makes the difference wrong (by 2e-3 with 1e-6, by 2e-8 with 1e-7, on 8 images
+# of the conv model); the error by rounding is about 1e-7.
 DIFFERENCE = 1e-7
 
 Row = dict[str, Any]
@@ -30,14 +31,16 @@ Row = dict[str, Any]
 
 
 class Reference:
-    """The model in float64 under dopri8, and its gradient at the tightest of a few tolerances.
+    """The model in float64 under dopri8, and its gradient at the tightest tolerance that works.
 
-    ``checkpointed`` gives the gradient of ``discrete`` in the memory of a single step. Raises
-    ``SolveFailed`` where not even the loosest tolerance can be had.
+    It is computed by ``checkpointed``: the gradient of ``discrete``, in the memory of one step.
     """
 
     def __init__(self, model: Model, loss: Callable[[Model], Tensor]) -> None:
-        """``loss``: that of a batch under a model on any device, of any dtype."""
+        """Compute the gradient. Raises ``SolveFailed`` where even the loosest tolerance fails.
+
+        ``loss``: returns the loss of a batch under a copy of ``model`` on any device, of any dtype.
+        """
         device = next(model.parameters()).device
         here = torch.device("cpu") if device.type == "mps" else device  # has no float64
         self.model = model = deepcopy(model).to(here, torch.float64)
@@ -62,7 +65,7 @@ class Reference:
         core.solver = self.solver
 
     def row(self) -> Row:
-        """How far the reference is from itself at a tolerance 1000 times looser."""
+        """Return the row of the reference: how it differs from a 1000 times looser one."""
         note = f"float64, {self.solver}; its error is against itself at 1000 times the tolerance"
         row = empty_row("reference", note) | self.work
         if self.coarser is not None:
@@ -70,7 +73,7 @@ class Reference:
         return row
 
     def compared(self, model: Model) -> Row:
-        """How far a model's gradient is from the reference."""
+        """Return the errors of the gradient that a model holds, as columns of gradients.csv."""
         return self._difference(*_gradients(model))
 
     def _difference(self, gradient: Tensor, of_f: Tensor) -> Row:
@@ -79,9 +82,9 @@ class Reference:
 
     @torch.no_grad()
     def finite_differences(self, generator: torch.Generator) -> Row:
-        """Central differences of the loss along random directions, against those of the gradient.
+        """Compare the gradient with central differences of the loss along random directions.
 
-        Both as a vector with an entry for each direction. Cost: two solves for each.
+        Both are vectors with an entry for each direction. Cost: two solves for each.
         """
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         values = [p.clone() for p in parameters]
@@ -107,17 +110,18 @@ class Reference:
 
 
 def empty_row(name: str, note: str | None = None) -> Row:
-    """Without any figures."""
-    return dict.fromkeys(GRADIENT_COLUMNS) | {"sensitivity": name, "note": note}
+    """Return a row of gradients.csv without numbers."""
+    return dict.fromkeys(GRADIENTS.columns) | {"sensitivity": name, "note": note}
 
 
 def core_of(model: Model) -> ODEBlock:
-    assert isinstance(model.core, ODEBlock), "refused when the configuration is checked"
+    """Return the ODE block; the configuration is refused where there is none."""
+    assert isinstance(model.core, ODEBlock)
     return model.core
 
 
 def _gradients(model: Model) -> tuple[Tensor, Tensor]:
-    """By all trained parameters of a model, and by those of f."""
+    """The gradient by all trained parameters of a model, and the one by those of f alone."""
     return _gradient(model), _gradient(core_of(model).field)
 
 
@@ -145,6 +149,7 @@ def _number(x: Tensor) -> float | None:
 
 
 def work_of(model: Model) -> Row:
+    """Take what the ODE block has counted, as columns of gradients.csv."""
     work = model.take_work()
     assert isinstance(work, Work)
     return work_cells(work)

@@ -1,17 +1,26 @@
-"""One run from its first record to its last, whatever happens in between."""
+"""One run, from its first record to its last."""
 
 import traceback
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from node_cli.config.messages import shell_override
 from node_cli.config.schema import Config
+from node_cli.config.tasks import TASKS
+from node_cli.display import Display
 from node_cli.errors import UserError, complain, one_line
 from node_cli.learn.evaluation import Diverged
 from node_cli.learn.stopping import Interrupted
 from node_cli.ode.failures import SolveFailed
 from node_cli.records.run_folder import RunFolder, Status
-from node_cli.tasks.progress_display import Display
-from node_cli.tasks.train import TASKS
+from node_cli.tasks.task import Task
+
+
+def task_class(name: str) -> type[Task]:
+    """Return the class of a task by its name in ``config.tasks.TASKS``."""
+    module, _, class_name = TASKS[name].implementation.partition(":")
+    task: type[Task] = getattr(import_module(module), class_name)
+    return task
 
 
 def execute(
@@ -23,10 +32,13 @@ def execute(
 ) -> float | None:
     """Run the configured task in ``folder``, which exists. Returns its score, None if it failed.
 
-    However it ends, status.json says so, with the exit code: 0 done, 1 failed or diverged, 2 bad
-    input, 130 interrupted. ``report`` makes plots of what has been recorded before that is said, so
-    that a run that is done has them. KeyboardInterrupt leaves this function and, where a resume is
-    refused, ``UserError``: the folder is left as it was.
+    ``overrides``: what was typed for it. ``notes``: lines to print first. ``report``: makes plots
+    of the records; called before status.json says how the run ended, so that a finished run has
+    them.
+
+    status.json gets an exit code: 0 done, 1 failed or diverged, 2 bad input, 130 interrupted.
+    Raises KeyboardInterrupt, and ``UserError`` where a run cannot go on in its folder, which is
+    then left as it was.
     """
     display = Display()
     with folder.locked():
@@ -34,7 +46,7 @@ def execute(
 
         def begin() -> None:
             folder.remove_temporaries()
-            folder.result.unlink(missing_ok=True)  # that of fewer epochs
+            folder.result.unlink(missing_ok=True)  # from a run of fewer epochs
             folder.write_config(config.model_dump())
             folder.write_status("running", overrides=overrides)
 
@@ -49,13 +61,13 @@ def execute(
         def plot() -> None:
             try:
                 report(folder)
-            except Exception as error:  # a run is worth more than its plots
+            except Exception as error:  # the run itself is not lost
                 complain(f"no plots: {one_line(error)}")
 
         try:
             if not begun_before:
                 begin()
-            task = TASKS[config.task](config, folder)
+            task = task_class(config.task)(config, folder)
             if begun_before:
                 begin()
             for note in notes:
@@ -77,7 +89,7 @@ def execute(
         except KeyboardInterrupt as error:
             saved = "checkpoint written" if isinstance(error, Interrupted) else "stopped at once"
             resume = f"; go on with: node-train {shell_override('resume', folder.path)}"
-            end("interrupted", 130, saved + resume * (config.task == "train"))
+            end("interrupted", 130, saved + resume * TASKS[config.task].trains)
             raise
         except OSError as error:
             end("failed", 1, f"{error.filename or folder.path}: {error.strerror or error}")

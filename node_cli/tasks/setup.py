@@ -1,50 +1,73 @@
 """What every task needs: data, model and device as configured, and a header that shows them."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
 import node_cli
 from node_cli.config.schema import Config
-from node_cli.errors import check_all
+from node_cli.config.tasks import TASKS
+from node_cli.display import Display
+from node_cli.errors import UserError, check_all
 from node_cli.learn.classification import Classification
 from node_cli.learn.objective import Objective
 from node_cli.learn.trajectory_fit import TrajectoryFit
 from node_cli.machine import compiler, device, threads
 from node_cli.machine.environment import environment
 from node_cli.models.describe import describe, parameter_count
+from node_cli.models.model import Model
+from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.records import checkpoints
+from node_cli.records.checkpoint_schema import DoesNotFit, check_model
+from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
-from node_cli.tasks.progress_display import Display
 
 
 def objective_of(config: Config) -> type[Objective[Any]]:
-    """The kind of learning that the data is for."""
+    """Return the class of what is learned from the data."""
     return TrajectoryFit if config.data.is_trajectory else Classification
 
 
 def preflight(config: Config) -> None:
-    """Raise ``UserError`` for all that can be known without reading data: whether the device is
-    there, the parts of the model fit, the data files exist, every split has images. Takes a moment,
-    so that no job of a sweep starts in vain."""
+    """Raise ``UserError`` for everything that is wrong with a job and shows without reading data:
+    whether the device is there, the parts of the model fit, the data files exist, every split has
+    images. Cost: building the model."""
 
     objective = objective_of(config)
 
     def parts() -> None:
         model = objective.build(config)
-        if config.task != "train" and config.checkpoint is not None:
-            checkpoints.load_for_evaluation(config.checkpoint, model)
+        if config.checkpoint is not None and "checkpoint" not in TASKS[config.task].unread:
+            load_for_evaluation(config.checkpoint, model)
 
     check_all(lambda: device.choose(config), parts, lambda: objective.check(config))
 
 
-class Setup:
-    """Loads the data and builds the model; raises ``UserError`` where either cannot be had.
+def load_for_evaluation(location: str, model: Model) -> tuple[Path, Progress]:
+    """Load the weights of a checkpoint into a model; return its file and how far it was trained.
 
-    ``kept_threads``: the number of threads of a run that goes on.
+    ``location``: a file or a run folder. Raises ``UserError`` where it cannot be read, and where
+    the weights are those of another model.
     """
+    path = checkpoints.find(location)
+    checkpoint = checkpoints.load(path)
+    try:
+        check_model(checkpoint, model.state_dict(), same_dtype=False)
+    except DoesNotFit as error:
+        raise UserError(f"checkpoint={path}: does not fit the model ({error})") from error
+    model.load_state_dict(checkpoint["model"])
+    for start, size in zip(model.warm_starts(), checkpoint["first_steps"], strict=False):
+        start.size = size
+    return path, Progress.from_state_dict(checkpoint["progress"])
+
+
+class Setup:
+    """Device, model and data of a run."""
 
     def __init__(self, config: Config, kept_threads: int | None = None) -> None:
+        """Load the data and build the model. ``kept_threads``: the number of threads of a run that
+        goes on. Raises ``UserError`` where data or model cannot be had."""
         self.config = config
         self.backend = device.choose(config)
         device.activate(self.backend, deterministic=config.deterministic)
@@ -58,7 +81,7 @@ class Setup:
         torch.set_num_threads(threads.choose(config, self.model, sample, kept_threads))
 
     def facts(self) -> dict[str, Any]:
-        """What result.json says about the setting."""
+        """Return what result.json says about the setting."""
         config = self.config
         solver = config.forward_solver() if config.solver else None
         return {
@@ -74,6 +97,7 @@ class Setup:
         }
 
     def show_header(self, display: Display, folder: RunFolder) -> None:
+        """Print what the run consists of."""
         config = self.config
         parts = list(describe(self.model, self.objective.sample))
         width = max(len(str([*shape])) for _, _, shape in parts)
@@ -107,9 +131,9 @@ class Setup:
         sensitivity = self.config.sensitivity
         if sensitivity is None:
             return "none"
-        if self.config.task == "check_gradients":
+        if TASKS[self.config.task].gradients == "every":
             return f"every method, backwards {self.config.backward_solver()}"
-        if sensitivity.name in ("discrete", "checkpointed"):
+        if not SENSITIVITIES[sensitivity.name].solves_backwards:
             return sensitivity.name
         norm = f"{sensitivity.norm} norm, " if sensitivity.norm else ""
         return f"{sensitivity.name}, {norm}backwards {self.config.backward_solver()}"

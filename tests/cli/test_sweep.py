@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from node_cli.records.run_folder import RunFolder
-from node_cli.tasks.progress_display import TrainingDisplay
+from node_cli.tasks.terminal import Terminal
 from tests.commands import QUICK, NodeTrain, in_new_process
 from tests.folders import assert_same_run, facts, rows
 
@@ -81,7 +81,7 @@ def test_the_result_of_fewer_epochs_does_not_outlive_them(
         if row["epoch"] == 3:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(TrainingDisplay, "epoch", stop)
+    monkeypatch.setattr(Terminal, "epoch", stop)
     assert node_train("resume=s/1", "epochs=9").code == 130
     assert node_train("resume=s/0").code == 0  # a finished one; the summary is rewritten
     after = rows(tmp_path / "s" / "summary.csv")[1]
@@ -124,7 +124,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingDisplay, "epoch", stop_in_the_second_job)
+        patch.setattr(Terminal, "epoch", stop_in_the_second_job)
         interrupted = node_train(*sweep, "hydra.sweep.dir=part")
     assert interrupted.code == 130
     assert "go on with the sweep: node-train resume=part" in interrupted.err

@@ -87,7 +87,7 @@ def test_torn_rows_and_rows_after_the_checkpoint_are_cut(
                 raise Killed
 
         with monkeypatch.context() as patch:
-            patch.setattr("node_cli.tasks.progress_display.TrainingDisplay.step", row_and_die)
+            patch.setattr("node_cli.tasks.terminal.Terminal.step", row_and_die)
             with pytest.raises(Killed):
                 run(config, path)
         folder = RunFolder(path)
@@ -149,7 +149,7 @@ def test_a_signal_ends_the_run_between_two_steps(
             os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
-        patch.setattr("node_cli.tasks.progress_display.TrainingDisplay.step", stop_at_step_6)
+        patch.setattr("node_cli.tasks.terminal.Terminal.step", stop_at_step_6)
         with pytest.raises(KeyboardInterrupt):
             run(config, folder.path)
     status = folder.read_status()

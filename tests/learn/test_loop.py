@@ -12,7 +12,8 @@ import torch
 
 from node_cli.config.schema import Config
 from node_cli.models.stems import STEMS
-from node_cli.records.run_folder import EPOCH_COLUMNS, EVALUATION_COLUMNS, STEP_COLUMNS, RunFolder
+from node_cli.records.columns import EPOCHS, EVALUATIONS, STEPS
+from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.run import execute
 from tests.folders import facts, rows, same_weights, weights
 from tests.runs import dropout_stem
@@ -38,9 +39,9 @@ Train = Callable[..., RunFolder]
 def test_the_run_folder_is_as_documented(train: Train) -> None:
     folder = train("eval.initial=true", "eval.train=1", "eval.every_steps=2")
     steps, epochs, evaluations = map(rows, (folder.steps, folder.epochs, folder.evaluations))
-    assert tuple(steps[0]) == STEP_COLUMNS
-    assert tuple(epochs[0]) == EPOCH_COLUMNS
-    assert tuple(evaluations[0]) == EVALUATION_COLUMNS
+    assert tuple(steps[0]) == STEPS.columns
+    assert tuple(epochs[0]) == EPOCHS.columns
+    assert tuple(evaluations[0]) == EVALUATIONS.columns
     assert [row["step"] for row in steps] == [str(i) for i in range(1, 11)]
     assert [row["epoch"] for row in steps] == ["1"] * 5 + ["2"] * 5
     assert [row["step"] for row in epochs] == ["5", "10"]
@@ -74,7 +75,7 @@ def test_epochs_summarise_their_steps(train: Train) -> None:
     images = np.array([64, 64, 64, 64, 14])
     for epoch in rows(folder.epochs):
         steps = [row for row in rows(folder.steps) if row["epoch"] == epoch["epoch"]]
-        column = {name: np.array([float(row[name]) for row in steps]) for name in STEP_COLUMNS}
+        column = {name: np.array([float(row[name]) for row in steps]) for name in STEPS.columns}
         for name in ("loss", "accuracy"):
             weighted = np.average(column[name], weights=images)
             assert float(epoch[f"train_{name}"]) == pytest.approx(weighted)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from node_cli.config.schema import Config
-from node_cli.learn.classification import Gradient
+from node_cli.learn.classification import BatchGradient
 from node_cli.ode.failures import SolveFailed
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.run import execute
@@ -83,9 +83,9 @@ def test_one_failing_batch_costs_that_batch_alone(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its images count for the epoch, not for its means; resuming agrees."""
-    gradient, calls = Gradient.__call__, 0
+    gradient, calls = BatchGradient.__call__, 0
 
-    def failing(self: Gradient, *batch: torch.Tensor) -> object:
+    def failing(self: BatchGradient, *batch: torch.Tensor) -> object:
         nonlocal calls
         calls += 1
         if calls == 2:
@@ -93,7 +93,7 @@ def test_one_failing_batch_costs_that_batch_alone(
             raise SolveFailed("broken", solver=solver, advice="", t=0.0)
         return gradient(self, *batch)
 
-    monkeypatch.setattr(Gradient, "__call__", failing)
+    monkeypatch.setattr(BatchGradient, "__call__", failing)
     folder = run(configure(*SMALL, "train.on_solver_failure=skip"), tmp_path / "run")
     steps, epochs = rows(folder.steps), rows(folder.epochs)
     assert [row["loss"] == "" for row in steps] == [False, True] + [False] * 8

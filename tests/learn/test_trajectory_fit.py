@@ -14,7 +14,8 @@ from node_cli.data.trajectories import Window, load, window
 from node_cli.learn.trajectory_fit import TrajectoryFit
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.solver import Solver
-from node_cli.records.run_folder import EPOCH_COLUMNS, RunFolder
+from node_cli.records.columns import EPOCHS
+from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.run import execute
 from tests.commands import NodeTrain
 from tests.folders import assert_same_run, facts, rows, weights
@@ -32,7 +33,7 @@ def test_the_run_folder(configure: Configure, tmp_path: Path) -> None:
     folder = run(configure(*LINEAR, *EULER, *QUICK, "eval.initial=true"), tmp_path / "run")
     steps, epochs, evaluations = map(rows, (folder.steps, folder.epochs, folder.evaluations))
     assert [row["accuracy"] for row in steps] == [""] * 8
-    assert tuple(epochs[0]) == EPOCH_COLUMNS
+    assert tuple(epochs[0]) == EPOCHS.columns
     for epoch in epochs:
         assert {key for key, cell in epoch.items() if cell == ""} == {
             *("train_accuracy", "train_eval_accuracy", "test_accuracy"),

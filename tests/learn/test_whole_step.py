@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from node_cli.config.schema import Config
-from node_cli.learn.classification import Gradient
+from node_cli.learn.classification import BatchGradient
 from node_cli.learn.update import Outcome, Update
 from node_cli.learn.whole_step import WholeStep
 from node_cli.machine import device
@@ -30,7 +30,7 @@ def update(config: Config, *, compiled: bool) -> Update:
     if compiled:
         model.compile_parts()
     model.train()
-    return Update(config, model, Gradient(config, model, backend))
+    return Update(config, model, BatchGradient(config, model, backend))
 
 
 def train(step: Update, sizes: tuple[int, ...] = (6,) * 4) -> list[Outcome]:

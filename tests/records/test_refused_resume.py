@@ -95,7 +95,7 @@ def test_a_refused_resume_leaves_the_folder_as_it_was(
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr("node_cli.tasks.progress_display.TrainingDisplay.step", stop_at_step_6)
+        patch.setattr("node_cli.tasks.terminal.Terminal.step", stop_at_step_6)
         with pytest.raises(KeyboardInterrupt):
             run(configure("data.limit=200", "batch_size=32", "epochs=3"), tmp_path)
     folder = RunFolder(tmp_path)

@@ -4,7 +4,8 @@ import csv
 import json
 from pathlib import Path
 
-from node_cli.records.run_folder import EPOCH_COLUMNS, STEP_COLUMNS, RunFolder
+from node_cli.records.columns import EPOCHS, STEPS
+from node_cli.records.run_folder import RunFolder
 from node_cli.report.run_plots import plot_run
 from node_cli.report.summary import as_text, summarise
 
@@ -30,9 +31,9 @@ def job(sweep: Path, number: int, accuracy: float | None, status: str, *override
     folder.path.mkdir(parents=True)
     folder.write_config(CONFIG)
     folder.write_status(status, overrides=overrides)
-    write_csv(folder.steps, STEP_COLUMNS, [{"step": 1, "loss": 2.3}, {"step": 2, "loss": 1.9}])
+    write_csv(folder.steps, STEPS.columns, [{"step": 1, "loss": 2.3}, {"step": 2, "loss": 1.9}])
     epochs = [] if accuracy is None else [{"epoch": 1, "step": 2, "test_accuracy": accuracy}]
-    write_csv(folder.epochs, EPOCH_COLUMNS, epochs)
+    write_csv(folder.epochs, EPOCHS.columns, epochs)
     if status == "done":
         folder.write_result({"seconds": 2.0, "metrics": {"test_accuracy": accuracy}})
 
@@ -78,7 +79,7 @@ def test_plots_of_an_unfinished_run_with_a_torn_line(tmp_path: Path) -> None:
 
 def test_records_are_never_seen_half_written(tmp_path: Path) -> None:
     """While a file is replaced a reader sees the old one or the new one."""
-    from node_cli.records.run_folder import replacing
+    from node_cli.records.files import replacing
 
     path = tmp_path / "result.json"
     path.write_text(json.dumps({"old": 1}))

@@ -8,13 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from node_cli.records.run_folder import (
-    EPOCH_COLUMNS,
-    OBSERVED_COLUMNS,
-    STEP_COLUMNS,
-    TRAJECTORY_COLUMNS,
-    RunFolder,
-)
+from node_cli.records.columns import EPOCHS, OBSERVED, STEPS, TRAJECTORIES
+from node_cli.records.run_folder import RunFolder
 from node_cli.report import run_plots, trajectory_plots
 from node_cli.report.run_plots import plot_run
 from node_cli.report.trajectory_plots import Frame
@@ -26,16 +21,16 @@ def fit(path: Path, frames: int) -> RunFolder:
     folder = RunFolder(path)
     folder.path.mkdir()
     folder.write_config(CONFIG | {"data": {"name": "spiral_linear"}, "batch_size": 1})
-    write_csv(folder.steps, STEP_COLUMNS, [{"step": 1, "loss": 2.3}, {"step": 2, "loss": 1.9}])
-    write_csv(folder.epochs, EPOCH_COLUMNS, [{"epoch": 1, "step": 2, "test_loss": 0.5}])
+    write_csv(folder.steps, STEPS.columns, [{"step": 1, "loss": 2.3}, {"step": 2, "loss": 1.9}])
+    write_csv(folder.epochs, EPOCHS.columns, [{"epoch": 1, "step": 2, "test_loss": 0.5}])
     points = [{"t": t, "y0": t, "y1": t * t} for t in (0.0, 0.5, 1.0)]
-    write_csv(folder.observed, OBSERVED_COLUMNS, points)
+    write_csv(folder.observed, OBSERVED.columns, points)
     learned = [
         {"step": step, "t": t, "y0": t, "y1": t * 10**step}
         for step in range(frames)
         for t in (0, 1)
     ]
-    write_csv(folder.trajectories, TRAJECTORY_COLUMNS, learned)
+    write_csv(folder.trajectories, TRAJECTORIES.columns, learned)
     return folder
 
 

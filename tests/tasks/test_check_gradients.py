@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from node_cli.config.schema import Config
+from node_cli.display import Display
 from node_cli.machine.memory import extra_mib
 from node_cli.models.classifier import Classifier
 from node_cli.models.fields import FIELDS
-from node_cli.records.run_folder import GRADIENT_COLUMNS, RunFolder
+from node_cli.records.columns import GRADIENTS
+from node_cli.records.run_folder import RunFolder
 from node_cli.tasks import check_gradients
 from node_cli.tasks.check_gradients import CheckGradients
-from node_cli.tasks.progress_display import Display
 from tests.commands import QUICK, NodeTrain
 from tests.folders import rows
 from tests.runs import BatchNormField, run, watched_models
@@ -63,7 +64,7 @@ def error(row: dict[str, str]) -> float:
 def test_a_row_for_every_method(check: Check, tmp_path: Path) -> None:
     found = check()
     assert list(found) == ["reference", "finite_differences", *EVERY_METHOD]
-    assert list(found["discrete"]) == list(GRADIENT_COLUMNS)
+    assert list(found["discrete"]) == list(GRADIENTS.columns)
     for name in EVERY_METHOD:
         row = found[name]
         assert float(row["cosine"]) == pytest.approx(1)

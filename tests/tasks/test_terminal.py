@@ -108,7 +108,7 @@ def test_without_a_terminal_long_epochs_show_signs_of_life(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("node_cli.tasks.progress_display.PLAIN_INTERVAL", -1.0)
+    monkeypatch.setattr("node_cli.tasks.terminal.PLAIN_INTERVAL", -1.0)
     run(configure(*OPTIONS), tmp_path / "run")
     shown = capsys.readouterr().out
     assert "\x1b" not in shown

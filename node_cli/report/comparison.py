@@ -1,5 +1,5 @@
-"""Published numbers beside measured ones, from the records of runs that a configuration with a
-section ``published`` has left."""
+"""Published numbers beside measured ones: the tables of the section ``published`` of a
+configuration, compared with the records of its runs."""
 
 import json
 from collections import defaultdict
@@ -9,35 +9,25 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from node_cli.records.run_folder import EPOCH_COLUMNS, STEP_COLUMNS, RunFolder, read_csv, write_csv
+from node_cli.records.columns import PUBLISHED
+from node_cli.records.files import read_csv, write_csv
+from node_cli.records.measures import PLACES, evaluated, publishable, unit
+from node_cli.records.run_folder import RunFolder
 from node_cli.report.markdown import number, spread, table
 from node_cli.report.over_seeds import INCIDENTAL
 
-COLUMNS = (
-    *("title", "source", "runs", "at", "name", "published"),
-    *("seeds", "mean", "std", "min", "max", "difference", "inside"),
-)
-
-# Where a column "epoch" or "step" is missing, a row belongs to the end of the run.
-KEYS = ("epoch", "step")
-
 UNTOLD = tuple(f"{key}=" for key in ("seed", *INCIDENTAL))
-
-_SPLITS = ("train_eval", "holdout", "test")
-_EVALUATED = {"test_error", *(f"{split}_{m}" for split in _SPLITS for m in ("loss", "accuracy"))}
-MEASURED = {
-    "epoch": {*EPOCH_COLUMNS, *_EVALUATED} - {*KEYS},
-    "step": {*STEP_COLUMNS, *_EVALUATED} - {*KEYS},
-    None: {*EPOCH_COLUMNS, *_EVALUATED, "parameters"} - {*KEYS},
-}
 
 MACHINES = "Seconds were measured on different machines: they do not compare."
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One published number (None where only its neighbours were printed), and ours, one per seed
-    that has got there."""
+    """A published number beside ours.
+
+    ``published``: None where the table leaves it out. ``ours``: one for each seed that has got as
+    far.
+    """
 
     name: str
     published: float | None
@@ -45,14 +35,15 @@ class Entry:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the published one; None without either, and for times, which do not compare."""
-        if self.published is None or not self.ours or self.name.endswith("seconds"):
+        """Our mean less the published number; None without one of them, and for times, which cannot
+        be compared between machines."""
+        if self.published is None or not self.ours or not unit(self.name).comparable:
             return None
         return mean(self.ours) - self.published
 
     @property
     def inside(self) -> bool | None:
-        """Whether the published number lies in the range of our seeds; None for less than two."""
+        """Whether the published number lies in the range of our seeds; None for fewer than two."""
         if self.published is None or self.difference is None or len(self.ours) < 2:
             return None
         return min(self.ours) <= self.published <= max(self.ours)
@@ -76,7 +67,7 @@ class Comparison:
     rows: Sequence[tuple[int, Sequence[Entry]]] = field(repr=False)
 
     def as_text(self) -> str:
-        """A heading, the table in Markdown, and what to know when reading it."""
+        """Return a heading, the table in Markdown, the verdict and notes."""
         columns: dict[str, list[str]] = {}
         if self.key:
             columns[self.key] = [str(at) for at, _ in self.rows]
@@ -89,7 +80,7 @@ class Comparison:
         return f"{self.title}\n({self.source})\n\n{table(header, rows)}\n" + "\n".join(lines) + "\n"
 
     def verdict(self) -> str:
-        """How many of the published numbers the runs agree with; empty for a single run."""
+        """Say how many published numbers lie in the range of our seeds; empty for a single run."""
         judged = [e for _, entries in self.rows for e in entries if e.inside is not None]
         if not judged:
             return ""
@@ -104,7 +95,7 @@ class Comparison:
         )
 
     def records(self) -> list[dict[str, Any]]:
-        """The rows of published.csv."""
+        """Return the rows of published.csv."""
         return [
             {
                 "title": self.title,
@@ -127,9 +118,11 @@ class Comparison:
 
 
 def _columns(name: str, entries: Sequence[Entry]) -> dict[str, list[str]]:
-    """What a table shows of one name: ours and, where any number was published, that and, but for
-    times, the difference (percentage points for shares). A name in brackets makes a header its
-    own, and is not shown."""
+    """The columns of one measure: ours and, where any number was published, the published ones and,
+    except for times, the differences (of fractions in percentage points).
+
+    A name in brackets makes a header unique; it is not shown.
+    """
     ours = [spread(name, entry.ours) for entry in entries]
     if all(entry.published is None for entry in entries):
         return {name: ours}
@@ -137,7 +130,7 @@ def _columns(name: str, entries: Sequence[Entry]) -> dict[str, list[str]]:
         f"{name}: published": [number(name, entry.published) for entry in entries],
         f"ours ({name})": ours,
     }
-    if not name.endswith("seconds"):
+    if unit(name).comparable:
         columns[f"difference ({name})"] = [_difference(entry) for entry in entries]
     return columns
 
@@ -145,24 +138,22 @@ def _columns(name: str, entries: Sequence[Entry]) -> dict[str, list[str]]:
 def _difference(entry: Entry) -> str:
     if entry.difference is None:
         return ""
-    if entry.name.endswith(("accuracy", "error")):
-        text = f"{round(100 * entry.difference, 2) + 0.0:+.2f}"
-    elif entry.name == "parameters":
-        text = f"{entry.difference:+,.0f}"
-    else:
-        text = f"{entry.difference:+.3g}"
+    text = unit(entry.name).difference_in_report(entry.difference)
     return text + " *" * (entry.inside is False)
 
 
 def unknown_columns(columns: str) -> list[str]:
-    """Those names in the columns of a published table that no record has."""
+    """Return the names in the columns of a published table that are not measured."""
     names = columns.split()
-    key = names[0] if names[0] in KEYS else None
-    return [name for name in names if name != key and name not in MEASURED[key]]
+    key = names[0] if names[0] in PLACES else None
+    return [name for name in names if name != key and name not in publishable(key)]
 
 
 def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
-    """Every published table that belongs to one of the finished runs."""
+    """Return a comparison for each published table of the finished runs.
+
+    Runs that differ by their seed alone share one. Raises ``UserError`` where a record is damaged.
+    """
     groups: dict[str, list[RunFolder]] = defaultdict(list)
     for folder in folders:
         if folder.read_status().get("status") == "done":
@@ -179,8 +170,8 @@ def compare(folders: Sequence[RunFolder]) -> list[Comparison]:
 
 
 def _without_seed(config: Mapping[str, Any]) -> str:
-    """What runs of different seeds have in common; keys without a value, which may be new since an
-    older run, are left out."""
+    """The configuration as text, without the seed and without keys that are None: a newer version
+    may have added them."""
     kept = {key: value for key, value in config.items() if key not in ("seed", "published")}
     for key, section in kept.items():
         if isinstance(section, dict):
@@ -189,8 +180,8 @@ def _without_seed(config: Mapping[str, Any]) -> str:
 
 
 def write(path: Path, comparisons: Sequence[Comparison]) -> None:
-    """published.csv: a row per number."""
-    write_csv(path, COLUMNS, [record for c in comparisons for record in c.records()])
+    """Write published.csv, with a row for each number. Raises OSError."""
+    write_csv(path, PUBLISHED.columns, [record for c in comparisons for record in c.records()])
 
 
 def _has(config: Mapping[str, Any], setting: Mapping[str, Any]) -> bool:
@@ -205,7 +196,7 @@ def _has(config: Mapping[str, Any], setting: Mapping[str, Any]) -> bool:
 
 def _compared(published: Mapping[str, Any], folders: Sequence[RunFolder]) -> Comparison:
     columns = published["columns"].split()
-    key = columns[0] if columns[0] in KEYS else None
+    key = columns[0] if columns[0] in PLACES else None
     measured = [_measured(folder, key) for folder in folders]
     rows = []
     for text in published["rows"]:
@@ -230,7 +221,7 @@ def _compared(published: Mapping[str, Any], folders: Sequence[RunFolder]) -> Com
 
 
 def _measured(folder: RunFolder, key: str | None) -> dict[int, dict[str, float]]:
-    """What a run has recorded at each epoch or step, by name; at its end (0) without a key."""
+    """The numbers of a run by name, at each epoch or step; without a key, at its end (0)."""
     found: dict[int, dict[str, float]] = defaultdict(dict)
     if key is None:
         result = folder.read_result()
@@ -243,8 +234,7 @@ def _measured(folder: RunFolder, key: str | None) -> dict[int, dict[str, float]]
             found[int(row[key])] = {name: float(cell) for name, cell in row.items() if cell}
         for row in read_csv(folder.evaluations):
             if key == "step" or row["step"] == "0":  # the end of an epoch has its row
-                split = "train_eval" if row["split"] == "train" else row["split"]
-                names = {f"{split}_{name}": row[name] for name in ("loss", "accuracy")}
+                names = {evaluated(row["split"], name): row[name] for name in ("loss", "accuracy")}
                 found[int(row[key])] |= {n: float(cell) for n, cell in names.items() if cell}
     for values in found.values():
         if "test_accuracy" in values:

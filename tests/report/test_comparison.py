@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
-from node_cli.records.run_folder import EPOCH_COLUMNS, EVALUATION_COLUMNS, STEP_COLUMNS, RunFolder
-from node_cli.report.published import COLUMNS, compare, write
+from node_cli.config import published as configured
+from node_cli.records.columns import EPOCHS, EVALUATIONS, PUBLISHED, STEPS
+from node_cli.records.measures import PLACES, publishable
+from node_cli.records.run_folder import RunFolder
+from node_cli.report.comparison import compare, write
 from tests.folders import rows
 from tests.report.test_summary import write_csv
 
@@ -40,12 +43,12 @@ def run(path: Path, seed: int, published: Any = TABLE, **accuracies: float) -> R
     evaluations = [
         {"step": 2 * e, "epoch": e, "split": "holdout", "accuracy": a} for e, a in numbers.items()
     ]
-    write_csv(folder.evaluations, EVALUATION_COLUMNS, evaluations)
+    write_csv(folder.evaluations, EVALUATIONS.columns, evaluations)
     epochs = [
         {"epoch": e, "step": 2 * e, "seconds": 0.01, "holdout_accuracy": numbers[e]} for e in (1, 2)
     ]
-    write_csv(folder.epochs, EPOCH_COLUMNS, epochs)
-    write_csv(folder.steps, STEP_COLUMNS, [{"step": s, "nfe_forward": 14} for s in (1, 2, 3, 4)])
+    write_csv(folder.epochs, EPOCHS.columns, epochs)
+    write_csv(folder.steps, STEPS.columns, [{"step": s, "nfe_forward": 14} for s in (1, 2, 3, 4)])
     folder.write_result({"parameters": 16_450, "metrics": {"test_accuracy": 0.9 + seed / 100}})
     return folder
 
@@ -115,7 +118,7 @@ def test_other_settings_and_unfinished_runs_have_no_table(tmp_path: Path) -> Non
 def test_the_file_has_a_row_per_number(tmp_path: Path) -> None:
     write(tmp_path / "published.csv", compare([run(tmp_path / str(s), s) for s in (0, 1, 2)]))
     found = rows(tmp_path / "published.csv")
-    assert tuple(found[0]) == COLUMNS
+    assert tuple(found[0]) == PUBLISHED.columns
     assert len(found) == 8
     row = found[3]
     assert (row["at"], row["name"], row["published"], row["seeds"]) == (
@@ -125,3 +128,9 @@ def test_the_file_has_a_row_per_number(tmp_path: Path) -> None:
     assert float(row["min"]) == pytest.approx(0.4)
     assert float(row["max"]) == pytest.approx(0.6)
     assert row["inside"] == "True"
+
+
+def test_the_places_of_published_rows_are_those_that_a_configuration_may_name() -> None:
+    assert set(PLACES) == configured.PLACES
+    assert publishable("step") >= {*STEPS.columns, "test_error", "train_eval_loss"} - {*PLACES}
+    assert "parameters" in publishable(None) - publishable("epoch")

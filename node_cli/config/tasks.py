@@ -1,0 +1,92 @@
+"""The tasks by name, and what each reads of the configuration. Nothing here imports torch.
+
+To add a task, write its class in a file of ``node_cli/tasks``, after the protocol in
+``tasks/task.py``, and add a row to ``TASKS``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+SPLIT_KEYS = ("data.limit", "data.holdout", "data.holdout_from")
+
+
+@dataclass(frozen=True)
+class TaskTraits:
+    """What is known of a task without running it.
+
+    Attributes:
+        meaning: one line, for help.
+        implementation: ``"module:Class"``, imported when the task runs.
+        gradients: whether it computes gradients with the ``chosen`` method, with ``every`` one, or
+            with ``none``.
+        trains: whether it changes the weights, and so goes on with ``resume=``.
+        unread: the keys that it does not read; a section or a group stands for all of its keys.
+        unread_with_checkpoint: further ones where ``checkpoint`` is set.
+        unread_choices: the groups of which it reads keys, but not which file was chosen.
+        instead: for a key that it does not read, what to say beside that.
+        needs_checkpoint: whether ``checkpoint`` has to be set.
+        over_checkpoint: whether, with ``checkpoint`` set, it takes the configuration in the
+            checkpoint and lays over it what was typed.
+    """
+
+    meaning: str
+    implementation: str
+    gradients: Literal["chosen", "every", "none"]
+    trains: bool
+    unread: frozenset[str]
+    unread_with_checkpoint: frozenset[str] = frozenset()
+    unread_choices: frozenset[str] = frozenset()
+    instead: Mapping[str, str] = field(default_factory=dict)
+    needs_checkpoint: bool = False
+    over_checkpoint: bool = False
+
+
+TASKS: dict[str, TaskTraits] = {
+    "train": TaskTraits(
+        meaning="train a model, and evaluate it on the way",
+        implementation="node_cli.tasks.train:Training",
+        gradients="chosen",
+        trains=True,
+        unread=frozenset({"checkpoint"}),
+    ),
+    "eval": TaskTraits(
+        meaning="evaluate a checkpoint, with any solver",
+        implementation="node_cli.tasks.evaluate:Evaluation",
+        gradients="none",
+        trains=False,
+        unread=frozenset(
+            {
+                *("seed", "epochs", "batch_size", "optimizer", "schedule", "sensitivity", "train"),
+                *("model.init", "data.augment", "data.drop_last", "published"),
+                *("eval.every_steps", "eval.from_step", "eval.initial", "eval.test"),
+                *SPLIT_KEYS,  # a new holdout would contain images that were trained on
+                *("data.noise", "data.windows", "data.window_points"),
+                *("data.window_shortest", "data.window_longest"),
+            }
+        ),
+        instead={"batch_size": "; choose eval.batch_size"},
+        needs_checkpoint=True,
+        over_checkpoint=True,
+    ),
+    "check_gradients": TaskTraits(
+        meaning="compare the gradients of all methods with a reference",
+        implementation="node_cli.tasks.check_gradients:CheckGradients",
+        gradients="every",
+        trains=False,
+        unread=frozenset(
+            {
+                *("epochs", "optimizer", "schedule", "eval", "train", "compile"),
+                *("sensitivity.norm", "published"),
+            }
+        ),
+        unread_with_checkpoint=frozenset({"model.init"}),
+        unread_choices=frozenset({"sensitivity"}),
+        instead={
+            "sensitivity": ", which checks every method "
+            "(sensitivity.rtol, atol and solver are read)",
+            "sensitivity.norm": ", which checks both norms",
+        },
+        over_checkpoint=True,
+    ),
+}

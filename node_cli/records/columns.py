@@ -1,0 +1,118 @@
+"""The CSV files of a run and their columns. ``python -m node_cli.records.columns`` describes them
+in Markdown."""
+
+from dataclasses import dataclass
+
+from node_cli.records import measures
+from node_cli.records.measures import Measure
+from node_cli.records.units import NUMBER, TEXT
+
+
+@dataclass(frozen=True)
+class Record:
+    """A CSV file: its name, what a row of it is, and its columns in order."""
+
+    file: str
+    row: str
+    measures: tuple[Measure, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(measure.name for measure in self.measures)
+
+
+STEPS = Record("steps.csv", "one training step", measures.STEPS)
+EPOCHS = Record("epochs.csv", "one epoch", measures.EPOCHS)
+EVALUATIONS = Record("evaluations.csv", "one evaluation of one split", measures.EVALUATIONS)
+GRADIENTS = Record(
+    "gradients.csv", "one gradient method (`task=check_gradients`)", measures.GRADIENTS
+)
+PATHS = Record(
+    "paths.csv",
+    "one point of the path of a coordinate inside the ODE block, for the first test image of a "
+    "class",
+    (
+        Measure("coordinate", NUMBER, "index of the coordinate in the flattened state"),
+        Measure("label", NUMBER, "class of the image"),
+        Measure("t", NUMBER, "time"),
+        Measure("y", NUMBER, "value of the coordinate"),
+    ),
+)
+TRAJECTORIES = Record(
+    "trajectories.csv",
+    "one point of the learned trajectory, at one evaluation",
+    (
+        measures.STEP,
+        Measure("t", NUMBER, "time"),
+        Measure("y0", NUMBER, "first coordinate"),
+        Measure("y1", NUMBER, "second coordinate"),
+    ),
+)
+OBSERVED = Record(
+    "observed.csv",
+    "one noisy point that is learned from",
+    (
+        Measure("t", NUMBER, "time"),
+        Measure("y0", NUMBER, "first coordinate"),
+        Measure("y1", NUMBER, "second coordinate"),
+    ),
+)
+PUBLISHED = Record(
+    "published.csv",
+    "one published number beside ours",
+    (
+        Measure("title", TEXT, "the published table"),
+        Measure("source", TEXT, "where it was published"),
+        Measure("runs", TEXT, "what was typed for our runs"),
+        Measure("at", TEXT, "the epoch or step of the number, or `end`"),
+        Measure("name", TEXT, "the measured number, a column of epochs.csv or steps.csv"),
+        Measure("published", NUMBER, "the published number"),
+        Measure("seeds", NUMBER, "our runs that have got there, one per seed"),
+        Measure("mean", NUMBER, "mean of ours"),
+        Measure("std", NUMBER, "standard deviation of ours"),
+        Measure("min", NUMBER, "smallest of ours"),
+        Measure("max", NUMBER, "largest of ours"),
+        Measure("difference", NUMBER, "our mean less the published number; none for times"),
+        Measure(
+            "inside", TEXT, "whether the published number lies between our smallest and largest"
+        ),
+    ),
+)
+
+RECORDS = (STEPS, EPOCHS, EVALUATIONS, GRADIENTS, PATHS, TRAJECTORIES, OBSERVED, PUBLISHED)
+
+
+def markdown(records: tuple[Record, ...] = RECORDS) -> str:
+    """Return a heading and a table of columns for each record.
+
+    Of an epoch's columns the table also says how they follow from the steps.
+    """
+    parts = []
+    for record in records:
+        lines = ["| column | unit | meaning |", "|---|---|---|"]
+        lines += [f"| `{m.name}` | {m.unit.words} | {_meaning(m)} |" for m in record.measures]
+        parts.append(f"### {record.file}\n\nEach row is {record.row}.\n\n" + "\n".join(lines))
+    summary = ", ".join(f"`{name}`" for name in (*measures.SUMMARY, *measures.SUMMARY_SECONDS))
+    parts.append(
+        "### summary.csv\n\nEach row is one job of a sweep: `job`, a column for each key that was "
+        f"typed, then {summary} of its last epoch (times: of the whole run), and `status`. "
+        "summary.md shows mean ± standard deviation over the seeds."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _meaning(measure: Measure) -> str:
+    ways = {
+        ("sum", "batch"): "mean over the batches",
+        ("sum", "image"): "over all images",
+        ("image sum", "image"): "weighted by images",
+        ("largest", None): "over the batches",
+    }
+    if measure.total is None:
+        return measure.meaning
+    return f"{measure.meaning} ({ways[measure.total.how, measure.total.per]})"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -1,0 +1,112 @@
+"""Files that are never seen half-written: text, JSON and CSV."""
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from node_cli.errors import UserError, one_line
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name to write to; it becomes ``path`` once the file is whole and on disk.
+
+    The replacement is atomic. Where the block raises, ``path`` stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file in UTF-8, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a whole CSV file, atomically. Floats keep all their digits, None is an empty cell."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file, by column; an unfinished last line is left out.
+
+    A file that does not exist has no rows. Raises ``UserError`` where it is not a CSV file.
+    """
+    if not path.exists():
+        return []
+    try:
+        text = path.read_text(encoding="utf-8")
+        header, *lines = csv.reader(text[: text.rfind("\n") + 1].splitlines())
+        return [dict(zip(header, line, strict=True)) for line in lines]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({one_line(error)})") from error
+
+
+def rows_up_to(path: Path, columns: Sequence[str], step: int) -> list[dict[str, str]]:
+    """Return the rows whose ``step`` is at most ``step``.
+
+    Raises ``UserError`` where the file is damaged or has other columns.
+    """
+    rows = read_csv(path)
+    try:
+        for row in rows:
+            if tuple(row) != tuple(columns):
+                raise ValueError(f"columns {', '.join(row)}")
+        return [row for row in rows if int(row["step"]) <= step]
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({one_line(error)})") from error
+
+
+class CsvLog:
+    """A CSV file that grows row by row. Each row is handed to the operating system at once."""
+
+    def __init__(self, path: Path, columns: Sequence[str], keep_to_step: int) -> None:
+        """Open for appending; rows after step ``keep_to_step`` and an unfinished line are cut.
+
+        Raises ``UserError`` where the file is damaged.
+        """
+        self.columns = columns
+        write_csv(path, columns, rows_up_to(path, columns, keep_to_step))
+        self._file = path.open("a", newline="", encoding="utf-8", buffering=1)
+        self._writer = csv.writer(self._file, lineterminator="\n")
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row, which has exactly the columns of the file; None is an empty cell."""
+        assert set(row) == set(self.columns), set(row) ^ set(self.columns)
+        self._writer.writerow([row[column] for column in self.columns])
+
+    def sync(self) -> None:
+        """Wait until every row is on disk. Cost: one fsync."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; empty where the file is missing or unreadable."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def short(path: Path) -> Path:
+    """Return the path relative to the working directory where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,259 @@
+"""Every number that a run measures: its name, unit and meaning, how the batches of an epoch make
+one number of it, and how it is printed.
+
+The columns of the CSV files, the means in epochs.csv, the display, the reports and the
+documentation of columns (``python -m node_cli.records.columns``) all read these tables.
+
+To add a number that every step measures, add a row to ``STEPS`` and put its value into
+``Outcome.more`` where it is measured; a row in ``EPOCHS`` that names it in its ``Total`` adds it up
+over an epoch. New rows go to the end of a table: the order is that of the columns.
+
+Nothing here imports torch, so that reports start at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Literal
+
+from node_cli.records.units import (
+    FRACTION,
+    LOSS,
+    MIB,
+    NUMBER,
+    PARAMETERS,
+    PER_SECOND,
+    SECONDS,
+    TEXT,
+    Unit,
+    Value,
+)
+
+if TYPE_CHECKING:
+    from node_cli.ode.work import Work
+
+
+@dataclass(frozen=True)
+class Total:
+    """How the steps of an epoch make one number. Batches that were skipped do not count.
+
+    ``key``: the name of the running total in checkpoints; never changed, so that older checkpoints
+    load. ``of``: what is added up, numbers of a step. ``how``: ``sum`` adds values, ``image sum``
+    adds each value times the images of its batch, ``largest`` keeps the largest value. ``per``:
+    what the total is divided by in the end.
+    """
+
+    key: str
+    of: tuple[str, ...]
+    how: Literal["sum", "image sum", "largest"]
+    per: Literal["image", "batch"] | None
+
+    def add(self, total: Value, step: Mapping[str, Value], images: int) -> Value:
+        """Return ``total`` with one more step; None once any step lacks one of the numbers."""
+        value: float = 0
+        for name in self.of:
+            if (part := step[name]) is None:
+                return None
+            value += part
+        if total is None:
+            return None
+        if self.how == "largest":
+            return max(total, value)
+        return total + (value * images if self.how == "image sum" else value)
+
+
+def mean(*names: str, key: str | None = None) -> Total:
+    """The mean over batches of a number, or of the sum of several."""
+    return Total(key or names[0], names, "sum", "batch")
+
+
+def largest(name: str) -> Total:
+    """The largest value of any batch."""
+    return Total(f"{name}_max", (name,), "largest", None)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of a record.
+
+    ``work``: the attribute of ``ode.work.Work`` that it is read from, if it counts work of a solve.
+    ``total``: how it follows from the steps of an epoch, if it does.
+    """
+
+    name: str
+    unit: Unit
+    meaning: str
+    work: str = ""
+    total: Total | None = None
+
+
+STEP = Measure("step", NUMBER, "training steps made so far")
+EPOCH = Measure("epoch", NUMBER, "the epoch, counted from 1")
+
+WORK = (
+    Measure(
+        "nfe_forward",
+        NUMBER,
+        "evaluations of f in the forward solve, those of rejected steps and of the choice of the "
+        "first step included",
+        work="nfe_forward",
+    ),
+    Measure(
+        "nfe_backward",
+        NUMBER,
+        "evaluations of f in the backward pass; 0 for `discrete`, which keeps the forward ones",
+        work="nfe_backward",
+    ),
+    Measure(
+        "vjps_backward",
+        NUMBER,
+        "vector-Jacobian products of f in the backward pass",
+        "vjps_backward",
+    ),
+    Measure("accepted_forward", NUMBER, "accepted steps, forward solve", "forward.accepted"),
+    Measure("rejected_forward", NUMBER, "rejected steps, forward solve", "forward.rejected"),
+    Measure("accepted_backward", NUMBER, "accepted steps, backward solve", "backward.accepted"),
+    Measure("rejected_backward", NUMBER, "rejected steps, backward solve", "backward.rejected"),
+)
+
+STEPS = (
+    STEP,
+    EPOCH,
+    Measure("loss", LOSS, "mean loss of the batch, before the update"),
+    Measure("accuracy", FRACTION, "images of the batch classified correctly, before the update"),
+    Measure("lr", NUMBER, "learning rate"),
+    Measure("grad_norm", NUMBER, "Euclidean norm of the whole gradient, before clipping"),
+    *WORK,
+    Measure("seconds", SECONDS, "time of the step"),
+)
+
+EPOCHS = (
+    EPOCH,
+    STEP,
+    Measure("seconds", SECONDS, "training time of the epoch, without evaluation"),
+    Measure("eval_seconds", SECONDS, "time spent on evaluation during the epoch"),
+    Measure("images_per_s", PER_SECOND, "training images per second of training time"),
+    Measure(
+        "train_loss",
+        LOSS,
+        "mean training loss of the epoch, each batch before its update",
+        total=Total("loss", ("loss",), "image sum", "image"),
+    ),
+    Measure(
+        "train_accuracy",
+        FRACTION,
+        "training accuracy over the epoch, each batch before its update",
+        total=Total("correct", ("correct",), "sum", "image"),
+    ),
+    Measure(
+        "train_eval_accuracy",
+        FRACTION,
+        "accuracy on training images after the epoch (`eval.train`)",
+    ),
+    Measure("holdout_loss", LOSS, "loss on the holdout after the epoch"),
+    Measure("holdout_accuracy", FRACTION, "accuracy on the holdout after the epoch"),
+    Measure("test_loss", LOSS, "loss on the test split after the epoch"),
+    Measure("test_accuracy", FRACTION, "accuracy on the test split after the epoch"),
+    Measure("nfe_forward_mean", NUMBER, "mean of `nfe_forward`", total=mean("nfe_forward")),
+    Measure("nfe_forward_max", NUMBER, "largest `nfe_forward`", total=largest("nfe_forward")),
+    Measure("nfe_backward_mean", NUMBER, "mean of `nfe_backward`", total=mean("nfe_backward")),
+    Measure("nfe_backward_max", NUMBER, "largest `nfe_backward`", total=largest("nfe_backward")),
+    Measure("vjps_backward_mean", NUMBER, "mean of `vjps_backward`", total=mean("vjps_backward")),
+    Measure(
+        "rejected_mean",
+        NUMBER,
+        "mean of the rejected steps, forward and backward together",
+        total=mean("rejected_forward", "rejected_backward", key="rejected"),
+    ),
+    Measure("nfe_eval_mean", NUMBER, "evaluations of f per batch in the evaluation of the epoch"),
+    Measure(
+        "peak_memory_mib",
+        MIB,
+        "CUDA: most memory allocated during the epoch; else: most resident memory of the process",
+    ),
+)
+
+EVALUATIONS = (
+    STEP,
+    Measure("epoch", NUMBER, "the epoch, counted from 1; 0 before the first step"),
+    Measure("split", TEXT, "`holdout`, `test`, or `train` for training images"),
+    Measure("images", NUMBER, "images evaluated; points of a trajectory"),
+    Measure("loss", LOSS, "mean loss"),
+    Measure("accuracy", FRACTION, "images classified correctly"),
+    Measure("nfe_mean", NUMBER, "evaluations of f per batch"),
+)
+
+GRADIENTS = (
+    Measure("sensitivity", TEXT, "the method; also `reference` and `finite_differences`"),
+    Measure("norm", TEXT, "the norm of its backward solve"),
+    Measure(
+        "relative_error",
+        NUMBER,
+        "difference from the reference relative to it, in the Euclidean norm; of the reference "
+        "itself, an estimate",
+    ),
+    Measure("relative_error_f", NUMBER, "the same for the parameters of f alone"),
+    Measure("cosine", NUMBER, "cosine of the angle between the gradient and the reference"),
+    *WORK,
+    Measure("extra_memory_mib", MIB, "peak memory of one forward and backward pass"),
+    Measure("seconds", SECONDS, "time of one forward and backward pass, median"),
+    Measure("note", TEXT, "why there are no numbers, or what the row is"),
+)
+
+# Numbers of a finished run that no file has as a column.
+OF_A_RUN = (
+    Measure("test_error", FRACTION, "1 - `test_accuracy`"),
+    Measure("parameters", PARAMETERS, "number of trained parameters"),
+)
+
+# What a sweep's summary shows of each job, and averages over seeds.
+SUMMARY_LOSSES = ("train_loss", "test_loss")
+SUMMARY_SECONDS = ("seconds", "eval_seconds")
+SUMMARY = (
+    *SUMMARY_LOSSES,
+    *("train_accuracy", "train_eval_accuracy", "holdout_accuracy", "test_accuracy"),
+    *("nfe_forward_mean", "nfe_backward_mean", "nfe_eval_mean"),
+)
+
+# Numbers of a step that are only added up, and have no column.
+UNRECORDED = ("correct",)
+
+TOTALS = tuple(measure.total for measure in EPOCHS if measure.total)
+
+STEP_NAMES = frozenset([*UNRECORDED, *(measure.name for measure in STEPS)])
+
+_WORK = {measure.name: attrgetter(measure.work) for measure in WORK}
+
+
+def work_cells(work: "Work | None") -> dict[str, Value]:
+    """Return the columns that count work; None in each where there is no ODE."""
+    return {name: read(work) if work else None for name, read in _WORK.items()}
+
+
+def evaluated(split: str, name: str) -> str:
+    """Return the name in epochs.csv and result.json of a number that a split was evaluated for."""
+    return f"{'train_eval' if split == 'train' else split}_{name}"
+
+
+# A published row belongs to an epoch or to a step, by its first column; else to the end of a run.
+PLACES = ("epoch", "step")
+
+_EVALUATED = {
+    "test_error",
+    *(evaluated(s, m) for s in ("train", "holdout", "test") for m in ("loss", "accuracy")),
+}
+
+
+def publishable(place: str | None) -> set[str]:
+    """Return the names that a published table may have: ``place`` is epoch, step, or None for the
+    end of a run."""
+    names = {measure.name for measure in (STEPS if place == "step" else EPOCHS)} | _EVALUATED
+    return (names | {"parameters"} if place is None else names) - {*PLACES}
+
+
+_UNITS = {m.name: m.unit for m in (*STEPS, *EPOCHS, *OF_A_RUN)} | {"train_eval_loss": LOSS}
+
+
+def unit(name: str) -> Unit:
+    """Return the unit of a number by its name; a plain number where the name is unknown."""
+    return _UNITS.get(name, NUMBER)

@@ -1,0 +1,51 @@
+"""The folder of a sweep: what was typed for it. Its jobs lie in the folders 0, 1, ... of it."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from node_cli.errors import UserError, one_line
+from node_cli.records.files import write_text
+
+FILE = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What was typed for a sweep, and in which folder: the content of sweep.json."""
+
+    overrides: list[str]
+    config_name: str | None
+    config_dir: str | None
+    working_directory: str
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether a folder is that of a sweep."""
+    return (folder / FILE).is_file()
+
+
+def sweeps_in(folder: Path, depth: str = "*") -> list[Path]:
+    """Return the folder itself where it is a sweep, else the sweeps one level below it.
+
+    ``depth="**"``: on every level below it.
+    """
+    if is_sweep(folder):
+        return [folder]
+    return sorted(file.parent for file in folder.glob(f"{depth}/{FILE}"))
+
+
+def write(folder: Path, typed: Typed) -> None:
+    """Write sweep.json. Raises OSError."""
+    write_text(folder / FILE, json.dumps(asdict(typed), indent=2) + "\n")
+
+
+def read(folder: Path) -> Typed:
+    """Return what ``write`` has written. Raises ``UserError`` where it is damaged."""
+    try:
+        text = (folder / FILE).read_text(encoding="utf-8")
+        return TypeAdapter(Typed).validate_json(text, strict=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / FILE}: damaged ({one_line(error)})") from error

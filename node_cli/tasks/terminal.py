@@ -1,0 +1,108 @@
+"""The observer that shows a training on standard output: progress within epochs, and a line at the
+end of each, in the form of the published tutorials."""
+
+import time
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from node_cli.config.schema import Config
+from node_cli.display import Display
+from node_cli.learn.observer import Further, Row, TrainingFacts
+from node_cli.records.measures import unit
+from node_cli.records.progress import Progress
+from node_cli.records.run_folder import RunFolder
+from node_cli.records.units import Value
+
+PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
+
+
+class Terminal:
+    """Shows a bar with the newest numbers on a terminal; elsewhere a line now and then."""
+
+    required: ClassVar[bool] = False
+
+    def __init__(self, config: Config, folder: RunFolder, display: Display) -> None:
+        self.display = display
+        self.epochs = config.epochs
+        self.batches_per_epoch = 0
+        self.last_line = 0.0
+        self.bar: Bar | None = None
+        self.task = TaskID(0)
+
+    def start(self, facts: TrainingFacts) -> None:
+        self.batches_per_epoch = facts.batches_per_epoch
+        self.last_line = time.monotonic()
+        if self.display.live:
+            self.bar = Bar(
+                TextColumn("epoch {task.fields[epoch]}/" + str(self.epochs)),
+                BarColumn(bar_width=10),
+                TextColumn("{task.fields[numbers]}"),
+                TimeRemainingColumn(),
+                console=self.display.console,
+                transient=True,
+            )
+            total, done = self.epochs * facts.batches_per_epoch, facts.steps_done
+            self.task = self.bar.add_task("train", total=total, completed=done, epoch=1, numbers="")
+            self.bar.start()
+
+    def step(self, progress: Progress, row: Row) -> None:
+        numbers = _numbers(progress, row)
+        if row["loss"] is None:
+            self._line(f"  step {progress.step}: {numbers}")
+        if self.bar:
+            self.bar.update(
+                self.task, completed=progress.step, epoch=progress.current_epoch, numbers=numbers
+            )
+        elif time.monotonic() - self.last_line > PLAIN_INTERVAL:
+            place = f"step {progress.sums.batches}/{self.batches_per_epoch}"
+            self._line(f"  epoch {progress.current_epoch}, {place}  {numbers}")
+
+    def evaluation(self, rows: Sequence[Row], further: Further) -> None:
+        pass
+
+    def epoch(self, row: Row) -> None:
+        parts = [f"[{row['epoch']}/{self.epochs}]", f"Time {_shown('seconds', row)}s"]
+        for kind in ("accuracy", "loss"):
+            splits = {"Training": "train", "Holdout": "holdout", "Test": "test"}
+            there = {w: f"{s}_{kind}" for w, s in splits.items() if row[f"{s}_{kind}"] is not None}
+            parts += [f"{w} {kind.title()}: {_shown(name, row)}" for w, name in there.items()]
+            if there:  # losses only where nothing is classified
+                break
+        self._line("  ".join(parts) + _nfe(row["nfe_forward_mean"], row["nfe_backward_mean"]))
+
+    def checkpoint(self) -> None:
+        pass
+
+    def end(self) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def _line(self, text: str) -> None:
+        self.last_line = time.monotonic()
+        self.display.line(text)
+
+
+def _numbers(progress: Progress, row: Row) -> str:
+    """The newest numbers, in few digits."""
+    if row["loss"] is None:
+        return "batch skipped, its solve failed"
+    sums, nfe = progress.sums, _nfe(row["nfe_forward"], row["nfe_backward"])
+    if (accuracy := sums.accuracy()) is None:
+        return f"loss {row['loss']:.3g}{nfe}"
+    speed = f"{sums.images / sums.seconds:,.0f} img/s"
+    return f"loss {row['loss']:.3f}  accuracy {accuracy:.1%}{nfe}  {speed}"
+
+
+def _shown(name: str, row: Row) -> str:
+    return unit(name).on_terminal(row[name])
+
+
+def _nfe(forward: Value, backward: Value) -> str:
+    """Evaluations of f per batch, forward + backward; nothing without an ODE."""
+    if forward is None or backward is None:
+        return ""
+    of = unit("nfe_forward")
+    return f"  NFE {of.on_terminal(forward)} + {of.on_terminal(backward)}"
