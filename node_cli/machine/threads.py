@@ -53,7 +53,7 @@ def suited(model: Model, sample: Shape, batch: int) -> int:
         shape = output_shape(model.stem, sample) if isinstance(model, Classifier) else sample
         module: nn.Module = model.core.field
     else:
-        module, shape = model, sample
+        module, shape = nn.Sequential(*model.children()), sample
     module = deepcopy(module).eval()  # neither buffers nor the mode of the model change
     weights = [p for p in module.parameters() if p.ndim >= 2]
     if not weights:
