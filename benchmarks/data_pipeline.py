@@ -19,8 +19,8 @@ from torchvision import transforms
 from torchvision.datasets import MNIST
 
 from node_cli.data.batches import Preprocess, in_batches
+from node_cli.data.catalog import IMAGES
 from node_cli.data.images import ImageSet
-from node_cli.data.sources import SOURCES
 
 BATCH = 128
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
 
-    source = SOURCES["mnist"]
+    source = IMAGES["mnist"]
     transform = transforms.Compose(
         [transforms.ToTensor(), transforms.Normalize(source.mean, source.std)]
     )

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 
 class UserError(ValueError):
@@ -32,7 +33,8 @@ def print_problems(error: UserError) -> None:
 def complain(text: str) -> None:
     """Print to standard error in one line, whatever characters a user's value brought along."""
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    print(line, file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):  # a terminal that is gone, a log on a full disk
+        print(line, file=sys.stderr, flush=True)
 
 
 def one_line(error: BaseException) -> str:

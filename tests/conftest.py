@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from node_cli.cli.compose import Composer
 from node_cli.cli.main import main
 from node_cli.config.schema import Config
-from tests.commands import Result
+from tests.commands import Result, composed
 
 FULL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -33,8 +32,7 @@ def configure() -> Callable[..., Config]:
     """The checked configuration of a command line."""
 
     def configure(*overrides: str) -> Config:
-        with Composer() as composer:
-            (job,) = composer.command(overrides, multirun=False).jobs
+        (job,) = composed(*overrides)
         return job.config
 
     return configure

@@ -7,16 +7,26 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "node_cli"
 
-TORCH_FREE_RECORDS = ("units", "measures", "columns", "files", "run_folder", "sweep_folder")
+TORCH_FREE_RECORDS = (
+    "units",
+    "measures",
+    "columns",
+    "files",
+    "run_folder",
+    "sweep_folder",
+    "damage",
+)
 
-BASE = {"errors", "display", "config", "ode"}
+BASE = {"errors", "display", "stopping", "config", "ode"}
 
 # What each part of the package may import of ours, beside itself.
 MAY_IMPORT = {
     "errors": set(),
     "display": set(),
+    "outputs": set(),
+    "stopping": set(),
     "ode": set(),
-    "config": {"errors", "ode.solver", "ode.sensitivity.methods"},
+    "config": {"errors", "ode.solver", "ode.sensitivity.methods", "data.catalog"},
     "data": {"errors", "config", "ode"},
     "models": {"errors", "config", "ode"},
     "machine": {"errors", "config", "ode", "models"},
@@ -24,7 +34,15 @@ MAY_IMPORT = {
     "learn": {*BASE, "data", "models", "machine", "records"},
     "tasks": {*BASE, "data", "models", "machine", "records", "learn"},
     "report": {"errors", *(f"records.{name}" for name in TORCH_FREE_RECORDS)},
-    "cli": {"errors", "display", "machine.git", "config", "records", "tasks", "report"},
+    "cli": {
+        *BASE - {"ode"},
+        "outputs",
+        "machine.git",
+        "records",
+        "tasks",
+        "report",
+        "models.names",
+    },
     "__main__": {"cli"},
 }
 
@@ -61,14 +79,27 @@ def test_imports_run_one_way(path: Path) -> None:
 
 def test_torchdiffeq_is_imported_in_one_file() -> None:
     importers = [p.name for p in modules() if any("torchdiffeq" in name for name in imports(p))]
-    assert importers == ["reference.py"]
+    assert importers == ["solvers.py"]
+
+
+def test_gradient_methods_know_engines_by_their_protocol_alone() -> None:
+    for path in (PACKAGE / "ode" / "sensitivity").glob("*.py"):
+        for name in imports(path):
+            if name.startswith("node_cli.ode.engines"):
+                assert name.startswith("node_cli.ode.engines.engine."), f"{path}: {name}"
+
+
+def test_engines_do_not_know_gradient_methods() -> None:
+    for path in (PACKAGE / "ode" / "engines").rglob("*.py"):
+        assert not any(name.startswith("node_cli.ode.sensitivity") for name in imports(path)), path
 
 
 @pytest.mark.parametrize(
     "part",
     [
         *("config", "report", *(f"records/{name}.py" for name in TORCH_FREE_RECORDS)),
-        *(f"cli/{name}.py" for name in ("main", "compose", "over_checkpoint", "help")),
+        *(f"cli/{name}.py" for name in ("main", "compose", "overrides", "over_checkpoint", "help")),
+        *("data/catalog.py", "models/names.py", "ode/sensitivity/methods.py"),
     ],
 )
 def test_what_answers_at_once_does_not_import_torch(part: str) -> None:

@@ -7,7 +7,7 @@ and optimizer. What a solver adds beyond one multiply-add of the state per evalu
 import torch
 from torch import Tensor
 
-from node_cli.config.schema import OptimizerConfig
+from node_cli.config.optimizer import Adam
 from node_cli.learn.optimizers import optimizer
 from speed.contenders import Task
 from speed.task import LEARNING_RATE, Evaluations, TorchStep, modules
@@ -21,7 +21,7 @@ class Floor(TorchStep):
         self.evaluations, self.vjps = task.evaluations, task.vjps
         if not 0 < self.vjps <= self.evaluations:
             raise ValueError(f"{self.evaluations} evaluations, {self.vjps} VJPs")
-        adam = OptimizerConfig(name="adam", lr=LEARNING_RATE, weight_decay=0.0)
+        adam = Adam(name="adam", lr=LEARNING_RATE, weight_decay=0.0)
         super().__init__(
             task,
             torch.compile(self._logits, fullgraph=True, dynamic=False)

@@ -10,30 +10,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from hydra.types import RunMode
 
 from node_cli.cli import tables
 from node_cli.cli.hydra_keys import PLUGIN_KEYS, problem_with_key, refused
 from node_cli.cli.over_checkpoint import configure, plain_tree
-from node_cli.config.messages import not_among, unknown_key
-from node_cli.config.schema import Config, keys, section_type
+from node_cli.cli.overrides import CommandLine, Override, Parser
+from node_cli.config.check import unknown_key
+from node_cli.config.files import CONF
+from node_cli.config.messages import not_among
+from node_cli.config.schema import Config, keys, sections
 from node_cli.errors import UserError, one_line
-
-# In a wheel the configuration lies inside the package, in a checkout beside it.
-CONF = next(
-    folder
-    for folder in (Path(__file__).parents[1] / "conf", Path(__file__).parents[2] / "conf")
-    if folder.is_dir()
-)
 
 
 @dataclass(frozen=True)
@@ -75,6 +67,7 @@ class Composer:
     def __enter__(self) -> "Composer":
         self.hydra = Hydra.create_main_hydra2("node-train", self.search_path)
         self.loader = self.hydra.config_loader
+        self.parser = Parser(self.loader)
         return self
 
     def __exit__(
@@ -85,153 +78,112 @@ class Composer:
     ) -> None:
         GlobalHydra.instance().clear()
 
-    def command(self, overrides: Sequence[str], *, multirun: bool) -> Command:
-        """Every job of a command line, checked. Raises ``UserError`` with every problem found."""
-        problems: list[str] = []
-        parsed = self._parsed(overrides, multirun, problems)
-        jobs = self._expanded(parsed, problems)
-        command = self._command(jobs, multirun, problems)
-        return replace(command, overrides=[_forced(override) for override in parsed])
+    def parse(self, overrides: Sequence[str]) -> CommandLine:
+        """What was typed, to be composed by ``command`` or ``tables``."""
+        return self.parser.command_line(overrides)
 
-    def tables(self, overrides: Sequence[str]) -> list[Command]:
+    def command(self, typed: CommandLine, *, multirun: bool) -> Command:
+        """Every job of a command line, checked. Raises ``UserError`` with every problem found."""
+        problems = [*typed.problems]
+        jobs = typed.jobs(self.parser, multirun=multirun, problems=problems)
+        command = self._command(jobs, multirun, problems)
+        return replace(command, overrides=[_forced(override) for override in typed.overrides])
+
+    def tables(self, typed: CommandLine) -> list[Command]:
         """One sweep for each table that ``table=`` names, in a folder of its name. What else is
         typed holds for every row, in the place of what the row says itself.
 
         Raises ``UserError`` with every problem found.
         """
-        problems: list[str] = []
-        typed = {o.key_or_group: o for o in self._parsed(overrides, True, problems)}
+        problems = [*typed.problems]
+        for_all = {o.key: o for o in typed.overrides}
         problems += [
             f"{key}: not used with table=, whose jobs run one after the other"
-            for key in typed
+            for key in for_all
             if key.replace("/", ".").startswith(PLUGIN_KEYS)
         ]
         if problems:
             raise UserError(*problems)
-        chosen = typed.pop("table")
-        names = chosen.sweep_string_iterator() if chosen.is_sweep_override() else [chosen.value()]
+        chosen = for_all.pop("table")
+        names = chosen.value if chosen.several else [chosen.value]
         folders = [Path(self.config_dir), CONF] if self.config_dir else [CONF]
         commands = []
         for name, table in tables.find(folders, [str(name) for name in names]).items():
             jobs = []
-            for row in table.overrides():
-                own = [o for o in self._parsed(row, True, problems) if o.key_or_group not in typed]
-                jobs += self._expanded([*own, *typed.values()], problems)
-            same = {frozenset(job) for job in jobs}
+            for texts in table.overrides():
+                row = self.parse(texts)
+                problems += row.problems
+                own = [o for o in row.overrides if o.key not in for_all]
+                row = replace(row, overrides=[*own, *for_all.values()])
+                jobs += row.jobs(self.parser, multirun=True, problems=problems)
+            same = {frozenset(override.text for override in job) for job in jobs}
             if len(same) < len(jobs):
                 problems.append(f"table={name}: {len(jobs)} jobs, but {len(same)} different ones")
             command = self._command(jobs, True, problems)
             commands.append(replace(command, folder=command.folder / name))
         return commands
 
-    def _command(self, expanded: list[list[str]], multirun: bool, problems: list[str]) -> Command:
+    def _command(
+        self, expanded: list[list[Override]], multirun: bool, problems: list[str]
+    ) -> Command:
+        """The command of the jobs ``expanded``; raises what is wrong with them and ``problems``."""
         composed = []
         for job in expanded:
-            sound = [
-                _forced(override)
-                for override in self._parsed(job, multirun, problems)
-                if self._sound(override, multirun, problems)
-            ]
+            sound = self._sound(job, multirun, problems)
             try:
-                cfg = self.hydra.compose_config(self.config_name, sound, RunMode.RUN)
+                forced = [_forced(override) for override in sound]
+                cfg = self.hydra.compose_config(self.config_name, forced, RunMode.RUN)
                 folder = Path(cfg.hydra.sweep.dir if multirun else cfg.hydra.run.dir)
-                own = [str(override).lstrip("+") for override in cfg.hydra.overrides.task]
-                composed.append((own, plain_tree(cfg)))
+                texts = [str(override).lstrip("+") for override in cfg.hydra.overrides.task]
+                composed.append(({o.key for o in sound}, texts, plain_tree(cfg)))
                 problems += refused(cfg)
             except Exception as error:  # whatever a file leads Hydra to
                 problems.append(f"the configuration cannot be composed: {one_line(error)}")
-        some_ode = any(_is_ode(tree) for _, tree in composed)
+        some_ode = any(_is_ode(tree) for _, _, tree in composed)
         jobs = []
-        for job, tree in composed:
+        for typed, texts, tree in composed:
             try:
-                config, notes = configure(tree, job, in_sweep=multirun and some_ode)
-                jobs.append(Job(job, config, notes))
+                config, notes = configure(tree, typed, in_sweep=multirun and some_ode)
+                jobs.append(Job(texts, config, notes))
             except UserError as error:
                 problems += error.problems
         if problems:
             raise UserError(*dict.fromkeys(problems))
         return Command(jobs, folder)
 
-    def typed(self, overrides: Sequence[str]) -> dict[str, Any]:
-        """Key and value of each override. Raises ``UserError`` where one is not of that form."""
-        problems: list[str] = []
-        parsed = self._parsed(overrides, multirun=False, problems=problems)
-        if problems:
-            raise UserError(*problems)
-        return {o.key_or_group: o.value() for o in parsed}
-
-    def _parsed(
-        self, overrides: Sequence[str], multirun: bool, problems: list[str]
-    ) -> list[Override]:
-        self.search_path_overrides = [o for o in overrides if o.startswith("hydra.searchpath=")]
-        parser = OverridesParser.create(config_loader=self.loader)
-        parsed = []
-        for text in overrides:
-            try:
-                (override,) = parser.parse_overrides([text])
-            except (HydraException, ValueError):
-                problems.append(f"{text}: not of the form key=value (quote special characters)")
-                continue
-            if override.is_delete():
-                problems.append(f"{text}: nothing can be left out; an optional key takes null")
-            elif override.is_sweep_override() and not multirun:
-                problems.append(f"{text}: several values need -m (or brackets, for a list)")
-            elif override.is_sweep_override() and override.key_or_group.startswith("hydra"):
-                problems.append(f"{text}: takes one value (quote special characters)")
+    def _sound(self, job: list[Override], multirun: bool, problems: list[str]) -> list[Override]:
+        """The overrides that Hydra may see; a problem is added for each of the others."""
+        folders = [o.text for o in job if o.key == "hydra.searchpath"]
+        sound = []
+        for override in job:
+            if problem := self._problem(override, multirun, folders):
+                problems.append(problem)
             else:
-                parsed.append(override)
-        return parsed
+                sound.append(override)
+        return sound
 
-    def _expanded(self, overrides: list[Override], problems: list[str]) -> list[list[str]]:
-        """The overrides of each job. Another sweeper than Hydra's own chooses its values as it
-        goes: then only what it does not choose is checked here, and each job when it starts."""
-        if any(o.key_or_group == "hydra/sweeper" for o in overrides):
-            overrides = [o for o in overrides if not o.is_sweep_override()]
-        swept = " ".join(str(o.input_line) for o in overrides if o.is_sweep_override())
-        jobs: list[list[str]] = []
-        try:
-            (jobs,) = BasicSweeper.split_arguments(overrides, None)
-        except HydraException as error:
-            problems.append(f"{swept}: {one_line(error)}")
-        else:
-            if not jobs:
-                problems.append(f"{swept}: no values to run with")
-        return jobs
-
-    def _sound(self, override: Override, multirun: bool, problems: list[str]) -> bool:
-        """Whether Hydra may see this override; if not, a problem is added."""
-        key, value = override.key_or_group, override.value()
-        problem = None
+    def _problem(self, override: Override, multirun: bool, folders: list[str]) -> str | None:
+        """What is wrong with a key, or a choice. ``folders``: overrides of where files lie."""
+        key, value = override.key, override.value
         if key.split(".")[0].split("/")[0] == "hydra":
-            problem = problem_with_key(key, value, multirun)
-        elif choices := self._choices(key):
-            if value not in choices and not (key == "experiment" and value is None):
-                problem = not_among(key, value, choices)
-        elif key not in (*keys(), "resume") and (
-            key not in Config.model_fields or section_type(key) is None
-        ):
-            problem = unknown_key(key, value)
-        problems += [problem] if problem else []
-        return problem is None
+            return problem_with_key(key, value, multirun)
+        if choices := self._choices(key, folders):
+            may_be = value in choices or (key == "experiment" and value is None)
+            return None if may_be else not_among(key, value, choices)
+        if key in (*keys(), *sections(), "resume"):
+            return None
+        return unknown_key(key, value)
 
-    def _choices(self, group: str) -> list[str]:
+    def _choices(self, group: str, folders: list[str]) -> list[str]:
         """The files of a group but for those that only others build on; empty for a plain key."""
-        options = self.loader.get_group_options(
-            group, ObjectType.CONFIG, self.config_name, self.search_path_overrides
-        )
-        return [option for option in options if not option.startswith("_")]
-
-
-def is_table(overrides: Sequence[str]) -> bool:
-    """Whether a command line names tables of jobs."""
-    return any(o.lstrip("+").startswith("table=") for o in overrides)
+        found = self.loader.get_group_options(group, ObjectType.CONFIG, self.config_name, folders)
+        return [option for option in found if not option.startswith("_")]
 
 
 def _forced(override: Override) -> str:
     """``++`` in front of a key of the schema, since the chosen group file may not have it: to be
     refused with a better word than Hydra has, or read by a checkpoint's solver."""
-    text = str(override.input_line)
-    return f"++{text.lstrip('+')}" if override.key_or_group in keys() else text
+    return f"++{override.text.lstrip('+')}" if override.key in keys() else override.text
 
 
 def _is_ode(tree: dict[str, Any]) -> bool:

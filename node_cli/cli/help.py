@@ -1,11 +1,15 @@
 """The text of ``node-train --help``."""
 
 import textwrap
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
-from node_cli.config.schema import Config, section_type
-from node_cli.config.section import Section
+from node_cli.config.files import CONF, choices
+from node_cli.config.schema import Config, options, sections, variants
+from node_cli.config.section import OneOf, Section
+from node_cli.models.names import names
+
+MOST_WORDS = 8  # that a key is shown with
 
 TEXT = """\
 node-train: train and evaluate image classifiers whose middle is an ODE block.
@@ -17,6 +21,9 @@ Usage: node-train [-m] [key=value | group=choice ...]
 
 Groups
 {groups}
+
+Parts of a model, for model.stem, model.field and model.head
+{parts}
 
 Keys (--cfg job shows their values; one that the chosen method does not use is an error)
 {keys}
@@ -48,42 +55,46 @@ Flags
 """
 
 
-def help_text(conf: Path) -> str:
-    """The help, with the choices that the folder ``conf`` holds."""
+def help_text() -> str:
+    """The help, with every choice of every group, every part of a model, and every key."""
     groups = {
-        folder.name: sorted(f.stem for f in folder.glob("*.yaml") if not f.stem.startswith("_"))
-        for folder in sorted(conf.iterdir())
-        if folder.is_dir()
+        folder.name: choices(folder.name) for folder in sorted(CONF.iterdir()) if folder.is_dir()
     }
-    width = max(map(len, groups))
-    return TEXT.format(
-        groups="\n".join(
-            _wrapped(names, f"  {name:<{width}}  ", " " * (width + 4))
-            for name, names in groups.items()
-        ),
-        keys="\n".join(_keys()),
+    keys = "\n".join(_wrapped(words) for words in _keys())
+    return TEXT.format(groups=_listed(groups), parts=_listed(names()), keys=keys)
+
+
+def _listed(named: Mapping[str, Iterable[str]]) -> str:
+    """A line for each kind of thing, with its names."""
+    width = max(map(len, named))
+    return "\n".join(
+        _wrapped(names, f"  {kind:<{width}}  ", " " * (width + 4)) for kind, names in named.items()
     )
 
 
-def _keys() -> list[str]:
-    """The root keys, then those of each section, from the schema."""
-    sections = {name: schema for name in Config.model_fields if (schema := section_type(name))}
-    root = _values(Config)
-    lines = [_wrapped([key + value for key, value in root.items() if key not in sections])]
-    for section, schema in sections.items():
-        values = _values(schema)
-        lines.append(_wrapped([f"{section}.{k}{v}" for k, v in values.items() if k != "name"]))
-    return lines
+def _keys() -> list[list[str]]:
+    """The root keys, then those of each section, with their values where these are a few words."""
+    root = [name + _values([Config], name) for name in Config.model_fields if not variants(name)]
+    return [root] + [
+        [f"{section}.{key}{_values(variants(section), key)}" for key in options(section)]
+        for section in sections()
+    ]
 
 
-def _values(schema: type[Section]) -> dict[str, str]:
-    """For each key, ``=a|b`` where its values are a few words, ``=N`` where they are whole numbers;
-    empty for the others."""
-    words = {key: "|".join(_words(field.annotation)) for key, field in schema.model_fields.items()}
-    return {key: f"={choices}" if choices else "" for key, choices in words.items()}
+def _values(types: Iterable[type[Section]], key: str) -> str:
+    """``=a|b`` where the values of a key are a few words in all variants together, ``=N`` where
+    they are whole numbers; else empty."""
+    fields = [variant.model_fields[key] for variant in types if key in variant.model_fields]
+    parts = [part for field in fields for part in (field.annotation, *field.metadata)]
+    words = dict.fromkeys(word for part in parts for word in _words(part))
+    if len(words) > MOST_WORDS:
+        return ""
+    return f"={'|'.join(words)}" if words else ""
 
 
 def _words(annotation: Any) -> list[str]:
+    if isinstance(annotation, OneOf):
+        return list(annotation.choices)
     if get_origin(annotation) is Literal:
         return [str(word) for word in get_args(annotation)]
     if annotation in (int, bool):
@@ -93,7 +104,7 @@ def _words(annotation: Any) -> list[str]:
     return [word for part in get_args(annotation) for word in _words(part)]
 
 
-def _wrapped(words: list[str], first: str = "  ", indent: str = "  ") -> str:
+def _wrapped(words: Iterable[str], first: str = "  ", indent: str = "  ") -> str:
     return textwrap.fill(
         " ".join(words),
         width=100,

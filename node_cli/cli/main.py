@@ -4,44 +4,66 @@ import argparse
 import io
 import logging
 import os
-import signal
 import sys
 import warnings
-from contextlib import nullcontext, redirect_stderr
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import node_cli
 from node_cli.cli.waiting import short_waits
-from node_cli.errors import UserError, one_line, print_problems
+from node_cli.errors import UserError, complain, one_line, print_problems
 from node_cli.machine import git  # noqa: F401, it finds git before anything is composed
+from node_cli.outputs import failure_in_words, tolerant_outputs
+from node_cli.stopping import exit_code, stops_on_signal
 
 if TYPE_CHECKING:  # imported where needed: --help answers without any of them, --cfg without torch
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from omegaconf import DictConfig
 
-    from node_cli.cli.compose import Command, Composer
+    from node_cli.cli.compose import Command
+    from node_cli.cli.overrides import CommandLine
 
 
 @short_waits()
 def main() -> int:
     """The command ``node-train``. Returns the exit code: 0 done, 1 failed or diverged, 2 bad input,
-    130 interrupted."""
+    130 interrupted, 128 + n by another signal n than SIGINT and SIGTERM."""
+    with _short_warnings(), tolerant_outputs() as (out, _), stops_on_signal():
+        only_prints = False
+        try:
+            args = _arguments()
+            only_prints = bool(args.version or args.help or args.cfg or args.info)
+            code = _dispatch(args)
+        except UserError as error:
+            print_problems(error)
+            code = 2
+        except KeyboardInterrupt as error:
+            code = exit_code(error)
+        out.flush()
+        if out.failure and not isinstance(out.failure, BrokenPipeError):
+            complain(f"error: standard output: {failure_in_words(out.failure)}")
+            code = max(code, 1) if only_prints else code
+        return code
+
+
+@contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Within it warnings are one line, and a log or a terminal that cannot be written to is no
+    error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # no run ends for want of a "±"
-    logging.raiseExceptions = False  # nor for want of a reader
+            stream.reconfigure(errors="replace")  # a terminal may not have the character
+    formatwarning, raises = warnings.formatwarning, logging.raiseExceptions
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logging.raiseExceptions = False
     try:
-        return _dispatch(_arguments())
-    except UserError as error:
-        print_problems(error)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+        yield
+    finally:
+        warnings.formatwarning, logging.raiseExceptions = formatwarning, raises
 
 
 class _Parser(argparse.ArgumentParser):
@@ -71,14 +93,10 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.version:
         print(f"node-train {node_cli.__version__}")
         return 0
-    from omegaconf import OmegaConf
-
-    from node_cli.cli.compose import CONF, Composer, is_table
-
     if args.help:
         from node_cli.cli.help import help_text
 
-        print(help_text(CONF), end="")
+        print(help_text(), end="")
         return 0
     if args.shell_completion:
         _complete(args)
@@ -92,14 +110,21 @@ def _dispatch(args: argparse.Namespace) -> int:
     if (args.resolve or args.package) and not args.cfg:
         raise UserError("--resolve, --package: go with --cfg")
 
-    if is_table(args.overrides):
-        return _run_tables(args)
+    from omegaconf import OmegaConf
+
+    from node_cli.cli.compose import Composer
+
     with Composer(args.config_name, args.config_dir) as composer:
-        on_folder = _on_folder(composer, args)
-        if on_folder is None:
-            command = composer.command(args.overrides, multirun=args.multirun)
-    if on_folder is not None:
-        return on_folder()
+        typed = composer.parse(args.overrides)
+        action = _on_folder(typed, args)
+        if action is None and typed.find("table"):
+            if args.multirun or args.cfg or args.info:
+                raise UserError("table=: is a sweep of its own, takes no flags but --config-dir")
+            action = partial(_run_tables, composer.tables(typed), args)
+        if action is None:
+            command = composer.command(typed, multirun=args.multirun)
+    if action is not None:  # it may need Hydra for itself
+        return action()
     if args.cfg == "job" and not args.package:
         print(OmegaConf.to_yaml(command.jobs[0].config.model_dump()), end="")
         return 0
@@ -109,21 +134,25 @@ def _dispatch(args: argparse.Namespace) -> int:
     return _start(command, args)
 
 
-def _on_folder(composer: "Composer", args: argparse.Namespace) -> "Callable[[], int] | None":
+def _on_folder(typed: "CommandLine", args: argparse.Namespace) -> "Callable[[], int] | None":
     """What ``resume=`` or ``report=`` asks for; None without either."""
-    if not any(o.lstrip("+").startswith(("resume=", "report=")) for o in args.overrides):
+    override = typed.find("resume") or typed.find("report")
+    if override is None:
         return None
-    typed = composer.typed(args.overrides)
-    for key in ("resume", "report"):
-        if (folder := typed.pop(key, None)) is None:
-            continue
-        if args.multirun or args.cfg or args.info or args.config_dir or args.config_name:
-            raise UserError(f"{key}={folder}: takes no flags")
-        from node_cli.cli.report import report
-        from node_cli.cli.runs import resume
+    if typed.problems:
+        raise UserError(*typed.problems)
+    if several := [o.text for o in typed.overrides if o.several]:
+        raise UserError(
+            *(f"{text}: takes one value (quote special characters)" for text in several)
+        )
+    if args.multirun or args.cfg or args.info or args.config_dir or args.config_name:
+        raise UserError(f"{override.text.lstrip('+')}: takes no flags")
+    from node_cli.cli.report import report
+    from node_cli.cli.runs import resume
 
-        return partial({"resume": resume, "report": report}[key], str(folder), typed)
-    return None
+    action = {"resume": resume, "report": report}[override.key]
+    others = {o.key: o.value for o in typed.overrides if o.key != override.key}
+    return partial(action, str(override.value), others)
 
 
 def _start(command: "Command", args: argparse.Namespace) -> int:
@@ -133,7 +162,7 @@ def _start(command: "Command", args: argparse.Namespace) -> int:
     from node_cli.records.run_folder import RunFolder
 
     runs.preflight_all(command)
-    _claim(command, args)
+    _claim(command, args, is_sweep=args.multirun)
     folder = RunFolder(command.folder)
     if not args.multirun:
         _hydra(args, *command.overrides, quoted("hydra.run.dir", str(folder.path)))
@@ -144,21 +173,16 @@ def _start(command: "Command", args: argparse.Namespace) -> int:
     return runs.finish_sweep(command)
 
 
-def _run_tables(args: argparse.Namespace) -> int:
+def _run_tables(commands: "Sequence[Command]", args: argparse.Namespace) -> int:
     """The sweep of each table in turn."""
     from node_cli.cli import runs
-    from node_cli.cli.compose import Composer
 
-    if args.multirun or args.cfg or args.info:
-        raise UserError("table=: is a sweep of its own, and takes no flags but --config-dir")
-    with Composer(args.config_name, args.config_dir) as composer:
-        commands = composer.tables(args.overrides)
     for command in commands:
         runs.preflight_all(command)
     for command in commands:
         _check_empty(command.folder)
     for command in commands:
-        _claim(command, args)
+        _claim(command, args, is_sweep=True)
     return runs.run_sweeps(commands[0].folder.parent, commands)
 
 
@@ -170,23 +194,23 @@ def _complete(args: argparse.Namespace) -> None:
     _hydra(args, *args.overrides)
 
 
-def _claim(command: "Command", args: argparse.Namespace) -> None:
+def _claim(command: "Command", args: argparse.Namespace, *, is_sweep: bool) -> None:
     """Make the folder of a run or sweep and, at once, what a resume needs. Raises ``UserError``
     where it cannot be written to, or holds files already."""
-    from node_cli.cli.compose import is_table
     from node_cli.records import sweep_folder
     from node_cli.records.run_folder import RunFolder
 
     folder = command.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _check_empty(folder)
-        if args.multirun or is_table(args.overrides):
-            here = str(Path.cwd())
-            typed = sweep_folder.Typed(args.overrides, args.config_name, args.config_dir, here)
-            sweep_folder.write(folder, typed)
-        else:
-            RunFolder(folder).write_config(command.jobs[0].config.model_dump())
+        with RunFolder(folder).locked():  # of two processes that find it empty, one goes on
+            _check_empty(folder)
+            if is_sweep:
+                here = str(Path.cwd())
+                typed = sweep_folder.Typed(args.overrides, args.config_name, args.config_dir, here)
+                sweep_folder.write(folder, typed)
+            else:
+                RunFolder(folder).write_config(command.jobs[0].config.model_dump())
     except OSError as error:
         raise UserError(f"folder {folder}: not writable ({error.strerror})") from error
 
@@ -204,7 +228,7 @@ def _hydra(args: argparse.Namespace, *overrides: str) -> None:
     """
     import hydra
 
-    from node_cli.cli.compose import CONF
+    from node_cli.config.files import CONF
 
     flags = ["--multirun"] if args.multirun else []
     flags += ["--shell-completion"] if args.shell_completion else []
@@ -212,11 +236,9 @@ def _hydra(args: argparse.Namespace, *overrides: str) -> None:
     for name in ("cfg", "package", "info", "config_name", "config_dir"):
         if value := getattr(args, name):
             flags += [f"--{name.replace('_', '-')}", value]
-    sys.argv[1:] = [*flags, *overrides]
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints it, and exits
     try:
-        with redirect_stderr(io.StringIO()) if args.package else nullcontext():
+        with _for_hydra([*flags, *overrides], silent=args.package is not None):
             hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(_job)()
     except Exception as error:
         if full_error:
@@ -226,6 +248,23 @@ def _hydra(args: argparse.Namespace, *overrides: str) -> None:
         if not args.package:
             raise
         raise UserError(f"--package {args.package}: not in the configuration") from error
+
+
+@contextmanager
+def _for_hydra(arguments: list[str], *, silent: bool) -> Iterator[None]:
+    """Within it ``sys.argv`` has these arguments, and Hydra raises its errors, where it would print
+    them and exit. ``silent``: what it writes to standard error is dropped."""
+    argv, setting = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [argv[0], *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        with redirect_stderr(io.StringIO()) if silent else nullcontext():
+            yield
+    finally:
+        sys.argv = argv
+        del os.environ["HYDRA_FULL_ERROR"]
+        if setting is not None:
+            os.environ["HYDRA_FULL_ERROR"] = setting
 
 
 def _job(cfg: "DictConfig") -> float | None:
@@ -240,6 +279,7 @@ def _job(cfg: "DictConfig") -> float | None:
     from node_cli.cli import runs
     from node_cli.cli.compose import Job
     from node_cli.cli.over_checkpoint import configure, plain_tree
+    from node_cli.cli.overrides import Parser
     from node_cli.records.files import short
     from node_cli.records.run_folder import RunFolder
 
@@ -250,7 +290,8 @@ def _job(cfg: "DictConfig") -> float | None:
 
     def prepare() -> Job:
         try:
-            config, notes = configure(plain_tree(cfg), overrides, in_sweep=in_sweep)
+            typed = Parser().keys(overrides)
+            config, notes = configure(plain_tree(cfg), typed, in_sweep=in_sweep)
         except UserError as error:  # only where what was checked at the door has changed since
             folder.write_status("failed", overrides=overrides, reason=str(error), exit_code=2)
             raise

@@ -1,13 +1,14 @@
 """From a composed configuration and what was typed for it to the checked ``Config`` of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from node_cli.config import defaults
 from node_cli.config.check import checked
 from node_cli.config.messages import plain
-from node_cli.config.schema import Config, absolute
+from node_cli.config.schema import Config
+from node_cli.config.section import absolute
 from node_cli.config.tasks import SPLIT_KEYS, TASKS
 from node_cli.config.tree import Tree, get, put
 from node_cli.errors import UserError
@@ -26,12 +27,13 @@ def plain_tree(cfg: DictConfig) -> Tree:
     return {str(key): value for key, value in resolved.items()}
 
 
-def configure(tree: Tree, overrides: Sequence[str], *, in_sweep: bool) -> tuple[Config, list[str]]:
-    """The checked configuration, and notes, of a composed tree and the overrides typed for it.
+def configure(tree: Tree, typed: Collection[str], *, in_sweep: bool) -> tuple[Config, list[str]]:
+    """The checked configuration, and notes, of a composed tree.
 
-    Raises ``UserError`` with every problem.
+    ``typed``: the keys and groups that the user typed. ``in_sweep``: see ``checked``. Raises
+    ``UserError`` with every problem.
     """
-    tree, typed = dict(tree), _typed_keys(overrides)
+    tree, typed = dict(tree), {key for key in typed if not key.startswith("hydra")}
     if (folder := tree.pop("resume", None)) is not None:
         raise UserError(f"resume={plain(folder)}: only on the command line")
     task = tree.get("task")
@@ -53,11 +55,6 @@ def configure(tree: Tree, overrides: Sequence[str], *, in_sweep: bool) -> tuple[
     return config, notes
 
 
-def _typed_keys(overrides: Sequence[str]) -> set[str]:
-    parsed = OverridesParser.create().parse_overrides([*overrides])
-    return {o.key_or_group for o in parsed if not o.key_or_group.startswith("hydra")}
-
-
 def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:
     """The configuration in the checkpoint, what the user typed laid over it.
 
@@ -71,6 +68,7 @@ def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:
     except ValueError as error:
         raise UserError(f"checkpoint={plain(given)}: {error}") from error
     merged: Tree = checkpoints.load(path)["config"]
+    defaults.fill(merged)
     if get(tree, "data.name") == get(merged, "data.name"):
         for key in set(SPLIT_KEYS) - typed:
             put(tree, key, get(merged, key))

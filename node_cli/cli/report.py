@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from node_cli.cli import tables
-from node_cli.cli.compose import CONF, is_table
+from node_cli.cli.overrides import key_of
+from node_cli.config.files import CONF
 from node_cli.config.messages import shell_override
-from node_cli.config.schema import absolute
+from node_cli.config.section import absolute
 from node_cli.display import Display
-from node_cli.errors import UserError, one_line
+from node_cli.errors import UserError, complain, one_line
 from node_cli.records import sweep_folder
+from node_cli.records.damage import damage
 from node_cli.records.files import short
+from node_cli.records.run_folder import RunFolder
 from node_cli.report.over_seeds import INCIDENTAL
 from node_cli.report.results_page import SweepPart, write_results
 
@@ -48,8 +51,12 @@ def report(location: str, typed: Mapping[str, Any]) -> int:
     command = f"node-train {shell_override('report', folder)}"
     try:
         write_results(Path(), command, [_part(path, _name(path, sweeps)) for path in sweeps])
-    except (OSError, ValueError, LookupError) as error:
+    except Exception as error:  # damaged records lead to anything
         raise UserError(f"report={folder}: {one_line(error)}") from error
+    for sweep in sweeps:
+        for name in sweep_folder.jobs_in(sweep):
+            if what := damage(RunFolder(sweep / name)):
+                complain(f"{what}; job {name} is left out")
     Display().line(f"RESULTS.md, results; of {', '.join(str(path) for path in sweeps)}")
     return 0
 
@@ -69,8 +76,8 @@ def _part(folder: Path, name: str) -> SweepPart:
     flags = [] if typed.config_dir is None else ["--config-dir", typed.config_dir]
     command = shlex.join(["node-train", *flags, "-m", *kept])
     title, note, plots = name, "", PLOTS
-    if is_table(kept):
-        kept = [o for o in kept if not is_table([o])]
+    if "table" in map(key_of, kept):
+        kept = [o for o in kept if key_of(o) != "table"]
         command = shlex.join(["node-train", *flags, f"table={folder.name}", *kept])
         own = [] if typed.config_dir is None else [Path(typed.working_directory, typed.config_dir)]
         with contextlib.suppress(UserError):  # the file is no longer there

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from node_cli.cli.compose import Command, Composer, Job, is_table
+from node_cli.cli.compose import Command, Composer, Job
+from node_cli.cli.overrides import key_of
 from node_cli.config.check import checked
 from node_cli.config.messages import plain
 from node_cli.config.schema import Config
 from node_cli.config.tasks import TASKS
-from node_cli.config.tree import Tree, get, put, show
+from node_cli.config.tree import Tree, get, lay, put, show
 from node_cli.errors import UserError
 from node_cli.records import checkpoints, sweep_folder
 from node_cli.records.files import short
@@ -21,18 +22,44 @@ from node_cli.records.run_folder import RunFolder
 RESUME_KEYS = ("epochs", "device", "threads", "data.root")
 
 
-def rest_of(folder: RunFolder, typed: Mapping[str, Any]) -> Job | None:
+def rest_of(folder: RunFolder, typed: Mapping[str, Any], begun: Job | None = None) -> Job | None:
     """Return what is left of the run in a folder as a job; None where it is finished.
 
-    ``typed``: the overrides beside ``resume=``, key to value. Raises ``UserError`` where the run
-    cannot go on.
+    ``typed``: the overrides beside ``resume=``, key to value. ``begun``: the job of a sweep that it
+    is the rest of, if known. Raises ``UserError`` where the run cannot go on.
     """
     found = resumed(folder, typed)
     if found is None:
         return None
-    overrides = [o for o in folder.read_overrides() if o.partition("=")[0] not in typed]
-    overrides += [f"{key}={plain(value)}" for key, value in typed.items()]
-    return Job(overrides, *found)
+    config, notes = found
+    # Between the writes of config.yaml and status.json a process may have been killed: the former
+    # then says how many epochs it was to be, the command of the sweep all else.
+    overrides = [*(folder.read_overrides() or (begun.overrides if begun else ()))]
+    current = {key: get(config.model_dump(), key) for key in RESUME_KEYS}
+    changed = dict(typed)
+    for key, value in current.items():
+        recorded = [o for o in overrides if o.startswith(f"{key}=")]
+        if (recorded and key == "epochs" and recorded != [f"{key}={value}"]) or (
+            not recorded and begun and get(begun.config.model_dump(), key) != value
+        ):
+            changed.setdefault(key, value)
+    overrides = [o for o in overrides if key_of(o) not in changed]
+    overrides += [f"{key}={plain(value)}" for key, value in changed.items()]
+    if folder.standing() == "lost":
+        notes = [
+            f"{folder.path}: its process has ended without a word (killed, or the machine was); "
+            "going on from the last checkpoint",
+            *notes,
+        ]
+    return Job(overrides, config, notes)
+
+
+def job_in(sweep: Path, name: str) -> Job | None:
+    """Return the job of a sweep whose folder has this name; None where that cannot be told."""
+    try:
+        return command_of(sweep).jobs[int(name)]
+    except (UserError, ValueError, IndexError):
+        return None
 
 
 def command_of(folder: Path) -> Command:
@@ -42,19 +69,22 @@ def command_of(folder: Path) -> Command:
     N belongs into the folder N. Raises ``UserError`` where the configuration is no longer valid.
     """
     typed = sweep_folder.read(folder)
-    if any(o.lstrip("+").startswith("hydra/sweeper=") for o in typed.overrides):
-        raise UserError(f"resume={folder}: a sweeper chose its values; resume its runs one by one")
     here = Path.cwd() / folder
     # Paths that were typed start from where they were typed, unless this is another machine.
     directory = typed.working_directory if Path(typed.working_directory).is_dir() else "."
     with contextlib.chdir(directory), Composer(typed.config_name, typed.config_dir) as composer:
-        if is_table(typed.overrides):
-            named = {c.folder.name: c for c in composer.tables(typed.overrides)}
+        command_line = composer.parse(typed.overrides)
+        if command_line.find("hydra/sweeper"):
+            raise UserError(
+                f"resume={folder}: a sweeper chose its values; resume its runs one by one"
+            )
+        if command_line.find("table"):
+            named = {c.folder.name: c for c in composer.tables(command_line)}
             if here.name not in named:
                 raise UserError(f"resume={folder}: must have the name of its table, {[*named]}")
             command = named[here.name]
         else:
-            command = composer.command(typed.overrides, multirun=True)
+            command = composer.command(command_line, multirun=True)
     return replace(command, folder=short(here))
 
 
@@ -63,7 +93,7 @@ def check_unchanged(command: Command) -> None:
     for number, job in enumerate(command.jobs):
         begun = RunFolder(command.folder / str(number)).read_overrides()
         old, new = (
-            {o for o in overrides if o.partition("=")[0] not in RESUME_KEYS}
+            {o for o in overrides if key_of(o) not in RESUME_KEYS}
             for overrides in (begun, job.overrides)
         )
         if begun and old != new:
@@ -96,7 +126,7 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
     began = get(tree, "epochs")
     allowed = [key for key in typed if key in RESUME_KEYS]
     for key in allowed:
-        put(tree, key, typed[key])
+        lay(tree, key, typed[key])
     try:
         config, notes = checked(tree, allowed)
     except UserError as error:

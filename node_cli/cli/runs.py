@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from node_cli.cli.compose import Command, Job
-from node_cli.cli.resume import check_unchanged, command_of, rest_of
+from node_cli.cli.resume import check_unchanged, command_of, job_in, rest_of
 from node_cli.config.messages import shell_override
-from node_cli.config.schema import Config, absolute, keys, section_type
+from node_cli.config.schema import Config, keys, sections
+from node_cli.config.section import absolute
 from node_cli.config.tasks import TASKS
 from node_cli.display import Display
 from node_cli.errors import UserError, check_all, complain, one_line, print_problems
@@ -100,13 +101,16 @@ def _run_sweep(command: Command) -> int:
 def _new_or_rest(folder: RunFolder, job: Job) -> Job | None:
     """The job, or what is left of it where it has started; None where it is done."""
     if folder.config.exists() and TASKS[job.config.task].trains:
-        return _rest(folder, {})
+        return _rest(folder, {}, job)
     return None if folder.read_status().get("status") == "done" else job
 
 
-def _rest(folder: RunFolder, typed: Mapping[str, Any]) -> Job | None:
-    """What is left of a run; says so where nothing is. Raises ``UserError``."""
-    job = rest_of(folder, typed)
+def _rest(folder: RunFolder, typed: Mapping[str, Any], begun: Job | None = None) -> Job | None:
+    """What is left of a run; says so where nothing is. Raises ``UserError``.
+
+    ``begun``: the job of its sweep that it is the rest of, if known.
+    """
+    job = rest_of(folder, typed, begun)
     if job is None:
         Display().line(f"{folder.path}: this run is finished; train it further with epochs=N")
     else:
@@ -138,7 +142,7 @@ def resume(location: str, typed: Mapping[str, Any]) -> int:
 
     def prepare() -> Job | None:
         nonlocal is_finished
-        job = _rest(folder, typed)
+        job = _rest(folder, typed, job_in(sweep, path.name) if sweep else None)
         is_finished = job is None
         return job
 
@@ -161,7 +165,7 @@ def preflight_all(command: Command) -> None:
 
 def _check_published(config: Config) -> None:
     """Raise ``UserError`` where a published table names what a run does not have."""
-    known = {*keys(), *(f"{name}.name" for name in Config.model_fields if section_type(name))}
+    known = {*keys(), *(f"{name}.name" for name in sections())}
     for i, table in enumerate(config.published or []):
         if wrong := table.setting.keys() - known:
             raise UserError(f"published.{i}.setting: {', '.join(sorted(wrong))}: no such key")
@@ -185,7 +189,7 @@ def update_summary(folder: Path) -> list[Row]:
     """Write the summary of a sweep; return its rows, none where it cannot be written."""
     try:
         return summarise(folder)
-    except (OSError, ValueError, LookupError) as error:
+    except Exception as error:  # damaged records lead to anything
         complain(f"{folder}: no summary ({one_line(error)})")
         return []
 
@@ -194,8 +198,9 @@ def finish_sweep(command: Command) -> int:
     """Print the table of a finished sweep; return 1 where a job failed or is missing, else 0."""
     rows = update_summary(command.folder)
     Display().line(f"\n{as_text(rows)}\n{command.folder / 'summary.csv'}")
-    show_published(command.folder, [RunFolder(command.folder / row["job"]) for row in rows])
-    return 0 if len(rows) >= len(command.jobs) and all(r["status"] == "done" for r in rows) else 1
+    done = {row["job"] for row in rows if row["status"] == "done"}
+    show_published(command.folder, [RunFolder(command.folder / name) for name in sorted(done)])
+    return 0 if done.issuperset(map(str, range(len(command.jobs)))) else 1
 
 
 def show_published(path: Path, folders: Sequence[RunFolder]) -> None:
@@ -203,7 +208,7 @@ def show_published(path: Path, folders: Sequence[RunFolder]) -> None:
     try:
         if comparisons := comparison.compare(folders):
             comparison.write(path / "published.csv", comparisons)
-    except (OSError, ValueError, LookupError) as error:  # a damaged run, a full disk
+    except Exception as error:  # a damaged run, a full disk
         complain(f"{path}: no comparison with published numbers ({one_line(error)})")
         return
     for found in comparisons:
@@ -211,7 +216,12 @@ def show_published(path: Path, folders: Sequence[RunFolder]) -> None:
 
 
 def exit_code(folder: RunFolder) -> int:
-    """Return the exit code that this process recorded in a run folder; 1 where it has not."""
+    """Return the exit code that this process recorded in a run folder.
+
+    1 where it could not record one, 2 where another process is running in the folder.
+    """
     status = folder.read_status()
-    code = status.get("exit_code") if status.get("pid") == os.getpid() else None
+    if status.get("pid") != os.getpid():
+        return 2 if status and folder.is_locked() else 1
+    code = status.get("exit_code")
     return code if isinstance(code, int) else 1

@@ -1,22 +1,20 @@
 """From a composed tree to a checked ``Config``, or all of its problems at once."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from copy import deepcopy
+from difflib import get_close_matches
+from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from node_cli.config import kinds, rules
-from node_cli.config.messages import not_among, plain, unknown_key
-from node_cli.config.schema import Config, section_type
+from node_cli.config import data, defaults, rules, sensitivity, solver
+from node_cli.config.eval import unused_first_step
+from node_cli.config.messages import not_among, plain
+from node_cli.config.schema import Config, keys, options, sections, variants
+from node_cli.config.section import Section, choice_in_words, drop_unused, variant_of
 from node_cli.config.tree import WRONG, Tree, get, put, show
 from node_cli.errors import UserError
-
-# A typed key silences those that say the same in another way and were not typed.
-ALTERNATIVES = {
-    "solver.tol": ("solver.rtol", "solver.atol"),
-    "solver.step_size": ("solver.n_steps",),
-    "solver.n_steps": ("solver.step_size",),
-}
 
 
 def checked(
@@ -26,23 +24,17 @@ def checked(
 
     ``typed``: the keys that the user typed; one that has no effect is a problem, while a default
     that has none is dropped. ``in_sweep``: over models, say, where solver keys do not concern every
-    job: there they only give a note. Raises ``UserError`` with every problem found.
+    job: there they only give a note. Keys that are missing take the defaults of the YAML files.
+    Raises ``UserError`` with every problem found.
     """
     tree, typed = deepcopy(tree), set(typed)
+    defaults.fill(tree)
     notes: list[str] = []
     problems = rules.not_read_by_task(tree, typed)
-    if get(tree, "task") == "eval":
-        tree["sensitivity"] = None  # it computes no gradient, and takes any solver
-    if get(tree, "task") == "check_gradients":
-        # Every method is checked. This one reads every option, and works with any solver.
-        put(tree, "sensitivity.name", "backsolve")
-        put(tree, "sensitivity.norm", None)
-    if get(tree, "task") != "train":
-        put(tree, "published", None)
+    rules.fix_for_task(tree)
     said = {line.partition(":")[0] for line in problems}
-    problems += [line for line in kinds.fix(tree, typed) if line.partition(":")[0] not in said]
-    _silence_alternatives(tree, typed)
-    _drop_unused_defaults(tree, typed)
+    problems += [line for line in data.fix(tree, typed) if line.partition(":")[0] not in said]
+    solver.silence_alternatives(tree, typed)
 
     if get(tree, "model.core") in ("residual", "plain", "none"):
         for key in sorted(k for k in typed if k.split(".")[0] in ("solver", "sensitivity")):
@@ -50,38 +42,33 @@ def checked(
             (notes if in_sweep else problems).append(line)
         tree["solver"] = tree["sensitivity"] = None
 
+    unused = _unused(tree, typed)
     config, wrong = _validated(tree)
     for key in wrong:
-        put(tree, key, WRONG)
-    problems += wrong.values()
-    problems += rules.unused(tree) + rules.missing(tree) + rules.impossible(tree)
+        if get(tree, key) is not None:
+            put(tree, key, WRONG)
+    problems += [*wrong.values(), *unused, *rules.missing(tree), *rules.impossible(tree)]
     if problems or config is None:
         raise UserError(*dict.fromkeys(problems))
     return config, notes + rules.imprecise(config) + rules.without_effect(config)
 
 
-def _silence_alternatives(tree: Tree, typed: set[str]) -> None:
-    for key in typed & set(ALTERNATIVES):
-        for other in set(ALTERNATIVES[key]) - typed:
-            put(tree, other, None)
-
-
-def _drop_unused_defaults(tree: Tree, typed: set[str]) -> None:
-    for section, _, unread in list(rules.unread_options(tree)):
-        if section in typed:  # the group, so that a file before it may have set another's options
-            for name in unread - {key.removeprefix(f"{section}.") for key in typed}:
-                put(tree, f"{section}.{name}", None)
-    if get(tree, "model.core") != "residual" and "model.blocks" not in typed:
-        put(tree, "model.blocks", None)
-    backward = rules.method_of(rules.backward_name(tree))
-    if backward and backward.kind != "adaptive" and "sensitivity.norm" not in typed:
-        put(tree, "sensitivity.norm", None)
-    if get(tree, "model.core") != "ode" and "model.field_call" not in typed:
-        put(tree, "model.field_call", None)
-    if get(tree, "solver.engine") == "torchdiffeq" and "solver.controller" not in typed:
-        put(tree, "solver.controller", None)
-    if get(tree, "train.on_solver_failure") == "raise" and "train.max_skipped" not in typed:
-        put(tree, "train.max_skipped", None)
+def _unused(tree: Tree, typed: Collection[str]) -> list[str]:
+    """Drop the options of other variants than the chosen ones; the lines for those to be told."""
+    lines = []
+    for section in sections():
+        if (variant := variant_of(variants(section), tree.get(section))) is not None:
+            others = set(options(section)) - set(variant.model_fields)
+            lines += drop_unused(
+                tree,
+                typed,
+                section,
+                [key for key in options(section) if key in others and key in tree[section]],
+                by=choice_in_words(tree, section, variant),
+                takes=variant.options(),
+                spare=variant.spare,
+            )
+    return lines + unused_first_step(tree, typed) + sensitivity.unused(tree, typed)
 
 
 def _validated(tree: Tree) -> tuple[Config | None, dict[str, str]]:
@@ -91,36 +78,88 @@ def _validated(tree: Tree) -> tuple[Config | None, dict[str, str]]:
     except ValidationError as error:
         wrong: dict[str, str] = {}
         for detail in error.errors():
-            key = _key(detail["loc"])
-            given = detail["input"] if key.startswith("published.") else get(tree, key)
-            value = plain(given)
-            match detail["type"]:
-                case "extra_forbidden":
-                    line = unknown_key(key, given)
-                case "missing":
-                    line = f"{key}: missing"
-                case "literal_error":
-                    expected = detail["ctx"]["expected"].replace(" or ", ", ")
-                    line = not_among(key, given, expected.replace("'", "").split(", "))
-                case "value_error":
-                    line = f"{key}={value}: {detail['ctx']['error']}"
-                case "model_type" if key in Config.model_fields and (schema := section_type(key)):
-                    line = f"{key}={value}: a section; set one of its keys: " + ", ".join(
-                        f"{key}.{name}" for name in schema.model_fields
-                    )
-                case _:
-                    rule = detail["msg"].replace("Input should be", "must be")
-                    line = f"{key}={value}: {rule}" + ", not text" * isinstance(given, str)
+            key, line = _problem(tree, detail)
             if key in wrong and line != wrong[key]:  # each member of a union complains
                 line = f"{wrong[key]}; or {line.partition(': ')[2]}"
             wrong[key] = line
         return None, wrong
 
 
+def _problem(tree: Tree, detail: ErrorDetails) -> tuple[str, str]:
+    """The key that pydantic complains of, and the line for the user."""
+    section = str(detail["loc"][0])
+    key = _key(detail["loc"])
+    given = detail["input"] if section == "published" else get(tree, key)
+    values = tree.get(section)
+    variant = variant_of(variants(section), values) if section in sections() else None
+    value = plain(given)
+    match detail["type"]:
+        case "extra_forbidden":
+            line = unknown_key(key, given)
+        case "literal_error":
+            expected = detail["ctx"]["expected"].replace(" or ", ", ")
+            line = not_among(key, given, expected.replace("'", "").split(", "))
+        case _ if variant and given is None and (words := _needed(tree, variant, section, key)):
+            line = words
+        case "missing":
+            line = f"{key}: missing"
+        case "value_error":
+            line = f"{key}={value}: {detail['ctx']['error']}"
+        case "union_tag_invalid" | "union_tag_not_found" if isinstance(values, dict):
+            return _not_chosen(section, values)
+        case "model_type" | "union_tag_not_found" if key in sections():
+            names = ", ".join(f"{key}.{name}" for name in options(key))
+            line = f"{key}={value}: a section; set one of its keys: {names}"
+        case _:
+            rule = detail["msg"].replace("Input should be", "must be")
+            line = f"{key}={value}: {rule}" + ", not text" * isinstance(given, str)
+    return key, line
+
+
+def _needed(tree: Tree, variant: type[Section], section: str, key: str) -> str | None:
+    """The line for an option that this variant needs, and others do not have or need."""
+    name = key.removeprefix(f"{section}.")
+    if words := variant.absent.get(name):
+        return words.format_map(tree[section])
+    if all(name in other.model_fields for other in variants(section)):
+        return None
+    return f"{key}: {choice_in_words(tree, section, variant)} needs it"
+
+
+def _not_chosen(section: str, values: Mapping[str, Any]) -> tuple[str, str]:
+    """The key by which a variant is chosen, and the line for a value that chooses none."""
+    types = variants(section)
+    name = next(iter(types[0].chosen_by))
+    key = f"{section}.{name}"
+    if name not in values:
+        return key, f"{key}: missing"
+    choices = dict.fromkeys(choice for t in types for choice in t.chosen_by[name])
+    return key, not_among(key, values[name], choices)
+
+
 def _key(location: tuple[int | str, ...]) -> str:
-    """The schema's key for pydantic's location, which goes on into lists and unions; of published
-    tables, the place in them."""
-    if location[0] == "published":
-        return ".".join(str(part) for part in location)
-    depth = 2 if location[0] in Config.model_fields and section_type(str(location[0])) else 1
-    return ".".join(str(part) for part in location[:depth])
+    """The schema's key for pydantic's location, which has the name of a variant after that of its
+    section, and goes on into lists and unions; of published tables, the place in them."""
+    section = str(location[0])
+    if section == "published":
+        return ".".join(map(str, location))
+    if section not in sections():
+        return section
+    inner = location[2:] if len(variants(section)) > 1 else location[1:]
+    return f"{section}.{inner[0]}" if inner else section
+
+
+def unknown_key(key: str, value: Any) -> str:
+    """The line for a key that the schema does not have."""
+    known = [*keys(), "resume"]
+    section, _, name = key.rpartition(".")
+    if name == "name" and section:
+        return f"{key}={plain(value)}: not a key to set; choose with {section}={plain(value)}"
+    close = get_close_matches(key, known, n=1) or [k for k in known if k.rpartition(".")[2] == name]
+    neighbours = [k for k in known if k.rpartition(".")[0] == section] or [
+        k for k in known if "." not in k
+    ]
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    if isinstance(value, dict):
+        hint += " (a file of root keys begins with # @package _global_)"
+    return f"{key}={plain(value)}: no such key{hint}; there are {', '.join(neighbours)}"

@@ -6,24 +6,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-from node_cli.config.schema import keys
-
-
-def unknown_key(key: str, value: Any) -> str:
-    """The line for a key that the schema does not have."""
-    known = [*keys(), "resume"]
-    section, _, name = key.rpartition(".")
-    if name == "name" and section:
-        return f"{key}={plain(value)}: not a key to set; choose with {section}={plain(value)}"
-    close = get_close_matches(key, known, n=1) or [k for k in known if k.rpartition(".")[2] == name]
-    neighbours = [k for k in known if k.rpartition(".")[0] == section] or [
-        k for k in known if "." not in k
-    ]
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    if isinstance(value, dict):
-        hint += " (a file of root keys begins with # @package _global_)"
-    return f"{key}={plain(value)}: no such key{hint}; there are {', '.join(neighbours)}"
-
 
 def not_among(key: str, value: Any, choices: Iterable[str]) -> str:
     """The line for a value that is not among the choices."""

@@ -1,55 +1,37 @@
 """The schema of a configuration. Below the command line there is no other form of it.
 
-Defaults stand in the YAML files alone; a None here means that the chosen method has no such option.
+Each section has a file of its own beside this one: its keys, its variants, and its own rules.
+Defaults stand in the YAML files alone; a None means that there is no such limit or choice.
 """
 
 import re
-from collections.abc import Collection
-from pathlib import Path
-from typing import Annotated, Literal, get_args
+from collections.abc import Iterator
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
+from node_cli.config.data import DataConfig, ImageData, TrajectoryData
+from node_cli.config.eval import EvalConfig
+from node_cli.config.model import ModelConfig
+from node_cli.config.optimizer import OptimizerConfig
 from node_cli.config.published import PublishedTable
-from node_cli.config.section import Section
-from node_cli.ode.solver import METHODS, SCIPY_METHODS, Controller, Engine, Solver, WarmStart
+from node_cli.config.schedule import ScheduleConfig
+from node_cli.config.section import Location, OneOf, Section
+from node_cli.config.sensitivity import SensitivityConfig, WithNorm, WithoutNorm
+from node_cli.config.solver import SolverConfig
+from node_cli.config.tasks import TASKS
+from node_cli.config.train import TrainConfig
+from node_cli.ode.solver import Solver
 
 Precision = Literal["float32", "tf32", "float64", "bf16"]
-Core = Literal["ode", "residual", "plain", "none"]
-
-TRAJECTORIES = ("spiral_linear", "spiral_nonlinear")
-"""The data sets that are a trajectory to fit; all others are images to classify."""
-
-
-def _one_of(choices: Collection[str]) -> AfterValidator:
-    def check(value: str) -> str:
-        if value not in choices:
-            raise ValueError(f"choose from {', '.join(choices)}")
-        return value
-
-    return AfterValidator(check)
 
 
 def _device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda|cuda:(0|[1-9][0-9]{0,2})|mps", value):
         raise ValueError("choose from auto, cpu, cuda, cuda:N, mps")
     return value
-
-
-def absolute(path: str) -> str:
-    """A path that holds in any working directory. Raises ValueError where it is none."""
-    if not path:
-        raise ValueError("must be a path")
-    try:
-        return str(Path(path).expanduser().resolve())
-    except RuntimeError as error:  # an unknown home
-        raise ValueError(str(error)) from error
 
 
 MOST_THREADS = 1024  # torch starts as many as it is told
@@ -61,115 +43,15 @@ def _threads(value: object) -> object:
     raise ValueError(f"choose auto, or a number from 1 to {MOST_THREADS}")
 
 
-Location = Annotated[str, AfterValidator(absolute)]
-
-# A fixed grid of more steps does not fit into memory.
-MOST_STEPS = 10**6
-
-
-# Learning rates and decays below it never overflow in float32, however they are multiplied.
-LARGEST_RATE = 1e9
-Rate = Annotated[float, Field(gt=0, le=LARGEST_RATE)]
-
-
-class ModelConfig(Section):
-    name: str
-    stem: str | None
-    field: str | None
-    head: str | None
-    core: Core
-    blocks: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    init: Literal["torch", "glorot"]
-    field_call: Literal["module", "functional"] | None = None
-
-
-class DataConfig(Section):
-    name: str
-    root: Location | None = None
-    download: bool | None = None
-    limit: PositiveInt | None = None
-    holdout: Annotated[float, Field(ge=0, lt=1)] | None = None
-    holdout_from: Literal["stratified", "last"] | None = None
-    normalize: bool | None = None
-    augment: bool | None = None
-    drop_last: bool | None = None
-    points: Annotated[int, Field(ge=2, le=100_000)] | None = None
-    end: Annotated[float, Field(gt=0, le=10_000)] | None = None
-    noise: Annotated[float, Field(ge=0)] | None = None
-    windows: PositiveInt | None = None
-    window_points: Annotated[int, Field(ge=2)] | None = None
-    window_shortest: PositiveFloat | None = None
-    window_longest: PositiveFloat | None = None
-
-    @property
-    def is_trajectory(self) -> bool:
-        """A trajectory to fit, rather than images to classify."""
-        return self.name in TRAJECTORIES
-
-
-class SolverConfig(Section):
-    name: Annotated[str, _one_of(METHODS)]
-    tol: PositiveFloat | None = None
-    rtol: PositiveFloat | None = None
-    atol: PositiveFloat | None = None
-    step_size: Annotated[float, Field(ge=1 / MOST_STEPS)] | None = None
-    n_steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
-    first_step: Literal["warm"] | PositiveFloat | None = None
-    controller: Controller | None = None
-    max_steps: PositiveInt | None = None
-    max_nfe: PositiveInt | None = None
-    max_order: Annotated[int, Field(ge=4, le=12)] | None = None
-    scipy_method: Annotated[str, _one_of(SCIPY_METHODS)] | None = None
-    engine: Engine
-
-
-class SensitivityConfig(Section):
-    name: Literal["discrete", "checkpointed", "backsolve", "interpolating", "gauss"]
-    vjp: Literal["autograd", "compiled"]
-    norm: Literal["full", "seminorm"] | None = None
-    solver: Annotated[str, _one_of(METHODS)] | None = None
-    rtol: PositiveFloat | None = None
-    atol: PositiveFloat | None = None
-
-
-class OptimizerConfig(Section):
-    name: Literal["adam", "adamw", "sgd"]
-    lr: Rate
-    weight_decay: Annotated[float, Field(ge=0, le=LARGEST_RATE)]
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
-    grad_clip: PositiveFloat | None = None
-
-
-class ScheduleConfig(Section):
-    name: Literal["constant", "step", "cosine"]
-    milestones: list[PositiveInt] | None = None
-    gamma: Annotated[float, Field(gt=0, le=1)] | None = None
-
-
-class TrainConfig(Section):
-    checkpoint_every: PositiveInt | None = None
-    on_solver_failure: Literal["raise", "skip"]
-    max_skipped: PositiveInt | None = None
-
-
-class EvalConfig(Section):
-    batch_size: PositiveInt
-    every_steps: PositiveInt | None = None
-    from_step: PositiveInt | None = None
-    initial: bool
-    test: Literal["always", "end"]
-    train: Literal["none", "all"] | PositiveInt
-
-
 class Config(Section):
     """A checked configuration; ``solver`` and ``sensitivity`` are None without an ODE."""
 
-    task: Literal["train", "eval", "check_gradients"]
+    task: Annotated[str, OneOf(TASKS)]
     checkpoint: Location | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: Annotated[str, AfterValidator(_device)]
     precision: Precision
-    threads: Annotated[Literal["auto"] | int, BeforeValidator(_threads)] = "auto"
+    threads: Annotated[Literal["auto"] | int, BeforeValidator(_threads)]
     deterministic: bool
     compile: bool
     epochs: PositiveInt
@@ -184,67 +66,65 @@ class Config(Section):
     eval: EvalConfig
     published: list[PublishedTable] | None = None
 
+    @property
+    def images(self) -> ImageData:
+        """The data of a configuration that classifies images."""
+        assert isinstance(self.data, ImageData), "a trajectory"
+        return self.data
+
+    @property
+    def trajectory(self) -> TrajectoryData:
+        """The data of a configuration that fits a trajectory."""
+        assert isinstance(self.data, TrajectoryData), "images"
+        return self.data
+
     def forward_solver(self) -> Solver:
-        """The solver of the forward pass, ``tol`` resolved into rtol and atol, ``warm`` into a
-        start that has learnt nothing yet."""
-        assert self.solver is not None
-        options = self.solver.model_dump(exclude={"tol", "rtol", "atol"})
-        if self.solver.first_step == "warm":
-            options["first_step"] = WarmStart()
-        return Solver(
-            **options,
-            rtol=self.solver.rtol or self.solver.tol,
-            atol=self.solver.atol or self.solver.tol,
-        )
+        """The solver of the forward pass, of a configuration with an ODE."""
+        assert self.solver is not None, "no ODE"
+        return self.solver.solver()
 
-    def backward_solver(self) -> Solver:
-        """The solver of the backward pass: the forward one but for what ``sensitivity`` sets.
+    def backward_solver(self) -> Solver | None:
+        """The solver of the backward pass; None where the gradient method has none."""
+        if not isinstance(self.sensitivity, WithNorm | WithoutNorm):
+            return None
+        return self.sensitivity.backward_solver(self.forward_solver())
 
-        A ``first_step`` in numbers is not handed on: it is the forward solve's own. Nor is the
-        engine to a method that it does not have.
-        """
-        assert self.sensitivity is not None
-        forward = self.forward_solver()
-        name = self.sensitivity.solver or forward.name
-        engines = METHODS[name].engines
-        engine = forward.engine if forward.engine in engines else engines[0]
-        is_warm = isinstance(forward.first_step, WarmStart) and engine == "native"
-        options = {
-            "engine": engine,
-            "first_step": WarmStart() if is_warm else None,
-            "controller": forward.controller if engine == "native" else None,
-            "max_nfe": forward.max_nfe,
-            "rtol": self.sensitivity.rtol or forward.rtol,
-            "atol": self.sensitivity.atol or forward.atol,
-            "step_size": forward.step_size,
-            "n_steps": forward.n_steps,
-            "max_steps": forward.max_steps,
-            "max_order": forward.max_order,
-            "scipy_method": forward.scipy_method or "RK45",
-        }
-        used = METHODS[name].options
-        return Solver(name, **{k: v for k, v in options.items() if k in used})  # type: ignore[arg-type]
+    def solvers(self) -> list[Solver]:
+        """Those of the forward and the backward pass, as far as there are any."""
+        found = [self.forward_solver() if self.solver else None, self.backward_solver()]
+        return [solver for solver in found if solver is not None]
 
 
-def section_type(name: str) -> type[Section] | None:
-    """The schema of one section of ``Config``; None where ``name`` is a plain key."""
-    annotation = Config.model_fields[name].annotation
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, Section):
-            return candidate
-    return None
+@cache
+def variants(section: str) -> tuple[type[Section], ...]:
+    """The types of a section of ``Config``, one per variant; none for a plain key."""
+    return tuple(_sections(Config.model_fields[section].annotation))
 
 
-def keys() -> list[str]:
-    """Every key that can be set, sections dotted: ``epochs``, ``solver.tol``.
+def _sections(annotation: Any) -> Iterator[type[Section]]:
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        for part in get_args(annotation):
+            yield from _sections(part)
+    elif isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
 
-    A section's ``name`` is not among them: it says which file of the group was chosen.
-    """
+
+@cache
+def sections() -> tuple[str, ...]:
+    """The names of the sections of ``Config``; its other keys are plain ones."""
+    return tuple(name for name in Config.model_fields if variants(name))
+
+
+def options(section: str) -> list[str]:
+    """The keys of a section that some variant has, but for ``name``, which says which file of the
+    group was chosen."""
+    return list(dict.fromkeys(key for variant in variants(section) for key in variant.options()))
+
+
+@cache
+def keys() -> tuple[str, ...]:
+    """Every key that can be set, those of sections dotted: ``epochs``, ``solver.tol``."""
     dotted = []
     for name in Config.model_fields:
-        section = section_type(name)
-        if section is None:
-            dotted.append(name)
-        else:
-            dotted += [f"{name}.{key}" for key in section.model_fields if key != "name"]
-    return dotted
+        dotted += [f"{name}.{key}" for key in options(name)] if name in sections() else [name]
+    return tuple(dotted)

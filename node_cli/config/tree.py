@@ -25,6 +25,14 @@ def put(tree: Tree, key: str, value: Any) -> None:
         inner[name] = value
 
 
+def lay(tree: Tree, key: str, value: Any) -> None:
+    """Set the value at a dotted key, whether or not there is one."""
+    section, _, name = key.rpartition(".")
+    inner = tree.get(section) if section else tree
+    if isinstance(inner, dict):
+        inner[name] = value
+
+
 def show(tree: Tree, key: str) -> str:
     """``key=value``; for a group, the name of what was chosen."""
     value = get(tree, key)

@@ -1,11 +1,18 @@
-"""From uint8 images to batches: the whole set lies on the device, and so does all of the work."""
+"""From uint8 images to batches: the whole set lies on the device, and so does all of the work.
+
+What the batches of a training hold is a function of the seed and the step, so that any of them can
+be made again.
+"""
 
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from node_cli.config.schema import Config
 from node_cli.data.images import ImageSet
+from node_cli.data.streams import stream
+from node_cli.errors import UserError
 
 CROP_PADDING = 4
 
@@ -66,3 +73,25 @@ def in_batches(images: ImageSet, size: int, order: Tensor | None = None) -> Iter
     for start in range(0, len(images) if order is None else len(order), size):
         part = slice(start, start + size)
         yield images[part if order is None else order[part]]
+
+
+def batches_per_epoch(config: Config, images: int) -> int:
+    """Batches that ``images`` training images make. Raises ``UserError`` where there are none."""
+    size = config.batch_size
+    batches = images // size if config.images.drop_last else -(-images // size)
+    if batches == 0:
+        raise UserError(
+            f"batch_size={size}: data.drop_last=true leaves nothing of {images} training images"
+        )
+    return batches
+
+
+def order_of_epoch(config: Config, images: int, epoch: int) -> Tensor:
+    """Which training images the batches of an epoch take, one after the other."""
+    order = torch.randperm(images, generator=stream(config.seed, "order", epoch))
+    return order[: batches_per_epoch(config, images) * config.batch_size]
+
+
+def augmentation(config: Config, step: int) -> torch.Generator | None:
+    """What the batch of a training step is augmented with, None where it is not."""
+    return stream(config.seed, "augment", step) if config.images.augment else None

@@ -10,8 +10,14 @@ from torch.nn.utils import get_total_norm
 from node_cli.config.schema import Config
 from node_cli.config.tasks import TASKS
 from node_cli.data import sources
-from node_cli.data.batch_order import augmentation, batches_per_epoch, order_of_epoch
-from node_cli.data.batches import Preprocess, in_batches
+from node_cli.data.batches import (
+    Preprocess,
+    augmentation,
+    batches_per_epoch,
+    in_batches,
+    order_of_epoch,
+)
+from node_cli.data.catalog import IMAGES
 from node_cli.data.images import ImageSet
 from node_cli.errors import complain, one_line
 from node_cli.learn.evaluation import Metrics, evaluate_splits
@@ -40,18 +46,18 @@ class Classification:
         self.config = config
         self.model = model
         self.backend = backend
-        source = sources.find(config.data.name)
+        source = IMAGES[config.images.name]
         self.sample = source.shape
         self.images = {
             name: images.to(backend.device)
-            for name, images in sources.load(config.data, config.seed).items()
+            for name, images in sources.load(config.images, config.seed).items()
         }
         self.splits = {name: len(images) for name, images in self.images.items()}
         self.preprocess = Preprocess(
             backend.dtype,
             backend.device,
-            source.mean if config.data.normalize else None,
-            source.std if config.data.normalize else None,
+            source.mean if config.images.normalize else None,
+            source.std if config.images.normalize else None,
             source.flips,
         )
         self.gradient_of = BatchGradient(config, model, backend)
@@ -62,13 +68,13 @@ class Classification:
 
     @staticmethod
     def check(config: Config) -> None:
-        left = sources.check(config.data)
+        left = sources.check(config.images)
         if TASKS[config.task].gradients != "none":
             batches_per_epoch(config, left)
 
     @staticmethod
     def build(config: Config) -> Classifier:
-        source = sources.find(config.data.name)
+        source = IMAGES[config.images.name]
         return classifier.build(config, source.shape, source.classes)
 
     def batches(self, epoch: int, done: int) -> Iterator[ImageSet]:

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from typing import Any, Generic
 
 from node_cli.config.schema import Config
+from node_cli.config.train import SkipFailures
 from node_cli.learn.evaluation import Diverged, Metrics, evaluation_rows, split_numbers
 from node_cli.learn.objective import Batch, Objective
 from node_cli.learn.observer import Observers, TrainingFacts
-from node_cli.learn.optimizers import learning_rate
-from node_cli.learn.stopping import Interrupted, StopRequest
 from node_cli.learn.training_state import TrainingState
 from node_cli.learn.update import Outcome, Update
 from node_cli.machine import memory
@@ -18,6 +17,7 @@ from node_cli.ode.failures import SolveFailed
 from node_cli.records.columns import EPOCHS, STEPS
 from node_cli.records.progress import EpochSums, Progress
 from node_cli.records.run_folder import RunFolder
+from node_cli.stopping import Interrupted, StopRequest
 
 
 class Trainer(Generic[Batch]):
@@ -91,11 +91,11 @@ class Trainer(Generic[Batch]):
                 observers.checkpoint()  # a checkpoint never counts rows that are not on disk
                 self.state.save(self.folder, is_best=is_best or not self._has_holdout)
             if stopping:
-                raise Interrupted
+                raise Interrupted(stop.number)
 
     def _set_learning_rate(self) -> None:
         config = self.config
-        lr = learning_rate(config.optimizer.lr, config.schedule, self.progress.epoch, config.epochs)
+        lr = config.schedule.learning_rate(config.optimizer.lr, self.progress.epoch, config.epochs)
         for group in self.update.optimizer.param_groups:
             group["lr"] = lr
 
@@ -107,7 +107,7 @@ class Trainer(Generic[Batch]):
             raise Diverged(f"step {self.progress.step + 1}: {error}") from error
         except SolveFailed:
             train, skipped = self.config.train, self.progress.sums.skipped
-            if train.on_solver_failure == "raise" or skipped >= (train.max_skipped or 0):
+            if not isinstance(train, SkipFailures) or skipped >= train.max_skipped:
                 raise
             self.update.optimizer.zero_grad()
             self.model.take_work()

@@ -38,28 +38,26 @@ class TrajectoryFit:
     sample = STATE
 
     def __init__(self, config: Config, model: Flow, backend: Backend) -> None:
-        assert config.data.windows, "checked"
         self.config = config
         self.model = model
         self.backend = backend
-        self.data = trajectories.load(config.data, config.seed)
+        self.data = trajectories.load(config.trajectory, config.seed)
         self.splits = dict.fromkeys(("train", "test"), len(self.data.times))
-        self.batches_per_epoch = config.data.windows
+        self.batches_per_epoch = config.trajectory.windows
         self.parameters = [p for p in model.parameters() if p.requires_grad]
 
     @staticmethod
     def check(config: Config) -> None:
-        trajectories.check(config.data)
+        pass
 
     @staticmethod
     def build(config: Config) -> Flow:
-        assert config.data.end, "checked"
-        return flow.build(config, STATE, config.data.end)
+        return flow.build(config, STATE, config.trajectory.end)
 
     def batches(self, epoch: int, done: int) -> Iterator[Window]:
         config, first = self.config, epoch * self.batches_per_epoch
         for step in range(first + done, first + self.batches_per_epoch):
-            yield trajectories.window(self.data, config.data, config.seed, step)
+            yield trajectories.window(self.data, config.trajectory, config.seed, step)
 
     def gradient(self, batch: Window, step: int) -> Outcome:
         with self.backend.autocast():
@@ -104,7 +102,7 @@ class TrajectoryFit:
         pass
 
     def data_in_words(self) -> str:
-        data = self.config.data
+        data = self.config.trajectory
         return (
             f"{len(self.data.times):,} points on [0, {data.end:g}], noise {data.noise:g}, "
             f"{self.batches_per_epoch} windows an epoch"

@@ -8,19 +8,19 @@ from torch import Tensor, nn
 from node_cli.machine.device import Backend
 from node_cli.models.blocks import ODEBlock
 from node_cli.models.classifier import Classifier
-from node_cli.ode.engines.compiled.adjoint import adjoint_loop
+from node_cli.ode.engines.compiled.adjoint import adjoint_loop, count_adjoint
 from node_cli.ode.engines.compiled.captured import Captured, CapturedField
+from node_cli.ode.engines.compiled.engine import Compiled
 from node_cli.ode.engines.compiled.field import CompiledField, Function
 from node_cli.ode.engines.compiled.loop import Numbers
 from node_cli.ode.engines.compiled.solve import LoopSolve
 from node_cli.ode.engines.compiled.tape import Tape
 from node_cli.ode.failures import SolveFailed
-from node_cli.ode.sensitivity.checkpointed import Checkpointed
-from node_cli.ode.sensitivity.discrete import Discrete
-from node_cli.ode.sensitivity.loop_adjoint import count_adjoint
-from node_cli.ode.sensitivity.method import Problem
+from node_cli.ode.field import Autocast
+from node_cli.ode.problem import Problem
+from node_cli.ode.sensitivity.discrete import OfSteps
 from node_cli.ode.tableau import Tableau
-from node_cli.ode.work import Autocast, Steps, Work
+from node_cli.ode.work import Steps, Work
 
 
 @dataclass
@@ -51,7 +51,7 @@ class WholeStep:
     def __init__(self, model: Classifier, loss: nn.Module, backend: Backend) -> None:
         """``loss``: head and loss, from (features, labels) to (loss, correct)."""
         assert isinstance(model.core, ODEBlock)
-        assert isinstance(model.core.sensitivity, Discrete | Checkpointed)
+        assert isinstance(model.core.sensitivity, OfSteps)
         self.keeps = model.core.sensitivity.keeps
         assert model.core.compiled
         self.stem, self.block, self.loss = model.stem, model.core, loss
@@ -59,6 +59,7 @@ class WholeStep:
         with backend.autocast():
             self.autocast = Autocast(backend.device.type)
         self.parts: Parts | None = None
+        self.tape: Tape | None = None  # written anew in each step
 
     @staticmethod
     def suits(model: Classifier) -> bool:
@@ -67,7 +68,7 @@ class WholeStep:
         core = model.core
         if not isinstance(core, ODEBlock) or not core.compiled or core.solver.engine != "native":
             return False
-        of_steps = isinstance(core.sensitivity, Discrete | Checkpointed)
+        of_steps = isinstance(core.sensitivity, OfSteps)
         parts = (model.stem, core, model.head)
         count = sum(len(list(part.parameters())) for part in parts)
         alone = count == len(list(model.parameters()))
@@ -83,15 +84,17 @@ class WholeStep:
         parts = self.parts = self.parts or self._parts(images, labels)
         block, work = self.block, Work()
         t = torch.tensor([block.t0, block.t1], dtype=torch.float64)
-        problem = Problem(self.owner, t, block.solver, work, self.autocast, [], parts.y0)
-        for start in block.warm_starts():
-            start.learning = True
-        solve = LoopSolve(problem.loop(self.keeps), parts.y0)
+        problem = Problem(
+            self.owner, parts.y0, t, block.solver, work, self.autocast, [], block.first_steps
+        )
+        loop = Compiled(problem, self.owner).loop(self.keeps)
+        solve = LoopSolve(loop, parts.y0, block.first_steps.forward, self.tape)
         solve.set_out([block.t0, block.t1], parts.y0)
         try:
             call = solve.enter(block.t0, block.t1)
         except SolveFailed:
             return None
+        self.tape = solve.tape
         function = self.owner.function(
             ("whole step", solve.key, call.evaluate, call.choose),
             images.device,

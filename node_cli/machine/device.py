@@ -10,7 +10,6 @@ import torch
 
 from node_cli.config.schema import Config, Precision
 from node_cli.errors import UserError
-from node_cli.ode.sensitivity.methods import SENSITIVITIES
 
 
 @dataclass(frozen=True)
@@ -80,12 +79,9 @@ def _refusals(device_type: str, config: Config) -> list[str]:
     if device_type == "mps":
         if config.precision == "float64":
             lines.append("precision=float64: mps has none; choose from float32, bf16")
-        solvers = [config.forward_solver()] if config.solver else []
-        if config.sensitivity and SENSITIVITIES[config.sensitivity.name].solves_backwards:
-            solvers.append(config.backward_solver())
         lines += [
             f"solver={s.name}: computes in float64, which mps does not have; take device=cpu"
-            for s in solvers
+            for s in config.solvers()
             if s.method.kind in ("explicit_adams", "implicit_adams")
         ]
     return lines

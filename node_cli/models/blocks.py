@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from node_cli.ode.engines.compiled.field import CompiledField
 from node_cli.ode.field import FunctionalCall
-from node_cli.ode.sensitivity.interface import Sensitivity
-from node_cli.ode.solver import Solver, WarmStart
+from node_cli.ode.sensitivity.method import Sensitivity
+from node_cli.ode.solver import FirstSteps, Solver, StepMemory
 from node_cli.ode.work import Work
 
 
@@ -21,7 +21,8 @@ class ODEBlock(nn.Module):
 
     ``functional``: the field is called with its parameters and buffers passed in. Raises
     ``SolveFailed``. The step sizes of an adaptive solver depend on the whole batch, and with them,
-    within the tolerance, the result for each sample. A ``WarmStart`` learns in training alone.
+    within the tolerance, the result for each sample. First step sizes are remembered here, in
+    training alone, for solvers with ``first_step="warm"``.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class ODEBlock(nn.Module):
         self.t1 = t1
         self.solver = solver
         self.sensitivity = sensitivity
+        self.first_steps = FirstSteps()
         self._work = Work()
         # What a solve calls. Tuples, since these are no parts of the model beside the field.
         self._functional = (FunctionalCall(field),) if functional else ()
@@ -78,16 +80,25 @@ class ODEBlock(nn.Module):
     def at(self, y: Tensor, t: Tensor) -> Tensor:
         """The states at the times ``t`` [T], float64, where y is that at t[0]; [T, N, *state]."""
         y = _state(y)
-        for start in self.warm_starts():
-            start.learning = self.training
+        first_steps = self.first_steps if self.training else self.first_steps.copy()
         with self._functional[0].solving() if self._functional else nullcontext():
-            return self.sensitivity(self._called[0], y, t, self.solver, self._work)
+            field = self._called[0]
+            return self.sensitivity(field, y, t, self.solver, self._work, first_steps)
 
-    def warm_starts(self) -> list[WarmStart]:
-        """Those of the forward and the backward solve, in this order, if the solver has any."""
-        solvers = [self.solver, getattr(self.sensitivity, "solver", None)]
-        starts = [s.first_step for s in solvers if s is not None]
-        return [start for start in starts if isinstance(start, WarmStart)]
+    def set_sensitivity(self, sensitivity: Sensitivity) -> None:
+        """Take another gradient method, whose backward solver remembers nothing yet."""
+        self.sensitivity = sensitivity
+        self.first_steps.backward = StepMemory()
+
+    def warm_starts(self) -> list[StepMemory]:
+        """Of the forward and the backward solver, in this order, those that start warm."""
+        solvers = (self.solver, getattr(self.sensitivity, "solver", None))
+        memories = (self.first_steps.forward, self.first_steps.backward)
+        return [
+            memory
+            for solver, memory in zip(solvers, memories, strict=True)
+            if solver is not None and solver.first_step == "warm"
+        ]
 
     def take_work(self) -> Work:
         """What has been counted since the last call; counting starts again from zero."""

@@ -1,16 +1,16 @@
 """A classifier is a stem, a core and a head, named by the configuration."""
 
-from collections.abc import Mapping
-
 from torch import Tensor, nn
 
 from node_cli.config.messages import not_among
-from node_cli.config.schema import Config, ModelConfig
+from node_cli.config.model import ModelConfig
+from node_cli.config.schema import Config
 from node_cli.errors import UserError
 from node_cli.models.cores import core
 from node_cli.models.fields import FIELDS
 from node_cli.models.heads import HEADS
 from node_cli.models.model import Model, glorot
+from node_cli.models.parts import make
 from node_cli.models.shape import Shape, output_shape
 from node_cli.models.stems import STEMS
 
@@ -39,27 +39,26 @@ def build(config: Config, image: Shape, classes: int) -> Classifier:
 
     ``image``: [C, H, W]. Raises ``UserError`` for an unknown part, or parts that do not fit.
     """
-    _check_names(config.model)
-    assert config.model.stem and config.model.head, "refused when the configuration is checked"
-    stem = STEMS[config.model.stem](image)
+    model = config.model
+    _check_names(model)
+    stem = make("model.stem", STEMS, model.stem, image, after="data")
     state = output_shape(stem, image)
-    head = HEADS[config.model.head]
-    classifier = Classifier(stem, core(config, state), head(state, classes))
-    if config.model.init == "glorot":
+    between = core(config, state)
+    head = make("model.head", HEADS, model.head, state, classes, after="core")
+    classifier = Classifier(stem, between, head)
+    if model.init == "glorot":
         classifier.apply(glorot)
     return classifier
 
 
 def _check_names(model: ModelConfig) -> None:
-    named: list[tuple[str, str | None, Mapping[str, object]]] = [
-        ("model.stem", model.stem, STEMS),
-        ("model.field", model.field, FIELDS),
-        ("model.head", model.head, HEADS),
-    ]
+    """Raise ``UserError`` for all parts that there are not."""
+    tables = {"stem": STEMS, "field": FIELDS, "head": HEADS}
+    named = {kind: getattr(model, kind) for kind in tables}
     problems = [
-        not_among(key, name, registry)
-        for key, name, registry in named
-        if name is not None and name not in registry
+        not_among(f"model.{kind}", name, tables[kind])
+        for kind, name in named.items()
+        if name is not None and name not in tables[kind]
     ]
     if problems:
         raise UserError(*problems)

@@ -1,21 +1,72 @@
 """Fields f(t, y), the right-hand sides of dy/dt = f(t, y); also what a residual block adds to y.
 
-Every field is called with t 0-dim and y [N, *state], and returns a tensor shaped like y. Here are
-those of images [C, H, W], and the names of all.
+Every field is made for the shape of a state, is called with t 0-dim and y [N, *state], and returns
+a tensor shaped like y. To add one: its class, and a row in the table at the end.
 """
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from node_cli.models.shape import Shape, channels_of
-from node_cli.models.vector_fields import MLP, Autonomous, Dense, DenseReLU, Linear
+from node_cli.models.parts import Part, make
+from node_cli.models.shape import Shape
+
+
+class Autonomous(nn.Module):
+    """f(y) = net(y), whatever the time."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        dy: Tensor = self.net(y)
+        return dy
+
+
+class Dense(Autonomous):
+    """Linear d -> 10 -> 10 -> d, tanh after each (Lux.jl's MNIST tutorial, d = 20)."""
+
+    def __init__(self, state: Shape) -> None:
+        (width,) = state
+        super().__init__(nn.Sequential(*_layers(width, 10, nn.Tanh)))
+
+
+class DenseReLU(Autonomous):
+    """Linear d -> 16 -> 16 -> d, ReLU after each (an article on Fashion-MNIST in Julia).
+
+    Every dy/dt is at least 0, and f has kinks, which cost an adaptive solver rejected steps.
+    """
+
+    def __init__(self, state: Shape) -> None:
+        (width,) = state
+        super().__init__(nn.Sequential(*_layers(width, 16, nn.ReLU)))
+
+
+class Linear(Autonomous):
+    """W y, the entries of W drawn with standard deviation 1/2 (``model.init=torch``)."""
+
+    def __init__(self, state: Shape) -> None:
+        (width,) = state
+        net = nn.Linear(width, width, bias=False)
+        nn.init.normal_(net.weight, std=0.5)
+        super().__init__(net)
+
+
+class MLP(Autonomous):
+    """Linear d -> 16 -> 16 -> d, ELU after the first two."""
+
+    def __init__(self, state: Shape) -> None:
+        (width,) = state
+        super().__init__(nn.Sequential(*_layers(width, 16, nn.ELU)[:-1]))
 
 
 class Conv(Autonomous):
     """Two 3x3 convolutions, tanh after each; no time (DiffEqFlux.jl's MNIST tutorial)."""
 
     def __init__(self, state: Shape) -> None:
-        channels = channels_of(state, "model.field=conv")
+        channels, _, _ = state
         super().__init__(
             nn.Sequential(
                 nn.Conv2d(channels, channels, 3, padding=1),
@@ -34,7 +85,7 @@ class ConvTime(nn.Module):
 
     def __init__(self, state: Shape) -> None:
         super().__init__()
-        channels = channels_of(state, "model.field=conv_time")
+        channels, _, _ = state
         self.norm1 = nn.GroupNorm(min(32, channels), channels)
         self.conv1 = nn.Conv2d(channels + 1, channels, 3, padding=1)
         self.norm2 = nn.GroupNorm(min(32, channels), channels)
@@ -54,7 +105,7 @@ class ConvBatchNormTime(nn.Module):
 
     def __init__(self, state: Shape) -> None:
         super().__init__()
-        channels = channels_of(state, "model.field=conv_bn_time")
+        channels, _, _ = state
         self.conv1 = nn.Conv2d(channels + 1, channels, 3, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels + 1, channels, 3, padding=1, bias=False)
@@ -70,7 +121,7 @@ class Preactivation(Autonomous):
     """GroupNorm, ReLU, conv, twice, without bias or time: the residual branch of Chen's ResNet."""
 
     def __init__(self, state: Shape) -> None:
-        channels = channels_of(state, "model.field=preactivation")
+        channels, _, _ = state
         super().__init__(
             nn.Sequential(
                 nn.GroupNorm(min(32, channels), channels),
@@ -88,13 +139,27 @@ def _with_time(t: Tensor, y: Tensor) -> Tensor:
     return torch.cat([y, t.to(y.dtype).expand(y.shape[0], 1, *y.shape[2:])], dim=1)
 
 
-FIELDS: dict[str, type[nn.Module]] = {
-    "dense": Dense,
-    "dense_relu": DenseReLU,
-    "linear": Linear,
-    "mlp": MLP,
-    "conv": Conv,
-    "conv_time": ConvTime,
-    "conv_bn_time": ConvBatchNormTime,
-    "preactivation": Preactivation,
+def _layers(width: int, hidden: int, activation: type[nn.Module]) -> list[nn.Module]:
+    """Linear width -> hidden -> hidden -> width, the activation after each."""
+    sizes = (width, hidden, hidden, width)
+    return [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), activation())]
+
+
+FIELDS: dict[str, Part] = {
+    "dense": Part(Dense, "vector"),
+    "dense_relu": Part(DenseReLU, "vector"),
+    "linear": Part(Linear, "vector"),
+    "mlp": Part(MLP, "vector"),
+    "conv": Part(Conv, "image"),
+    "conv_time": Part(ConvTime, "image"),
+    "conv_bn_time": Part(ConvBatchNormTime, "image"),
+    "preactivation": Part(Preactivation, "image"),
 }
+
+
+def field(name: str, state: Shape) -> nn.Module:
+    """The field of that name for states [*state], weights drawn from torch's global generator.
+
+    Raises ``UserError`` where there is none, or it does not take such states.
+    """
+    return make("model.field", FIELDS, name, state, after="stem")

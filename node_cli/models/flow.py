@@ -2,12 +2,9 @@
 
 from torch import Tensor
 
-from node_cli.config.messages import not_among
 from node_cli.config.schema import Config
-from node_cli.errors import UserError
 from node_cli.models.blocks import ODEBlock
 from node_cli.models.cores import ode_block
-from node_cli.models.fields import FIELDS
 from node_cli.models.model import Model, glorot
 from node_cli.models.shape import Shape
 
@@ -34,8 +31,6 @@ def build(config: Config, state: Shape, end: float) -> Flow:
     ``end``: the last time of interest, at which the forward pass of the core alone ends. Raises
     ``UserError`` for an unknown field, or one that does not fit the state.
     """
-    if config.model.field not in FIELDS:
-        raise UserError(not_among("model.field", config.model.field, FIELDS))
     flow = Flow(ode_block(config, state, end))
     if config.model.init == "glorot":
         flow.apply(glorot)

@@ -1,10 +1,11 @@
-"""Heads: from the core's state to one logit per class."""
+"""Heads: from the core's state to one logit per class. To add one: a function, and a row below."""
 
 from math import prod
 
 from torch import nn
 
-from node_cli.models.shape import Shape, channels_of
+from node_cli.models.parts import Part
+from node_cli.models.shape import Shape
 
 
 def linear(state: Shape, classes: int) -> nn.Sequential:
@@ -15,19 +16,19 @@ def linear(state: Shape, classes: int) -> nn.Sequential:
 
 def pool(state: Shape, classes: int) -> nn.Sequential:
     """GroupNorm of each channel, ReLU, mean over the image, Linear (DiffEqFlux.jl's tutorial)."""
-    channels = channels_of(state, "model.head=pool", "core")
+    channels, _, _ = state
     return _pooled([nn.GroupNorm(channels, channels), nn.ReLU()], channels, classes)
 
 
 def pool_gn(state: Shape, classes: int) -> nn.Sequential:
     """GroupNorm in 32 groups, ReLU, mean over the image, Linear (Chen et al. 2018)."""
-    channels = channels_of(state, "model.head=pool_gn", "core")
+    channels, _, _ = state
     return _pooled([nn.GroupNorm(min(32, channels), channels), nn.ReLU()], channels, classes)
 
 
 def pool_bn(state: Shape, classes: int) -> nn.Sequential:
     """BatchNorm, mean over the image, Linear (a notebook after Surtsukov)."""
-    channels = channels_of(state, "model.head=pool_bn", "core")
+    channels, _, _ = state
     return _pooled([nn.BatchNorm2d(channels)], channels, classes)
 
 
@@ -37,4 +38,9 @@ def _pooled(first: list[nn.Module], channels: int, classes: int) -> nn.Sequentia
     )
 
 
-HEADS = {"linear": linear, "pool": pool, "pool_gn": pool_gn, "pool_bn": pool_bn}
+HEADS: dict[str, Part] = {
+    "linear": Part(linear),
+    "pool": Part(pool, "image"),
+    "pool_gn": Part(pool_gn, "image"),
+    "pool_bn": Part(pool_bn, "image"),
+}

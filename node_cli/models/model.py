@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from torch import nn
 
 from node_cli.models.blocks import ODEBlock
-from node_cli.ode.solver import WarmStart
+from node_cli.ode.solver import StepMemory
 from node_cli.ode.work import Work
 
 
@@ -39,8 +39,8 @@ class Model(nn.Module):
         """What the ODE block has counted since the last call; None for a core without an ODE."""
         return self.core.take_work() if isinstance(self.core, ODEBlock) else None
 
-    def warm_starts(self) -> list[WarmStart]:
-        """What the ODE block has learnt of its first step sizes: part of every checkpoint."""
+    def warm_starts(self) -> list[StepMemory]:
+        """The first step sizes that the ODE block remembers: part of every checkpoint."""
         return self.core.warm_starts() if isinstance(self.core, ODEBlock) else []
 
 

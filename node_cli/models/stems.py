@@ -1,10 +1,14 @@
-"""Stems: from an image [C, H, W] to the state that the core transforms."""
+"""Stems: from an image [C, H, W] to the state that the core transforms.
+
+To add one: a function, and a row below.
+"""
 
 from collections.abc import Callable
 from math import prod
 
 from torch import nn
 
+from node_cli.models.parts import Part
 from node_cli.models.shape import Shape
 
 
@@ -51,11 +55,11 @@ def _three_convolutions(image: Shape, between: Callable[[], list[nn.Module]]) ->
     )
 
 
-STEMS = {
-    "dense": dense,
-    "hidden": hidden,
-    "conv_flat": conv_flat,
-    "conv": conv,
-    "conv_gn": conv_gn,
-    "conv_bn": conv_bn,
+STEMS: dict[str, Part] = {
+    "dense": Part(dense, "image"),
+    "hidden": Part(hidden, "image"),
+    "conv_flat": Part(conv_flat, "image"),
+    "conv": Part(conv, "image"),
+    "conv_gn": Part(conv_gn, "image"),
+    "conv_bn": Part(conv_bn, "image"),
 }

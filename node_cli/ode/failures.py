@@ -1,5 +1,8 @@
 """A solve that could not be finished, and why."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from node_cli.ode.solver import Solver
 
 LOOSEN = "Loosen the tolerances"
@@ -56,7 +59,7 @@ class SolveFailed(RuntimeError):
         super().__init__(f"{what} at {where} ({solver}). {advice}")
 
     def of_backward_solve(self, state: str) -> "SolveFailed":
-        """The same failure, told of the adjoint system's solve."""
+        """This failure as one of the backward solve; ``state``: what is solved there."""
         return SolveFailed(
             self.reason,
             solver=self.solver,
@@ -71,3 +74,12 @@ class SolveFailed(RuntimeError):
             backward=True,
             state=state,
         )
+
+
+@contextmanager
+def told_of_backward_solve(state: str) -> Iterator[None]:
+    """A ``SolveFailed`` inside says that it is of a backward solve, and of which ``state``."""
+    try:
+        yield
+    except SolveFailed as error:
+        raise error.of_backward_solve(state) from error

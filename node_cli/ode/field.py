@@ -1,10 +1,60 @@
-"""A module called as a function of its parameters and buffers, and buffers left alone."""
+"""The right-hand side f of dy/dt = f(t, y): its type, its precision, its parameters and buffers."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+Field = Callable[[Tensor, Tensor], Tensor]
+"""f(t, y): t is 0-dim, y has any shape, and f(t, y) has the shape of y."""
+
+
+def no_autocast(device_type: str) -> AbstractContextManager[object]:
+    """A context without autocast; it does nothing where autocast is off already, since entering
+    one takes as long as a small layer."""
+    if not torch.is_autocast_enabled(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
+
+
+class Autocast:
+    """Whether autocast is on where this is made, to enter it again where autograd has left it.
+
+    ``device_type``: ``"cpu"``, ``"cuda"``, ... Cost of entering it: as long as a small layer takes,
+    so that nothing is entered where it is off.
+    """
+
+    def __init__(self, device_type: str) -> None:
+        self.device_type = device_type
+        self.enabled = torch.is_autocast_enabled(device_type)
+        self.dtype = torch.get_autocast_dtype(device_type)
+
+    @property
+    def key(self) -> object:
+        """Equal for two that have the same effect: the dtype, None where autocast is off."""
+        return self.dtype if self.enabled else None
+
+    def again(self) -> AbstractContextManager[object]:
+        """A context with the same autocast; it does nothing where that is off."""
+        if not self.enabled:
+            return nullcontext()
+        return torch.autocast(self.device_type, dtype=self.dtype, enabled=True)
+
+    def around(self, f: Field) -> Field:
+        """f under autocast, its result cast to the dtype of y, so that the state, the error norm
+        and the time keep their precision."""
+
+        def cast(t: Tensor, y: Tensor) -> Tensor:
+            with self.again():
+                return f(t, y).to(y.dtype)
+
+        def plain(t: Tensor, y: Tensor) -> Tensor:
+            dy = f(t, y)
+            return dy if dy.dtype == y.dtype else dy.to(y.dtype)
+
+        return cast if self.enabled else plain
 
 
 class FunctionalCall(nn.Module):

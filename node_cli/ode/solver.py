@@ -1,7 +1,7 @@
 """What a solver is: a method, and the options that it reads. Free of torch."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -76,17 +76,28 @@ def check_times(times: list[float]) -> None:
         raise ValueError(f"{reason}: {times}")
 
 
-class WarmStart:
-    """The size of the first step, learnt from solve to solve.
+@dataclass
+class StepMemory:
+    """The size of the first step of one kind of solve, remembered from solve to solve.
 
-    A solve begins with ``size``, the initial-step heuristic where that is None, and, as long as
-    ``learning`` is set, leaves the size that it proposes after its first accepted step. One for
-    each block and direction.
+    A solve whose solver has ``first_step="warm"`` begins with ``size``, or with the initial-step
+    heuristic where that is None, and leaves here the size that it proposes after its first accepted
+    step. To use a size without learning from the solve, hand it a copy.
     """
 
-    def __init__(self) -> None:
-        self.size: float | None = None
-        self.learning = True
+    size: float | None = None
+
+
+@dataclass
+class FirstSteps:
+    """The memories of the forward and the backward solve of one ODE block."""
+
+    forward: StepMemory = field(default_factory=StepMemory)
+    backward: StepMemory = field(default_factory=StepMemory)
+
+    def copy(self) -> "FirstSteps":
+        """Memories that start with the same sizes and learn on their own."""
+        return FirstSteps(replace(self.forward), replace(self.backward))
 
 
 @dataclass(frozen=True)
@@ -96,8 +107,9 @@ class Solver:
     ``rtol``/``atol`` bound the local error of a step in the RMS norm over the whole batch.
     ``step_size`` is a maximum: every interval between two requested times is cut into
     ``ceil(length / step_size)`` equal steps; ``n_steps`` gives that number per interval instead.
-    ``first_step`` replaces the initial-step heuristic (one evaluation of f less). ``max_steps``
-    bounds accepted plus rejected steps of one solve, ``max_nfe`` its evaluations of f.
+    ``first_step`` replaces the initial-step heuristic (one evaluation of f less): a size, or
+    ``"warm"``, the size in the ``StepMemory`` that a solve is given. ``max_steps`` bounds accepted
+    plus rejected steps of one solve, ``max_nfe`` its evaluations of f.
     ``controller``: how the next step size follows from the errors, the native engine only. Time is
     in the units of the ODE.
     """
@@ -107,7 +119,7 @@ class Solver:
     atol: float | None = None
     step_size: float | None = None
     n_steps: int | None = None
-    first_step: float | WarmStart | None = None
+    first_step: float | Literal["warm"] | None = None
     controller: Controller | None = None
     max_steps: int | None = None
     max_nfe: int | None = None
@@ -126,23 +138,20 @@ class Solver:
 
     @property
     def tableau(self) -> Tableau:
-        """Of a Runge-Kutta method."""
+        """The tableau of a Runge-Kutta method."""
         return TABLEAUS[self.name]
 
     def steps_in(self, length: float) -> int:
-        """Into how many equal steps a fixed-step method cuts an interval."""
+        """The number of equal steps of a fixed-step method in an interval of this length."""
         if self.n_steps is not None:
             return self.n_steps
         assert self.step_size is not None
         return max(1, math.ceil(abs(length) / self.step_size * (1 - GRID_SLACK)))
 
     def __str__(self) -> str:
-        values = dict(vars(self))
-        if isinstance(self.first_step, WarmStart):
-            values["first_step"] = "warm"
         options = [
             f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
-            for key, value in values.items()
+            for key, value in vars(self).items()
             if key not in ("name", "engine") and value is not None
         ]
         return " ".join([self.name, *options])

@@ -38,3 +38,8 @@ class Tableau:
     def stages_of_result(self) -> int:
         """How many stages y1 depends on."""
         return self.stages - 1 if self.first_same_as_last else self.stages
+
+    @property
+    def dense_order(self) -> int:
+        """Order of the dense output."""
+        return 3 if self.mid is None else 4

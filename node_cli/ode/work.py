@@ -1,14 +1,10 @@
 """Counts what a solve costs: evaluations of f (NFE), vector-Jacobian products (VJPs), steps."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
-Field = Callable[[Tensor, Tensor], Tensor]
-"""The right-hand side f(t, y) of dy/dt = f(t, y): t is 0-dim, f(t, y) has the shape of y."""
+from node_cli.ode.field import Autocast, Field
 
 
 @dataclass
@@ -50,47 +46,6 @@ class Work:
             self.nfe_backward += times
         else:
             self.nfe_forward += times
-
-
-def no_autocast(device_type: str) -> AbstractContextManager[object]:
-    """Autocast off, if it is on: entering it takes as long as a small layer."""
-    if not torch.is_autocast_enabled(device_type):
-        return nullcontext()
-    return torch.autocast(device_type, enabled=False)
-
-
-class Autocast:
-    """Remembers whether autocast is on here, to enter it again where autograd has left it."""
-
-    def __init__(self, device_type: str) -> None:
-        self.device_type = device_type
-        self.enabled = torch.is_autocast_enabled(device_type)
-        self.dtype = torch.get_autocast_dtype(device_type)
-
-    @property
-    def key(self) -> object:
-        """What has to be equal for two of them to have the same effect."""
-        return self.dtype if self.enabled else None
-
-    def again(self) -> AbstractContextManager[object]:
-        """The same autocast, if it is on."""
-        if not self.enabled:
-            return nullcontext()
-        return torch.autocast(self.device_type, dtype=self.dtype, enabled=True)
-
-    def around(self, f: Field) -> Field:
-        """f under autocast, its result in the dtype of y: the state, the error norm and the time
-        keep their precision."""
-
-        def cast(t: Tensor, y: Tensor) -> Tensor:
-            with self.again():
-                return f(t, y).to(y.dtype)
-
-        def plain(t: Tensor, y: Tensor) -> Tensor:
-            dy = f(t, y)
-            return dy if dy.dtype == y.dtype else dy.to(y.dtype)
-
-        return cast if self.enabled else plain
 
 
 class CountedField:

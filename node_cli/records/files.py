@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from node_cli.errors import UserError, one_line
+
+# Columns of the records of a training that are text.
+TEXTS = ("split",)
 
 
 @contextmanager
@@ -52,7 +56,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         text = path.read_text(encoding="utf-8")
         header, *lines = csv.reader(text[: text.rfind("\n") + 1].splitlines())
         return [dict(zip(header, line, strict=True)) for line in lines]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path}: damaged ({one_line(error)})") from error
 
 
@@ -69,6 +73,32 @@ def rows_up_to(path: Path, columns: Sequence[str], step: int) -> list[dict[str, 
         return [row for row in rows if int(row["step"]) <= step]
     except ValueError as error:
         raise UserError(f"{path}: damaged ({one_line(error)})") from error
+
+
+def check_numbers(path: Path, rows: list[dict[str, str]]) -> None:
+    """Raise ``UserError`` where a cell of a CSV file is neither empty nor a finite number."""
+    for line, row in enumerate(rows, start=2):
+        for column, cell in row.items():
+            if cell and column not in TEXTS and not is_number(cell):
+                raise UserError(f"{path}: line {line}: {column}: {cell[:40]!r}, must be a number")
+
+
+def check_order(path: Path, rows: list[dict[str, str]], counted: str) -> None:
+    """Raise ``UserError`` unless the column ``counted`` is 1, 2, 3, ...: a row is missing, there
+    twice, or in another place."""
+    for number, row in enumerate(rows, start=1):
+        if row[counted] != str(number):
+            raise UserError(
+                f"{path}: line {number + 1}: {counted} {row[counted][:40]}, must be {number}"
+            )
+
+
+def is_number(value: object) -> bool:
+    """Whether a value, or the text in a cell, is a finite number."""
+    try:
+        return not isinstance(value, bool) and math.isfinite(float(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 class CsvLog:
@@ -102,7 +132,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file; empty where the file is missing or unreadable."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # the last of deep nesting
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -6,6 +6,7 @@ Nothing here imports torch, so that reports start at once.
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from node_cli.records.columns import (
     STEPS,
     TRAJECTORIES,
 )
-from node_cli.records.files import read_json, rows_up_to, write_text
+from node_cli.records.files import check_numbers, check_order, read_json, rows_up_to, write_text
 
 try:
     import fcntl
@@ -94,6 +95,31 @@ class RunFolder:
         """Return the content of status.json; empty where it is missing or unreadable."""
         return read_json(self.status)
 
+    def standing(self) -> str:
+        """Return the status of the run, as a reader tells it.
+
+        ``lost``: status.json says that it is running, but its process has ended without a word, or
+        the machine has. ``unknown``: status.json is missing or unreadable.
+        """
+        status = self.read_status().get("status", "unknown")
+        return "lost" if status == "running" and not self.is_locked() else str(status)
+
+    def is_locked(self) -> bool:
+        """Whether a process is running in this folder; True where that cannot be told."""
+        if fcntl is None:
+            return True
+        try:
+            handle = os.open(self.path, os.O_RDONLY)
+        except OSError:
+            return True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:  # another process has it, or this file system has no locks
+            return True
+        finally:
+            os.close(handle)
+        return False
+
     def read_overrides(self) -> list[str]:
         """Return what was typed for the run; nothing where status.json does not say."""
         overrides = self.read_status().get("overrides")
@@ -122,9 +148,13 @@ class RunFolder:
             (self.steps, STEPS.columns, steps),
             (self.epochs, EPOCHS.columns, epochs),
         ):
-            rows = len(rows_up_to(path, columns, steps))
-            if rows != counted:
-                raise UserError(f"{path}: holds {rows} of the {counted} rows before the checkpoint")
+            rows = rows_up_to(path, columns, steps)
+            if len(rows) != counted:
+                raise UserError(
+                    f"{path}: holds {len(rows)} of the {counted} rows before the checkpoint"
+                )
+            check_order(path, rows, columns[0])
+            check_numbers(path, rows)
         if not rows_up_to(self.evaluations, EVALUATIONS.columns, steps) and epochs and evaluated:
             raise UserError(f"{self.evaluations}: holds none of the rows before the checkpoint")
         rows_up_to(self.trajectories, TRAJECTORIES.columns, steps)  # only of a fit
@@ -146,7 +176,7 @@ class RunFolder:
             return
         handle = os.open(self.path, os.O_RDONLY)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(handle)
         except BlockingIOError:
             os.close(handle)
             raise UserError(f"{self.path}: another process is running in this folder") from None
@@ -156,3 +186,18 @@ class RunFolder:
             yield
         finally:
             os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    """Lock a file for this process. Raises BlockingIOError while another one has it for longer than
+    it takes to look at it, as ``is_locked`` does."""
+    assert fcntl is not None
+    for attempt in range(5):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if attempt == 4:
+                raise
+            time.sleep(0.05)
+        else:
+            return

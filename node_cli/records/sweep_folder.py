@@ -37,6 +37,15 @@ def sweeps_in(folder: Path, depth: str = "*") -> list[Path]:
     return sorted(file.parent for file in folder.glob(f"{depth}/{FILE}"))
 
 
+def jobs_in(folder: Path) -> list[str]:
+    """Return the names of the folders of a sweep's jobs that have started, in their order.
+
+    Others, copies of a job or runs that somebody has put there, are not jobs of the sweep.
+    """
+    found = [file.parent.name for file in folder.glob("*/status.json")]
+    return sorted((n for n in found if n.isdecimal() and n == str(int(n))), key=int)
+
+
 def write(folder: Path, typed: Typed) -> None:
     """Write sweep.json. Raises OSError."""
     write_text(folder / FILE, json.dumps(asdict(typed), indent=2) + "\n")

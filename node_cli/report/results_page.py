@@ -75,7 +75,8 @@ def _part(sweep: SweepPart, files: Path, said: set[str]) -> str:
     """Return the text of a sweep; its small files go into ``files``. ``said``: caveats that the
     page has told already."""
     rows = summarise(sweep.folder)
-    folders = [RunFolder(sweep.folder / row["job"]) for row in rows]
+    legible = [row for row in rows if row["status"] != "damaged"]
+    folders = [RunFolder(sweep.folder / row["job"]) for row in legible]
     files.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(sweep.folder / "summary.csv", files / "summary.csv")
     comparisons = compare(folders)

@@ -5,6 +5,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from node_cli.records import sweep_folder
+from node_cli.records.damage import damage
 from node_cli.records.files import read_csv, write_text
 from node_cli.records.measures import SUMMARY, SUMMARY_LOSSES, SUMMARY_SECONDS, unit
 from node_cli.records.run_folder import RunFolder
@@ -21,8 +23,7 @@ def summarise(sweep: Path) -> list[Row]:
     ``measures.SUMMARY`` and ``SUMMARY_SECONDS`` (None where the job has none) and ``status``. Jobs
     that have not started have no row. Raises OSError, and ``UserError`` where a record is damaged.
     """
-    paths = (file.parent.relative_to(sweep) for file in sweep.rglob("status.json"))
-    names = sorted(map(str, paths), key=lambda name: (len(name), name))  # 2 before 10
+    names = sweep_folder.jobs_in(sweep)
     folders = [RunFolder(sweep / name) for name in names]
     jobs = [_row(folder) for folder in folders]
     typed = list(dict.fromkeys(key for overrides, _ in jobs for key in overrides))
@@ -101,24 +102,17 @@ def _row(folder: RunFolder) -> tuple[dict[str, str], Row]:
     """What was typed for a job, and what was measured."""
     overrides = dict(o.partition("=")[::2] for o in folder.read_overrides())
     measured: Row = dict.fromkeys((*SUMMARY, *SUMMARY_SECONDS))
-    try:
-        measured |= _measured(folder)
-        status = folder.read_status().get("status", "unknown")
-    except (TypeError, ValueError):  # costs this row alone
-        status = "damaged"
-    return overrides, {**measured, "status": status}
+    if damage(folder):  # costs this row alone
+        return overrides, {**measured, "status": "damaged"}
+    return overrides, {**measured, **_measured(folder), "status": folder.standing()}
 
 
 def _measured(folder: RunFolder) -> dict[str, float]:
     """The numbers of result.json or, where there is none yet, of the last epoch."""
     result = folder.read_result()
     epochs = read_csv(folder.epochs)
-    if epochs and not {"epoch", *SUMMARY} <= set(epochs[0]):
-        raise ValueError(f"{folder.epochs}: columns are missing")
     recorded = [{name: float(cell) for name, cell in row.items() if cell} for row in epochs]
     metrics = result.get("metrics", recorded[-1] if recorded else {})
-    if not isinstance(metrics, dict):
-        raise ValueError(f"{folder.result}: no metrics")
     found = {name: metrics.get(name) for name in SUMMARY}
     found |= {name: result.get(name) for name in SUMMARY_SECONDS}
     return {name: float(value) for name, value in found.items() if value is not None}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from node_cli.config.rules import impossible
 from node_cli.config.schema import Config
+from node_cli.config.sensitivity import with_method
 from node_cli.data.streams import stream
 from node_cli.display import Display
 from node_cli.machine import memory
@@ -131,7 +132,7 @@ class CheckGradients:
         if problems := impossible(chosen.model_dump()):
             return _unmeasured(chosen, problems[0].partition(": ")[2])
         device, model = self.setup.backend.device, deepcopy(self.setup.model)
-        core_of(model).sensitivity = sensitivity(chosen)
+        core_of(model).set_sensitivity(sensitivity(chosen))
 
         def compute() -> None:
             model.zero_grad()
@@ -153,13 +154,12 @@ class CheckGradients:
 
 def _methods(config: Config) -> list[Config]:
     """The configuration with each method in turn; with each norm where it has several."""
-    assert config.sensitivity is not None
-    adaptive = config.backward_solver().method.kind == "adaptive"
+    section, backward = config.sensitivity, config.backward_solver()
+    assert section is not None and backward is not None
+    adaptive = backward.method.kind == "adaptive"
     return [
-        config.model_copy(
-            update={"sensitivity": config.sensitivity.model_copy(update={"name": n, "norm": norm})}
-        )
-        for n, traits in SENSITIVITIES.items()
+        config.model_copy(update={"sensitivity": with_method(section, name, norm)})
+        for name, traits in SENSITIVITIES.items()
         for norm in ((traits.norms if adaptive else ()) or (None,))
     ]
 
@@ -176,7 +176,7 @@ def _seconds(compute: Callable[[], None], device: torch.device) -> float:
 
 def _unmeasured(chosen: Config, note: str | None = None) -> Row:
     assert chosen.sensitivity is not None
-    name, norm = chosen.sensitivity.name, chosen.sensitivity.norm
+    name, norm = chosen.sensitivity.name, getattr(chosen.sensitivity, "norm", None)
     return empty_row(name, note) | {"norm": norm}
 
 

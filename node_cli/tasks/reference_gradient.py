@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from node_cli.models.blocks import ODEBlock
 from node_cli.models.model import Model
 from node_cli.ode.failures import SolveFailed
-from node_cli.ode.sensitivity.checkpointed import Checkpointed
+from node_cli.ode.sensitivity.discrete import Checkpointed
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Work
 from node_cli.records.columns import GRADIENTS

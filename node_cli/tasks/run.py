@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 
 from node_cli.config.messages import shell_override
@@ -10,9 +11,10 @@ from node_cli.config.tasks import TASKS
 from node_cli.display import Display
 from node_cli.errors import UserError, complain, one_line
 from node_cli.learn.evaluation import Diverged
-from node_cli.learn.stopping import Interrupted
 from node_cli.ode.failures import SolveFailed
 from node_cli.records.run_folder import RunFolder, Status
+from node_cli.stopping import Interrupted, signals_held
+from node_cli.stopping import exit_code as exit_code_of
 from node_cli.tasks.task import Task
 
 
@@ -36,7 +38,8 @@ def execute(
     of the records; called before status.json says how the run ended, so that a finished run has
     them.
 
-    status.json gets an exit code: 0 done, 1 failed or diverged, 2 bad input, 130 interrupted.
+    status.json gets an exit code: 0 done, 1 failed or diverged, 2 bad input, 130 interrupted,
+    128 + n by a signal n other than SIGINT and SIGTERM.
     Raises KeyboardInterrupt, and ``UserError`` where a run cannot go on in its folder, which is
     then left as it was.
     """
@@ -51,12 +54,15 @@ def execute(
             folder.write_status("running", overrides=overrides)
 
         def end(status: Status, exit_code: int, reason: str = "") -> None:
+            with signals_held():
+                try:
+                    folder.write_status(
+                        status, overrides=overrides, reason=reason, exit_code=exit_code
+                    )
+                except OSError as error:
+                    complain(f"{folder.status}: {error.strerror}")
             if reason:
                 complain(f"{status}: {reason}")
-            try:
-                folder.write_status(status, overrides=overrides, reason=reason, exit_code=exit_code)
-            except OSError as error:
-                complain(f"{folder.status}: {error.strerror}")
 
         def plot() -> None:
             try:
@@ -89,11 +95,12 @@ def execute(
         except KeyboardInterrupt as error:
             saved = "checkpoint written" if isinstance(error, Interrupted) else "stopped at once"
             resume = f"; go on with: node-train {shell_override('resume', folder.path)}"
-            end("interrupted", 130, saved + resume * TASKS[config.task].trains)
+            end("interrupted", exit_code_of(error), saved + resume * TASKS[config.task].trains)
             raise
         except OSError as error:
             end("failed", 1, f"{error.filename or folder.path}: {error.strerror or error}")
         except Exception as error:
-            traceback.print_exc()
+            with suppress(OSError, ValueError):  # nowhere to print to
+                traceback.print_exc()
             end("failed", 1, f"{type(error).__name__}: {error}")
         return None

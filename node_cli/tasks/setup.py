@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 import node_cli
+from node_cli.config.data import TrajectoryData
 from node_cli.config.schema import Config
 from node_cli.config.tasks import TASKS
 from node_cli.display import Display
@@ -17,7 +18,6 @@ from node_cli.machine import compiler, device, threads
 from node_cli.machine.environment import environment
 from node_cli.models.describe import describe, parameter_count
 from node_cli.models.model import Model
-from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.records import checkpoints
 from node_cli.records.checkpoint_schema import DoesNotFit, check_model
 from node_cli.records.progress import Progress
@@ -26,7 +26,7 @@ from node_cli.records.run_folder import RunFolder
 
 def objective_of(config: Config) -> type[Objective[Any]]:
     """Return the class of what is learned from the data."""
-    return TrajectoryFit if config.data.is_trajectory else Classification
+    return TrajectoryFit if isinstance(config.data, TrajectoryData) else Classification
 
 
 def preflight(config: Config) -> None:
@@ -133,7 +133,6 @@ class Setup:
             return "none"
         if TASKS[self.config.task].gradients == "every":
             return f"every method, backwards {self.config.backward_solver()}"
-        if not SENSITIVITIES[sensitivity.name].solves_backwards:
-            return sensitivity.name
-        norm = f"{sensitivity.norm} norm, " if sensitivity.norm else ""
-        return f"{sensitivity.name}, {norm}backwards {self.config.backward_solver()}"
+        norm = f", {norm} norm" if (norm := getattr(sensitivity, "norm", None)) else ""
+        backwards = f", backwards {solver}" if (solver := self.config.backward_solver()) else ""
+        return sensitivity.name + norm + backwards

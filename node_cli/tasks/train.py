@@ -4,11 +4,11 @@ from node_cli.config.schema import Config
 from node_cli.display import Display
 from node_cli.errors import UserError, one_line
 from node_cli.learn.loop import Trainer
-from node_cli.learn.stopping import stop_on_signal
 from node_cli.machine.threads import usable
 from node_cli.records import checkpoints
 from node_cli.records.files import read_csv
 from node_cli.records.run_folder import RunFolder
+from node_cli.stopping import stop_on_signal
 from node_cli.tasks.observers import observers
 from node_cli.tasks.setup import Setup
 

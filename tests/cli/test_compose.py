@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from node_cli.cli.compose import Composer
 from node_cli.errors import UserError
+from tests.commands import composed
 
 
 def problems(*overrides: str, multirun: bool = False) -> list[str]:
-    with Composer() as composer, pytest.raises(UserError) as caught:
-        composer.command(overrides, multirun=multirun)
+    with pytest.raises(UserError) as caught:
+        composed(*overrides, multirun=multirun)
     assert all("\n" not in problem for problem in caught.value.problems)
     return list(caught.value.problems)
 
@@ -129,9 +129,7 @@ def test_sweeps_that_cannot_be(override: str, message: str) -> None:
 
 
 def test_in_a_sweep_over_models_solver_keys_are_ignored_where_there_is_no_ode() -> None:
-    with Composer() as composer:
-        jobs = composer.command(["model=conv,resnet", "solver=rk4"], multirun=True).jobs
-    conv, resnet = jobs
+    conv, resnet = composed("model=conv,resnet", "solver=rk4", multirun=True)
     assert conv.config.solver is not None
     assert conv.config.solver.name == "rk4"
     assert resnet.config.solver is None
@@ -155,23 +153,22 @@ def test_configuration_files_of_the_users_own(tmp_path: Path) -> None:
     (tmp_path / "experiment" / "binary.yaml").write_bytes(b"epochs: \xff\n")
     mode = "# @package _global_\nhydra:\n  mode: MULTIRUN\n"
     (tmp_path / "experiment" / "mode.yaml").write_text(mode)
-    with Composer(config_dir=str(tmp_path)) as composer:
-        (job,) = composer.command(["model=wide", "experiment=mine"], multirun=False).jobs
-        assert job.config.solver is not None
-        assert (job.config.model.init, job.config.solver.name) == ("glorot", "tsit5")
-        assert job.config.epochs == 2
-        with pytest.raises(UserError, match="may not name code"):
-            composer.command(["experiment=evil"], multirun=False)
-        with pytest.raises(UserError, match=r"epocs=2: no such key \(did you mean epochs\?\)"):
-            composer.command(["experiment=typo"], multirun=False)
-        with pytest.raises(UserError, match="begins with # @package _global_"):
-            composer.command(["experiment=bare"], multirun=False)
-        with pytest.raises(UserError, match="codec can't decode"):
-            composer.command(["experiment=binary"], multirun=False)
-        with pytest.raises(UserError, match="mode=MULTIRUN: not in a file; give -m"):
-            composer.command(["experiment=mode"], multirun=False)
-        with pytest.raises(UserError, match=r"model=widee: choose from .*did you mean wide"):
-            composer.command(["model=widee"], multirun=False)
+    (job,) = composed("model=wide", "experiment=mine", config_dir=tmp_path)
+    assert job.config.solver is not None
+    assert (job.config.model.init, job.config.solver.name) == ("glorot", "tsit5")
+    assert job.config.epochs == 2
+    with pytest.raises(UserError, match="may not name code"):
+        composed("experiment=evil", config_dir=tmp_path)
+    with pytest.raises(UserError, match=r"epocs=2: no such key \(did you mean epochs\?\)"):
+        composed("experiment=typo", config_dir=tmp_path)
+    with pytest.raises(UserError, match="begins with # @package _global_"):
+        composed("experiment=bare", config_dir=tmp_path)
+    with pytest.raises(UserError, match="codec can't decode"):
+        composed("experiment=binary", config_dir=tmp_path)
+    with pytest.raises(UserError, match="mode=MULTIRUN: not in a file; give -m"):
+        composed("experiment=mode", config_dir=tmp_path)
+    with pytest.raises(UserError, match=r"model=widee: choose from .*did you mean wide"):
+        composed("model=widee", config_dir=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -185,8 +182,8 @@ def test_configuration_files_of_the_users_own(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_composed_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "x.yaml").write_text(text)
-    with Composer(config_dir=str(tmp_path)) as composer, pytest.raises(UserError) as caught:
-        composer.command(["experiment=x"], multirun=False)
+    with pytest.raises(UserError) as caught:
+        composed("experiment=x", config_dir=tmp_path)
     (problem,) = caught.value.problems
     assert "\n" not in problem
 
@@ -194,6 +191,6 @@ def test_a_file_that_cannot_be_composed_is_one_line(tmp_path: Path, text: str) -
 def test_a_model_file_without_a_core(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "half.yaml").write_text("name: half\n")
-    with Composer(config_dir=str(tmp_path)) as composer, pytest.raises(UserError) as caught:
-        composer.command(["model=half"], multirun=False)
+    with pytest.raises(UserError) as caught:
+        composed("model=half", config_dir=tmp_path)
     assert "model.core: missing" in caught.value.problems

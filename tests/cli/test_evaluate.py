@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from node_cli.cli.compose import CONF
+from node_cli.config.files import CONF
 from node_cli.records.run_folder import RunFolder
 from tests.commands import QUICK, NodeTrain
 from tests.folders import rows

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from node_cli.cli import runs
-from node_cli.cli.compose import CONF, Command, Job
+from node_cli.cli.compose import Command, Job
+from node_cli.config.files import CONF
 from node_cli.config.schema import Config
-from node_cli.data import sources
+from node_cli.data.catalog import IMAGES
 from node_cli.errors import UserError
 from node_cli.models.classifier import build
 from node_cli.models.describe import parameter_count
@@ -34,8 +35,8 @@ Configure = Callable[..., Config]
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_the_networks_have_the_published_size(name: str, configure: Configure) -> None:
     config = configure(f"experiment={name}")
-    source = sources.find(config.data.name)
-    assert parameter_count(build(config, source.shape, source.classes)) == PARAMETERS[name]
+    images = IMAGES[config.data.name]
+    assert parameter_count(build(config, images.shape, images.classes)) == PARAMETERS[name]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -48,8 +49,8 @@ def test_every_experiment_may_start(name: str, configure: Configure) -> None:
 
 def test_another_solver_takes_none_of_the_options_of_the_experiment(configure: Configure) -> None:
     config = configure("experiment=spiral_linear", "solver=dopri5")
-    assert config.solver is not None
-    assert (config.solver.step_size, config.solver.tol) == (None, 1e-3)
+    solver = config.forward_solver()
+    assert (solver.step_size, solver.rtol) == (None, 1e-3)
     with pytest.raises(UserError, match=r"solver\.step_size=0\.1: not used by solver=dopri5"):
         configure("experiment=spiral_linear", "solver=dopri5", "solver.step_size=0.1")
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from node_cli.cli import tables
-from node_cli.cli.compose import CONF, Composer, is_table
+from node_cli.cli.compose import Composer
+from node_cli.config.files import CONF
 from node_cli.config.schema import keys
 from node_cli.records.run_folder import RunFolder
 from tests.commands import QUICK, NodeTrain, in_new_process
@@ -137,10 +138,11 @@ def check_command(arguments: list[str]) -> None:
     flags = [a for a in arguments if a.startswith("-")]
     overrides = [a for a in arguments if not a.startswith(("-", "device=cuda"))]
     with Composer() as composer:
-        if is_table(overrides):
-            tables.find([CONF], [overrides[0].removeprefix("table=")])
+        typed = composer.parse(overrides)
+        if table := typed.find("table"):
+            tables.find([CONF], [table.value])
         else:
-            composer.command(overrides, multirun="-m" in flags)
+            composer.command(typed, multirun="-m" in flags)
 
 
 def test_every_command_in_the_readme_composes() -> None:

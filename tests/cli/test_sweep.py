@@ -165,3 +165,22 @@ def test_a_reader_that_leaves_does_not_end_the_run(tmp_path: Path) -> None:
     done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, check=False)
     assert done.stderr == b""
     assert [row["status"] for row in rows(tmp_path / "s/summary.csv")] == ["done", "done"]
+
+
+def test_a_job_killed_between_its_first_two_writes_keeps_its_settings(
+    node_train: NodeTrain, tmp_path: Path
+) -> None:
+    """config.yaml is written, status.json, which has what was typed, is not."""
+    sweep = ["-m", "data.limit=40", "batch_size=12", "epochs=1", "seed=0,1", "hydra.sweep.dir=s"]
+    assert node_train(*sweep).code == 0
+    before = RunFolder(tmp_path / "s" / "1").read_overrides()
+    for path in sorted((tmp_path / "s" / "1").rglob("*"), reverse=True):
+        if path.name != "config.yaml":
+            path.rmdir() if path.is_dir() else path.unlink()
+    assert node_train("resume=s").code == 0
+    assert RunFolder(tmp_path / "s" / "1").read_overrides() == before
+    assert [row["seed"] for row in rows(tmp_path / "s" / "summary.csv")] == ["0", "1"]
+    (tmp_path / "s" / "1" / "status.json").unlink()
+    assert node_train("resume=s/1", "epochs=2").code == 0
+    overrides = RunFolder(tmp_path / "s" / "1").read_overrides()
+    assert overrides == [*(o for o in before if not o.startswith("epochs")), "epochs=2"]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from node_cli.cli.compose import CONF, Composer
+from node_cli.cli.compose import Composer
+from node_cli.config.files import CONF
 from node_cli.records.run_folder import RunFolder
 from tests.commands import NodeTrain
 from tests.folders import rows
@@ -34,7 +35,7 @@ def overrides(folder: str, *typed: str) -> dict[str, list[list[str]]]:
     with Composer(None, folder) as composer:
         return {
             command.folder.name: [[*job.overrides] for job in command.jobs]
-            for command in composer.tables(typed)
+            for command in composer.tables(composer.parse(typed))
         }
 
 
@@ -162,7 +163,7 @@ def test_jobs_that_fail_cost_their_own_rows(
 def test_every_shipped_table_is_sound() -> None:
     names = {path.stem for path in (CONF / "table").glob("*.yaml")} - {"all"}
     with Composer() as composer:
-        commands = composer.tables(["table=all", "seed=0"])
+        commands = composer.tables(composer.parse(["table=all", "seed=0"]))
     found = {command.folder.name: command.jobs for command in commands}
     assert set(found) == names
     for jobs in found.values():

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from node_cli.config.schema import Config
-from node_cli.data.sources import SOURCES, load
+from node_cli.data.catalog import IMAGES
+from node_cli.data.sources import load
 from node_cli.errors import UserError
 
 Configure = Callable[..., Config]
@@ -64,9 +65,9 @@ def test_digits_are_real_and_split_by_seed(configure: Configure) -> None:
     assert not torch.equal(splits["test"].pixels, other["test"].pixels)
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_stated_mean_and_std_of_digits_and_shapes(configure: Configure, name: str) -> None:
-    source = SOURCES[name]
+    source = IMAGES[name]
     assert len(source.mean) == len(source.std) == source.shape[0]
     if name == "digits":
         pixels = load(configure("data.holdout=0").data, seed=0)["train"].pixels / 255
@@ -234,5 +235,5 @@ def test_the_full_sets(configure: Configure, full_data: Path, name: str) -> None
     splits = load(configure(f"data={name}", f"data.root={full_data}").data, seed=0)
     assert (len(splits["train"]), len(splits["test"])) == (60_000, 10_000)
     pixels = splits["train"].pixels.double() / 255
-    assert pixels.mean().item() == pytest.approx(SOURCES[name].mean[0], abs=1e-4)
-    assert pixels.std().item() == pytest.approx(SOURCES[name].std[0], abs=1e-4)
+    assert pixels.mean().item() == pytest.approx(IMAGES[name].mean[0], abs=1e-4)
+    assert pixels.std().item() == pytest.approx(IMAGES[name].std[0], abs=1e-4)

@@ -8,12 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from node_cli.config.schema import TRAJECTORIES, Config, DataConfig
-from node_cli.data.trajectories import START, TRUE_FIELDS, Trajectory, load, solution, window
+from node_cli.config.data import TrajectoryData
+from node_cli.config.schema import Config
+from node_cli.data.catalog import TRAJECTORIES
+from node_cli.data.trajectories import START, Trajectory, load, solution, window
 
 Configure = Callable[..., Config]
 
-SPIRAL = DataConfig(
+SPIRAL = TrajectoryData(
     name="spiral_linear",
     points=200,
     end=31.45,
@@ -44,7 +46,7 @@ def test_the_linear_spiral_converges_to_the_closed_form_with_order_1() -> None:
 
 def test_the_nonlinear_field_is_one_spiral_on_each_side() -> None:
     """Far out only one of the two fields is left, and between their centres it is their mean."""
-    field, t = TRUE_FIELDS["spiral_nonlinear"], torch.tensor(0.0)
+    field, t = TRAJECTORIES["spiral_nonlinear"], torch.tensor(0.0)
 
     def at(x: float, y: float) -> list[float]:
         return field(t, torch.tensor([x, y], dtype=torch.float64)).tolist()
@@ -55,7 +57,6 @@ def test_the_nonlinear_field_is_one_spiral_on_each_side() -> None:
 
 
 def test_every_trajectory_stays_in_sight() -> None:
-    assert set(TRUE_FIELDS) == set(TRAJECTORIES)
     for name in TRAJECTORIES:
         states = load(SPIRAL.model_copy(update={"name": name, "end": 300.0}), seed=0).states
         assert states.abs().max() < 10

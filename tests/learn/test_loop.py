@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from node_cli.config.schema import Config
+from node_cli.models.parts import Part
 from node_cli.models.stems import STEMS
 from node_cli.records.columns import EPOCHS, EVALUATIONS, STEPS
 from node_cli.records.run_folder import RunFolder
@@ -112,7 +113,7 @@ def test_evaluation_changes_nothing_in_training(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though training draws from torch's global generator, and differs from evaluation."""
-    monkeypatch.setitem(STEMS, "dropout", dropout_stem)
+    monkeypatch.setitem(STEMS, "dropout", Part(dropout_stem))
     plain = train("model.stem=dropout", "epochs=1", name="plain")
     watched = train(
         "model.stem=dropout",

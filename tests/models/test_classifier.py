@@ -14,11 +14,10 @@ from node_cli.models.classifier import Classifier, build
 from node_cli.models.describe import describe, parameter_count
 from node_cli.models.fields import FIELDS
 from node_cli.ode.sensitivity.backsolve import Backsolve
-from node_cli.ode.sensitivity.checkpointed import Checkpointed
-from node_cli.ode.sensitivity.discrete import Discrete
+from node_cli.ode.sensitivity.discrete import Checkpointed, Discrete
 from node_cli.ode.sensitivity.gauss import Gauss
-from node_cli.ode.sensitivity.interface import Sensitivity
 from node_cli.ode.sensitivity.interpolating import Interpolating
+from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.solver import Solver
 from tests.models.states import state
 

@@ -9,8 +9,8 @@ import torch
 from node_cli.config.schema import Config
 from node_cli.errors import UserError
 from node_cli.models.describe import describe, parameter_count
+from node_cli.models.fields import MLP, Linear
 from node_cli.models.flow import Flow, build
-from node_cli.models.vector_fields import MLP, Linear
 
 Configure = Callable[..., Config]
 

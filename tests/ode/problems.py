@@ -6,17 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from node_cli.ode.engines import reference
 from node_cli.ode.engines.eager import solve as eager
-from node_cli.ode.engines.eager.dense_output import Trajectory
+from node_cli.ode.engines.eager.dense_output import DenseOutput
 from node_cli.ode.engines.eager.step import Stepper
+from node_cli.ode.engines.reference import solve as reference
 from node_cli.ode.sensitivity.backsolve import Backsolve
-from node_cli.ode.sensitivity.checkpointed import Checkpointed
-from node_cli.ode.sensitivity.discrete import Discrete
+from node_cli.ode.sensitivity.discrete import Checkpointed, Discrete
 from node_cli.ode.sensitivity.gauss import Gauss
-from node_cli.ode.sensitivity.interface import Sensitivity
 from node_cli.ode.sensitivity.interpolating import Interpolating
-from node_cli.ode.solver import METHODS, Solver
+from node_cli.ode.sensitivity.method import Sensitivity
+from node_cli.ode.solver import METHODS, Solver, StepMemory
 from node_cli.ode.work import Steps, Work
 
 FLOAT64 = torch.float64
@@ -95,19 +94,21 @@ class Spy:
 
 
 @torch.no_grad()
-def solve(f: Function, y0: Tensor, t: Tensor, solver: Solver) -> tuple[Tensor, Steps]:
+def solve(
+    f: Function, y0: Tensor, t: Tensor, solver: Solver, memory: StepMemory | None = None
+) -> tuple[Tensor, Steps]:
     """By the engine that the solver names."""
     if solver.engine == "torchdiffeq":
         return reference.integrate(f, y0, t, solver)
-    return eager.integrate(Stepper(f, solver), y0.detach(), t, solver)
+    return eager.integrate(Stepper(f, solver), y0.detach(), t, solver, memory=memory)
 
 
 @torch.no_grad()
 def solve_densely(
     f: Function, y0: Tensor, t: Tensor, solver: Solver
-) -> tuple[Tensor, Steps, Trajectory]:
+) -> tuple[Tensor, Steps, DenseOutput]:
     """The same by the native engine, and its dense output."""
-    stepper, trajectory = Stepper(f, solver), Trajectory(solver.tableau)
+    stepper, trajectory = Stepper(f, solver), DenseOutput(solver.tableau)
     y, steps = eager.integrate(stepper, y0, t, solver, on_accept=trajectory.record)
     trajectory.finish(stepper)
     return y, steps, trajectory

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from node_cli.ode.sensitivity.interface import Sensitivity
+from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Work
 from tests.ode.problems import (

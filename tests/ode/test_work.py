@@ -5,11 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from node_cli.ode.sensitivity.backsolve import Backsolve
-from node_cli.ode.sensitivity.checkpointed import Checkpointed
-from node_cli.ode.sensitivity.discrete import Discrete
+from node_cli.ode.sensitivity.discrete import Checkpointed, Discrete
 from node_cli.ode.sensitivity.gauss import Gauss
-from node_cli.ode.sensitivity.interface import Sensitivity
 from node_cli.ode.sensitivity.interpolating import Interpolating
+from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.solver import Solver
 from node_cli.ode.work import Steps, Work
 from tests.ode.problems import solve_densely

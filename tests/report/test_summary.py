@@ -43,12 +43,15 @@ def test_rows_mean_and_deviation(tmp_path: Path) -> None:
     job(tmp_path, 1, 0.94, "done", "epochs=1", "seed=1", "solver=rk4")
     job(tmp_path, 2, 0.80, "interrupted", "epochs=1", "seed=0", "solver=euler")
     job(tmp_path, 10, None, "running", "epochs=1", "seed=1", "solver=euler")
-    rows = summarise(tmp_path)
+    job(tmp_path, 11, None, "running", "epochs=1", "seed=1", "solver=heun2")
+    with RunFolder(tmp_path / "11").locked():  # by its process, as long as there is one
+        rows = summarise(tmp_path)
     assert [(row["job"], row["status"], row["test_accuracy"]) for row in rows] == [
         ("0", "done", 0.90),
         ("1", "done", 0.94),
         ("2", "interrupted", 0.80),
-        ("10", "running", None),
+        ("10", "lost", None),
+        ("11", "running", None),
     ]
     text = as_text(rows)
     assert "epochs" not in text, "a key that does not vary is left out of the text"

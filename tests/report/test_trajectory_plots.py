@@ -47,6 +47,7 @@ def test_a_sheet_and_an_animation(tmp_path: Path, frames: int) -> None:
     assert shown(folder) == {"loss.png", "trajectory.png", "trajectory.gif"}
     with Image.open(folder.plots / "trajectory.gif") as animation:
         assert getattr(animation, "n_frames", 1) == min(frames, trajectory_plots.MOST_FRAMES)
+        assert max(animation.size) <= 480
 
 
 def test_a_fit_that_has_not_been_evaluated_has_no_picture(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from node_cli.display import Display
 from node_cli.machine.memory import extra_mib
 from node_cli.models.classifier import Classifier
 from node_cli.models.fields import FIELDS
+from node_cli.models.parts import Part
 from node_cli.records.columns import GRADIENTS
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks import check_gradients
@@ -120,7 +121,7 @@ def test_options_of_the_backward_solve_hold_for_the_methods_that_have_one(check:
 def test_weights_and_statistics_are_left_as_they_were(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field_call: str
 ) -> None:
-    monkeypatch.setitem(FIELDS, "batch_norm", BatchNormField)
+    monkeypatch.setitem(FIELDS, "batch_norm", Part(BatchNormField))
     options = ["model.field=batch_norm", f"model.field_call={field_call}", "solver.tol=1e-6"]
     config = configure(*SMALL, *options)
     task = CheckGradients(config, RunFolder(tmp_path))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from node_cli.config.schema import Config
-from node_cli.data.sources import SOURCES
+from node_cli.data.catalog import IMAGES
 from node_cli.models.classifier import Classifier
 from tests.runs import in_rows, run, watched_models
 
@@ -75,7 +75,7 @@ def test_images_lie_in_0_1_where_they_are_not_normalised(receive: Receive) -> No
         assert images.mean().item() == pytest.approx(0.305, abs=0.01)
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_augmentation_mirrors_photographs_alone(
     receive: Receive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -95,7 +95,7 @@ def test_augmentation_mirrors_photographs_alone(
         monkeypatch.setattr("sklearn.datasets.load_digits", lambda: digits)
         options = []
     else:
-        monkeypatch.setattr(f"torchvision.datasets.{SOURCES[name].torchvision}", Fake)
+        monkeypatch.setattr(f"torchvision.datasets.{IMAGES[name].torchvision}", Fake)
         options = [f"data.root={tmp_path}"]
     received = receive(f"data={name}", *options, "epochs=1", "data.augment=true")
     images = torch.cat(received.training)

@@ -1,4 +1,4 @@
-"""A solve on its way: where it stands, what it has cost, and how it gives up."""
+"""What every solve of the native engine does: walk from time to time within its budget, or fail."""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,18 +10,19 @@ from torch import Tensor
 
 from node_cli.ode.failures import LOOSEN, SMALLER_STEPS, STABILISE, SolveFailed
 from node_cli.ode.norms import rms_norm
-from node_cli.ode.solver import Solver, WarmStart, check_times
+from node_cli.ode.solver import Solver, StepMemory, check_times
 
 
 class Solve(ABC):
-    """A solve at (t, y), of the native engine.
+    """A solve that has come to (t, y), by the native engine, whether eager or compiled.
 
-    ``slope``: f(t, y), if it is known. ``size``: of the next step of an adaptive method; ``dt``: of
-    the step at hand.
+    ``memory``: of the first step size, for ``first_step="warm"``. ``slope``: f(t, y), if it is
+    known. ``size``: of the next step of an adaptive method; ``dt``: of the step at hand.
     """
 
-    def __init__(self, solver: Solver) -> None:
+    def __init__(self, solver: Solver, memory: StepMemory | None = None) -> None:
         self.solver = solver
+        self.memory = memory if solver.first_step == "warm" else None
         self.tableau = solver.tableau
         self.accepted = self.rejected = self.nfe = 0
         self.slope: Tensor | None = None
@@ -29,7 +30,10 @@ class Solve(ABC):
         self.dt: float | None = None
 
     def through(self, times: list[float], y0: Tensor) -> Tensor:
-        """y at every requested time, each of which is landed on; (T, *y0.shape)."""
+        """y at every requested time, (T, *y0.shape); each of them is landed on.
+
+        Raises ``ValueError`` where the times are not monotonic, and ``SolveFailed``.
+        """
         self.set_out(times, y0)
         ys = [y0]
         for i, (start, end) in enumerate(pairwise(times)):
@@ -39,7 +43,7 @@ class Solve(ABC):
         return torch.stack(ys)
 
     def set_out(self, times: list[float], y0: Tensor) -> None:
-        """To the first requested time."""
+        """Go to the first requested time."""
         check_times(times)
         self.t, self.y, self.last = times[0], y0, times[-1]
         self.direction = math.copysign(1.0, self.last - self.t)
@@ -50,16 +54,15 @@ class Solve(ABC):
 
     def _given_size(self) -> float | None:
         """The size of the first step, None if it has to be found."""
-        match self.solver.first_step:
-            case float(size) | WarmStart(size=float(size)):
-                return size
-        return None
+        if self.memory:
+            return self.memory.size
+        first = self.solver.first_step
+        return first if isinstance(first, float) else None
 
     def _learn(self, size: float) -> None:
-        """``size``: proposed after the first accepted step."""
-        start = self.solver.first_step
-        if isinstance(start, WarmStart) and start.learning:
-            start.size = size
+        """Remember the size that is proposed after the first accepted step."""
+        if self.memory:
+            self.memory.size = size
 
     def _next(self) -> float:
         """Where the next step would lead."""

@@ -1,13 +1,14 @@
-"""How large the first step is, and the next one."""
+"""How large the first step is, and the next one; for eager steps and compiled loops alike.
+
+Sizes and errors are Python floats in an eager solve, and 0-dim float64 tensors in a traced one.
+"""
 
 import math
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any
 
-import torch
-
-from node_cli.ode.engines.eager.step import Stage, Stepper
-from node_cli.ode.norms import Norm
-from node_cli.ode.solver import Solver
+from node_cli.ode.engines.formulas import Number, functions_for
+from node_cli.ode.solver import Controller, Solver
 
 SAFETY = 0.9
 SMALLEST_FACTOR = 0.2
@@ -15,82 +16,102 @@ LARGEST_FACTOR = 10.0
 SMALLEST_ERROR = 1e-10  # a step without error says nothing about the next
 
 
-class Controller(Protocol):
-    """Proposes by which factor to change the step size after a step.
-
-    ``error``: the estimate of the local error in units of the tolerance; a step is accepted where
-    it is at most 1.
-    """
-
-    def factor(self, error: float) -> float: ...
-
-
-class Integral:
+def integral(order: int, error: Number, previous: Number) -> tuple[Number, Number]:
     """factor = 0.9 error^(-1/k), within [0.2, 10], and at least 1 after an accepted step.
 
     ``order``: k, that of the method. The controller of torchdiffeq. Source: Hairer, Norsett and
     Wanner, "Solving Ordinary Differential Equations I", 2nd ed., sec. II.4, eq. (4.13).
     """
-
-    def __init__(self, order: int) -> None:
-        self.order = order
-
-    def factor(self, error: float) -> float:
-        if error == 0:
-            return LARGEST_FACTOR
-        smallest = 1.0 if error < 1 else SMALLEST_FACTOR
-        return min(LARGEST_FACTOR, max(SAFETY * math.pow(error, -1 / self.order), smallest))
+    of = functions_for(error)
+    factor = of.clamp(SAFETY * of.pow(error, -1 / order), SMALLEST_FACTOR, LARGEST_FACTOR)
+    return of.where(error < 1, of.clamp(factor, min=1.0), factor), previous
 
 
-class ProportionalIntegral:
+def proportional_integral(order: int, error: Number, previous: Number) -> tuple[Number, Number]:
     """factor = 0.9 error^(-0.7/k) previous^(0.4/k), within [0.2, 10], at most 1 after a rejection.
 
-    ``previous``: the error of the last accepted step. Smoother step sizes than ``Integral`` where
+    ``previous``: the error of the last accepted step. Smoother step sizes than ``integral`` where
     stability rather than accuracy limits them. Source: Hairer and Wanner, "Solving Ordinary
     Differential Equations II", 2nd ed., sec. IV.2, eq. (2.43c).
     """
-
-    def __init__(self, order: int) -> None:
-        self.order = order
-        self.previous = 1.0
-
-    def factor(self, error: float) -> float:
-        error = max(error, SMALLEST_ERROR)
-        factor = SAFETY * math.pow(error, -0.7 / self.order)
-        factor *= math.pow(self.previous, 0.4 / self.order)
-        factor = min(LARGEST_FACTOR, max(factor, SMALLEST_FACTOR))
-        if error > 1:
-            return min(1.0, factor)
-        self.previous = error
-        return factor
+    of = functions_for(error)
+    error = of.clamp(error, min=SMALLEST_ERROR)
+    factor = SAFETY * of.pow(error, -0.7 / order) * of.pow(previous, 0.4 / order)
+    factor = of.clamp(factor, SMALLEST_FACTOR, LARGEST_FACTOR)
+    accepted = error <= 1
+    factor = of.where(accepted, factor, of.clamp(factor, max=1.0))
+    return factor, of.where(accepted, error, previous)
 
 
-def controller(solver: Solver) -> Controller:
-    """The one that the solver asks for."""
-    order = solver.tableau.order
-    return ProportionalIntegral(order) if solver.controller == "pi" else Integral(order)
+CONTROLLERS: dict[Controller, Callable[[int, Any, Any], tuple[Any, Any]]] = {
+    "integral": integral,
+    "pi": proportional_integral,
+}
+"""(order, error, previous error) -> (factor of the step size, error to remember). Errors are in
+units of the tolerance; a step is accepted where its error is at most 1."""
 
 
-@torch.no_grad()
-def initial_step(
-    stepper: Stepper, t0: float, first: Stage, direction: float, solver: Solver, norm: Norm
-) -> float:
-    """A first step size (positive) from the scales of y, f and its change over a tiny step.
+def change_of_size(solver: Solver, error: Number, previous: Number) -> tuple[Number, Number]:
+    """The factor by which the step size changes, and the error to remember, 1 before the first
+    step; by the controller of the solver."""
+    return CONTROLLERS[solver.controller or "integral"](solver.tableau.order, error, previous)
 
-    ``first``: f at (t0, y0). ``direction``: 1 or -1. Costs one evaluation of f. NaN where f is not
-    finite. Source: Hairer, Norsett and Wanner, "Solving Ordinary Differential Equations I", 2nd
-    ed., sec. II.4, with torchdiffeq's rounding of its rules.
+
+def natural_size(factor: Number, tried: Number, proposed: Number) -> Number:
+    """The size that an accepted step could have had, were there no time to land on; infinite where
+    the controller asks for the largest factor."""
+    of = functions_for(factor)
+    natural: Number = of.where(factor == LARGEST_FACTOR, math.inf, of.maximum(tried, proposed))
+    return natural
+
+
+def probing_size(d0: Number, d1: Number) -> Number:
+    """A tiny step, over which to see how f changes. d0, d1: norms of y and f in units of the
+    tolerance. Source: ``first_size``."""
+    of = functions_for(d0)
+    small = (d0 < 1e-5) | (d1 < 1e-5)
+    size: Number = of.where(small, 1e-6, of.divide(0.01 * d0, d1))
+    return size
+
+
+def first_size(h0: Number, d1: Number, d2: Number, order: int) -> Number:
+    """A first step size from the scales of f and of its change; NaN where f is not finite.
+
+    h0: ``probing_size``. d1: the norm of f, d2: that of its change over h0 divided by h0, both in
+    units of the tolerance. Source: Hairer, Norsett and Wanner, "Solving Ordinary Differential
+    Equations I", 2nd ed., sec. II.4, with torchdiffeq's rounding of its rules.
     """
-    assert solver.rtol is not None
-    assert solver.atol is not None
-    _, y0, f0 = first
-    scale = y0.abs().mul_(solver.rtol).add_(solver.atol)
-    d0, d1 = torch.stack([norm(y0 / scale), norm(f0 / scale)]).tolist()
-    h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
-    f1 = stepper.probe(t0 + direction * h0, torch.add(y0, f0, alpha=direction * h0))
-    d2 = float(norm((f1 - f0) / scale)) / h0 if h0 else math.nan
-    if d1 <= 1e-15 and d2 <= 1e-15:
-        h1 = max(1e-6, h0 * 1e-3)
-    else:
-        h1 = (0.01 / max(d1, d2)) ** (1 / solver.tableau.order)
-    return min(100 * h0, h1)
+    of = functions_for(h0)
+    flat = (d1 <= 1e-15) & (d2 <= 1e-15)
+    steep = of.pow(0.01 / of.clamp(of.fmax(d1, d2), min=1e-15), 1 / order)
+    size: Number = of.minimum(100 * h0, of.where(flat, of.clamp(h0 * 1e-3, min=1e-6), steep))
+    return size
+
+
+def end_of_equal_step(start: Number, end: Number, index: Any, count: Any) -> Number:
+    """Where a step ends that is one of ``count`` equal ones; the last one ends exactly at ``end``.
+
+    ``index``: from 0 on.
+    """
+    within = start + (end - start) * ((index + 1) / count)
+    t1: Number = functions_for(start).where(index + 1 == count, end, within)
+    return t1
+
+
+def landing(t1: Number, end: Number, direction: Number) -> tuple[Number, Any]:
+    """The end of a step that may not go beyond ``end``, and whether it lands there.
+
+    ``direction``: 1 or -1.
+    """
+    lands = (t1 - end) * direction >= 0
+    return functions_for(t1).where(lands, end, t1), lands
+
+
+def follows_forward_steps(forward: Solver, backward: Solver) -> bool:
+    """Whether backward steps along a known y(t) are no longer than those natural to the forward
+    solve there, and the first one as long: where both solvers choose their steps.
+
+    For the adjoint may be smooth where f, and so the integrand of dL/dtheta, is not: y would show
+    that, and is not part of the backward state.
+    """
+    return forward.method.kind == backward.method.kind == "adaptive"

@@ -1,29 +1,24 @@
 """Discretise, then optimise: the exact gradient of the numerical solution."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from node_cli.ode.engines import reference
-from node_cli.ode.engines.compiled.solve import Recorded
-from node_cli.ode.engines.eager import solve
-from node_cli.ode.engines.eager.adjoint import Pull, adjoint_of_steps, step_adjoint
-from node_cli.ode.engines.eager.linearised import Linearised
-from node_cli.ode.engines.eager.solve import Step
-from node_cli.ode.engines.eager.step import Attempt, Stage, Stepper
-from node_cli.ode.sensitivity.loop_adjoint import KeptSteps, adjoint_of_loop
-from node_cli.ode.sensitivity.method import CustomGradient, Gradients, Problem
-from node_cli.ode.solver import Solver
-from node_cli.ode.tableau import Tableau
-from node_cli.ode.work import Autocast, CountedField, Field, Work
+from node_cli.ode.engines.engine import Engine, StepRecord
+from node_cli.ode.problem import Gradients
+from node_cli.ode.sensitivity.method import Sensitivity
+
+
+class OfSteps(Sensitivity):
+    """The gradient of the numerical solution: the adjoint of the steps that the engine recorded."""
+
+    def gradient(self, engine: Engine, record: StepRecord, y: Tensor, grad_y: Tensor) -> Gradients:
+        """See ``Sensitivity.gradient``. y, grad_y: (T, *y0.shape)."""
+        return record.pull_back(grad_y)
 
 
 @dataclass(frozen=True)
-class Discrete(CustomGradient):
+class Discrete(OfSteps):
     """Reverse-mode differentiation of the solver's own steps, step sizes held constant.
 
     Gives dL/dtheta, dL/dy0 and, when t requires grad, dL/dt of the numerical solution, exact to
@@ -39,67 +34,20 @@ class Discrete(CustomGradient):
     for neural ODEs", IJCAI 2019, section 3 (the discretise-then-optimise gradient).
     """
 
-    evaluates_backwards = False
-    keeps: ClassVar[KeptSteps] = "stages"
-
-    def __call__(
-        self, field: nn.Module, y0: Tensor, t: Tensor, solver: Solver, work: Work
-    ) -> Tensor:
-        if solver.engine == "native" or not torch.is_grad_enabled():
-            return super().__call__(field, y0, t, solver, work)
-        assert solver.name != "scipy", "has no gradient"
-        f = CountedField(field, work, Autocast(y0.device.type))
-        y, steps = reference.integrate(_counting_vjps(f), y0, t, solver)
-        work.forward.add(steps)
-        return y
-
-    def forward(self, problem: Problem) -> tuple[Tensor, "Recorded | _Kept | None"]:
-        if problem.compiled:
-            return problem.solve_in_loop(self.keeps)
-        kept = _Kept(problem.linearised(backward=False, with_time=problem.t.requires_grad), [])
-        stepper = Stepper(kept.f.f, problem.solver, evaluate=kept.f.evaluate)
-        y, steps = solve.integrate(
-            stepper, problem.y0.detach(), problem.t, problem.solver, on_accept=kept.record
-        )
-        problem.work.forward.add(steps)
-        return y, kept
-
-    def gradient(
-        self, problem: Problem, kept: "Recorded | _Kept", y: Tensor, grad_y: Tensor
-    ) -> Gradients:
-        if isinstance(kept, Recorded):
-            return adjoint_of_loop(problem, kept, self.keeps, grad_y)
-        if not kept.steps:
-            raise RuntimeError(
-                "sensitivity=discrete frees its graphs in the first backward pass; for a second "
-                "one take sensitivity=checkpointed, or solver.engine=torchdiffeq"
-            )
-        return adjoint_of_steps(kept.taken(problem.solver.tableau), grad_y, problem)
+    name = "discrete"
 
 
-@dataclass
-class _Kept:
-    f: Linearised
-    steps: list[tuple[Step, list[Stage]]]
+@dataclass(frozen=True)
+class Checkpointed(OfSteps):
+    """The gradient of ``Discrete``, from the accepted states alone.
 
-    def record(self, step: Step, _first: Stage, attempt: Attempt) -> None:
-        self.steps.append((step, attempt.stages))
+    Memory: one state per accepted step, and the activations of f in one step. Cost: the stages of
+    every accepted step once more, and one VJP for each; do not use it where the memory of
+    ``Discrete`` fits. Needs a solver of the native engine. The gradient equals that of ``Discrete``
+    to the last bit where f gives the same result twice (on a CPU, and with deterministic kernels).
 
-    def taken(self, tableau: Tableau) -> Iterator[tuple[Step, Pull]]:
-        """The steps from the last to the first, none of them kept any longer."""
-        while self.steps:
-            step, stages = self.steps.pop()
-            yield step, partial(step_adjoint, self.f, tableau, step, stages)
+    Source: Zhuang et al., "Adaptive checkpoint adjoint method for gradient estimation in neural
+    ODE", ICML 2020, algorithm 2.
+    """
 
-
-def _counting_vjps(f: CountedField) -> Field:
-    def count(_: Tensor) -> None:
-        f.work.vjps_backward += 1
-
-    def counted(t: Tensor, y: Tensor) -> Tensor:
-        dy = f(t, y)
-        if dy.requires_grad:
-            dy.register_hook(count)
-        return dy
-
-    return counted
+    name = "checkpointed"

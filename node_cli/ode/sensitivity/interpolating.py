@@ -4,32 +4,32 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from node_cli.ode.engines.engine import DenseRecord, Engine, backward_solve
+from node_cli.ode.problem import AdjointSystem, Differentiable, Gradients
 from node_cli.ode.sensitivity.continuous import (
-    Backwards,
-    Differentiable,
-    Gradient,
     Layout,
-    NormName,
+    backward_solver,
+    integrate_adjoint,
     relative_to_lambda,
-    sweep,
 )
-from node_cli.ode.sensitivity.method import CustomGradient, DenseOutput, Gradients, Problem
+from node_cli.ode.sensitivity.method import Sensitivity
+from node_cli.ode.sensitivity.methods import NormName
 from node_cli.ode.solver import Solver
 
 
 @dataclass(frozen=True)
-class Interpolating(CustomGradient):
-    """The equations of ``sweep``, y(t) interpolated: only lambda and g go backwards.
+class Interpolating(Sensitivity):
+    """The equations of ``integrate_adjoint``, y(t) interpolated: only lambda and g go backwards.
 
     Unlike ``Backsolve`` it does not recover y backwards, so a contracting f does it no harm.
     ``norm="seminorm"``: lambda alone controls the backward step size; ``"full"``: each parameter's
     g too, which as a sum over the batch may ask for many more steps. Either way tolerances are
     relative to lambda (``relative_to_lambda``), and steps no longer than those natural to the
-    forward solve (``Backwards``). ``solver`` is the backward solver, by default the forward one;
-    that has to be of the native engine. The gradient converges to that of the ODE with the
-    tolerances, as fast as the dense output does: at order 4 with dopri5 and tsit5, 3 with every
-    other method (``Trajectory``); it limits a method of high order that takes few long steps
-    (dopri8).
+    forward solve (``follows_forward_steps``). ``solver`` is the backward solver, by default the
+    forward one, which has to be of the native engine. The gradient converges to that of the ODE
+    with the tolerances, as fast as the dense output does: at order 4 with dopri5 and tsit5, 3 with
+    every other method (``DenseOutput``). Do not use it with a method of high order that takes few
+    long steps (dopri8): the dense output limits the gradient there.
 
     Memory: 4 or 5 states per accepted forward step. Cost: one evaluation of f and one VJP per
     backward stage.
@@ -38,35 +38,35 @@ class Interpolating(CustomGradient):
     arXiv:2001.04385, supplement (InterpolatingAdjoint).
     """
 
+    name = "interpolating"
+
     norm: NormName = "seminorm"
     solver: Solver | None = None
 
-    def forward(self, problem: Problem) -> tuple[Tensor, DenseOutput]:
-        return problem.solve_densely()
-
-    def gradient(self, problem: Problem, kept: DenseOutput, y: Tensor, grad_y: Tensor) -> Gradients:
+    def gradient(self, engine: Engine, record: DenseRecord, y: Tensor, grad_y: Tensor) -> Gradients:
+        """See ``Sensitivity.gradient``. y, grad_y: (T, *y0.shape)."""
+        problem = engine.problem
         layout = Layout([y[0]], problem.parameters)
-        norm = layout.norm(self.norm)
 
-        def system(f: Differentiable, t: Tensor, state: Tensor, y: Tensor) -> Tensor:
+        def derivative(f: Differentiable, t: Tensor, state: Tensor, y: Tensor) -> Tensor:
             (adjoint,) = layout.states(state)
             product = f.products(f.evaluate(t, y), -adjoint)
             return layout.join([product.y, *product.parameters])
 
-        solver = problem.backward_solver(self.solver)
-        backwards = Backwards(
+        system = AdjointSystem(
             f"interpolating {self.norm}",
-            system,
-            problem,
-            solver,
-            norm,
-            state="(adjoint, gradient), relative to the adjoint",
-            path=kept,
+            derivative,
+            state_in_words="(adjoint, gradient), relative to the adjoint",
+            norm=layout.norm(self.norm),
         )
+        solver = backward_solver(problem, self.solver)
+        backwards = backward_solve(engine, system, solver, along=record)
 
-        def cross(i: int, adjoint: Tensor, gradient: Gradient) -> tuple[Tensor, Gradient]:
-            end = layout.join([adjoint, *gradient])
-            adjoint, *gradient = layout.split(backwards.solve(end, problem.t[[i, i - 1]]))
-            return adjoint, gradient
+        def cross(
+            i: int, adjoint: Tensor, by_parameters: list[Tensor]
+        ) -> tuple[Tensor, list[Tensor]]:
+            end = layout.join([adjoint, *by_parameters])
+            adjoint, *by_parameters = layout.split(backwards.solve(end, problem.t[[i, i - 1]]))
+            return adjoint, by_parameters
 
-        return sweep(problem, y, grad_y, relative_to_lambda(cross))
+        return integrate_adjoint(problem, y, grad_y, relative_to_lambda(cross))

@@ -1,187 +1,112 @@
-"""A sensitivity method with a backward pass of its own, as one autograd function."""
+"""What a gradient method is, and how its backward pass becomes part of autograd."""
 
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from node_cli.ode.engines import reference
-from node_cli.ode.engines.compiled import solve as compiled_solve
-from node_cli.ode.engines.compiled.captured import CapturedField
-from node_cli.ode.engines.compiled.field import CompiledField
-from node_cli.ode.engines.compiled.solve import Loop, Recorded
-from node_cli.ode.engines.eager import solve as eager_solve
-from node_cli.ode.engines.eager.dense_output import Trajectory
-from node_cli.ode.engines.eager.linearised import Linearised
-from node_cli.ode.engines.eager.solve import OnAccept
-from node_cli.ode.engines.eager.step import Stepper
-from node_cli.ode.field import untouched_buffers
-from node_cli.ode.norms import rms_norm
-from node_cli.ode.solver import Keep, Solver
-from node_cli.ode.work import Autocast, CountedField, Work, no_autocast
-
-DenseOutput = Trajectory | Recorded
-"""y(t) at any time of a solve."""
+from node_cli.ode.engines.engine import Engine, engine_for
+from node_cli.ode.field import Autocast, no_autocast, untouched_buffers
+from node_cli.ode.problem import Gradients, Problem
+from node_cli.ode.sensitivity.methods import SENSITIVITIES, Traits
+from node_cli.ode.solver import FirstSteps, Keep, Solver
+from node_cli.ode.work import Work
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What is to be solved, how, and where its cost is counted."""
+class Sensitivity(ABC):
+    """A gradient method: its row in ``SENSITIVITIES`` says what it needs of the forward solve,
+    ``gradient`` how the gradients follow from that.
 
-    field: nn.Module
-    t: Tensor
-    solver: Solver
-    work: Work
-    autocast: Autocast
-    parameters: list[nn.Parameter]
-    y0: Tensor
-
-    @property
-    def compiled(self) -> CompiledField | None:
-        """The field, if it is solved by compiled loops, which know nothing of dL/dt."""
-        field = self.field if isinstance(self.field, CompiledField) else None
-        can = self.solver.engine == "native" and not self.t.requires_grad
-        return field if field and field.enabled and can else None
-
-    @property
-    def captured(self) -> CapturedField:
-        """f as compiled loops call it."""
-        assert self.compiled
-        return self.compiled.captured(self.autocast, self.y0)
-
-    def backward_solver(self, chosen: Solver | None) -> Solver:
-        """By default the forward one, without the first step that it may have been given."""
-        return chosen or replace(self.solver, first_step=None)
-
-    def counted(self, *, backward: bool = False) -> CountedField:
-        """f without a graph."""
-        return CountedField(self.field, self.work, self.autocast, backward=backward)
-
-    def solution(self) -> Tensor:
-        """y at the requested times, without a graph, and nothing else."""
-        return self.solve_in_loop("nothing")[0] if self.compiled else self.solve()
-
-    @torch.no_grad()
-    def solve(self, on_accept: OnAccept = lambda *_: None) -> Tensor:
-        """y at the requested times, without a graph. ``on_accept``: native engine only, step by
-        step."""
-        if self.solver.engine == "torchdiffeq":
-            y, steps = reference.integrate(self.counted(), self.y0, self.t, self.solver)
-        else:
-            stepper = Stepper(self.counted(), self.solver)
-            y0 = self.y0.detach()
-            y, steps = eager_solve.integrate(stepper, y0, self.t, self.solver, on_accept=on_accept)
-        self.work.forward.add(steps)
-        return y
-
-    def loop(self, keep: Keep) -> Loop:
-        """The forward solve as a compiled loop, and what it keeps."""
-        assert self.compiled
-        f = self.captured
-        return Loop(
-            self.compiled,
-            ("f", self.compiled.key(self.autocast, self.y0)),
-            lambda t, y, *parameters: f.at(t, y, parameters),
-            f.parameters,
-            self.solver,
-            rms_norm,
-            keep,
-            f.saved,
-            self.work.evaluated,
-        )
-
-    def solve_in_loop(self, keep: Keep) -> tuple[Tensor, Recorded | None]:
-        """y at the requested times by a compiled loop, and what is kept of it."""
-        y, steps, recorded = compiled_solve.integrate(self.loop(keep), self.y0, self.t)
-        self.work.forward.add(steps)
-        return y, recorded
-
-    def solve_densely(self) -> tuple[Tensor, DenseOutput]:
-        """y at the requested times, and at any other."""
-        if self.compiled:
-            y, recorded = self.solve_in_loop("trajectory")
-            assert recorded
-            return y, recorded
-        trajectory = Trajectory(self.solver.tableau)
-        y = self.solve(trajectory.record)
-        trajectory.finish(Stepper(self.counted(), self.solver))
-        return y, trajectory
-
-    def linearised(
-        self, *, backward: bool = True, with_parameters: bool = True, with_time: bool = False
-    ) -> Linearised:
-        """f with a graph around each evaluation."""
-        return Linearised(
-            self.counted(backward=backward),
-            self.parameters if with_parameters else [],
-            with_time=with_time,
-        )
-
-
-class Gradients(NamedTuple):
-    """dL/dt (T,), None where it is not wanted; dL/dy0; dL/dtheta of each trained parameter."""
-
-    t: Tensor | None
-    y0: Tensor
-    parameters: list[Tensor]
-
-
-class CustomGradient(ABC):
-    """Implements ``Sensitivity``; a method says what it keeps of the forward solve, and how the
-    gradient follows from that.
-
-    Second derivatives raise RuntimeError, as does a backward pass after y0, the result or a
-    parameter has been changed in place. Buffers of f are updated by the forward pass only. Where no
+    Second derivatives raise RuntimeError (but for those that autograd takes through torchdiffeq),
+    as does a backward pass after y0, the result or a parameter has been changed in place. Where no
     gradient is wanted, nothing is kept.
     """
 
-    evaluates_backwards: ClassVar[bool] = True
+    name: ClassVar[str]
+
+    @property
+    def traits(self) -> Traits:
+        return SENSITIVITIES[self.name]
+
+    @property
+    def keeps(self) -> Keep:
+        """What the forward solve records."""
+        return self.traits.keeps
 
     def __call__(
-        self, field: nn.Module, y0: Tensor, t: Tensor, solver: Solver, work: Work
+        self,
+        field: nn.Module,
+        y0: Tensor,
+        t: Tensor,
+        solver: Solver,
+        work: Work,
+        first_steps: FirstSteps | None = None,
     ) -> Tensor:
+        """Solve dy/dt = field(t, y) so that a backward pass through the result is defined.
+
+        Args:
+            field: called as ``field(t, y)``, t 0-dim. Its buffers, such as a BatchNorm's
+                statistics, see every forward evaluation and no backward one.
+            y0: any shape, float32 or float64.
+            t: (T,), strictly increasing or decreasing, T >= 2.
+            solver: of the forward solve.
+            work: the cost of the forward solve is added to it and, once it has run, that of the
+                backward pass.
+            first_steps: remembered first step sizes, for solvers with ``first_step="warm"``.
+
+        Returns:
+            y at the requested times, ``(T, *y0.shape)``.
+
+        Raises:
+            SolveFailed: from here or, of a backward solve, from the backward pass.
+        """
         parameters = [p for p in field.parameters() if p.requires_grad]
-        problem = Problem(field, t, solver, work, Autocast(y0.device.type), parameters, y0)
-        if torch.is_grad_enabled() and any(x.requires_grad for x in (y0, t, *parameters)):
-            y: Tensor = _Function.apply(self, problem, t, y0, *parameters)
-            return y
-        return problem.solution()
+        autocast = Autocast(y0.device.type)
+        first_steps = first_steps or FirstSteps()
+        problem = Problem(field, y0, t, solver, work, autocast, parameters, first_steps)
+        engine = engine_for(problem)
+        y: Tensor
+        if torch.is_grad_enabled() and self.keeps in engine.differentiates:
+            y, _ = engine.solve(self.keeps)
+        elif torch.is_grad_enabled() and any(x.requires_grad for x in (y0, t, *parameters)):
+            y = _Function.apply(self, engine, t, y0, *parameters)
+        else:
+            y, _ = engine.solve("nothing")
+        return y
 
     @abstractmethod
-    def forward(self, problem: Problem) -> tuple[Tensor, Any]:
-        """y at the requested times, without a graph, and whatever ``gradient`` needs."""
+    def gradient(self, engine: Engine, record: Any, y: Tensor, grad_y: Tensor) -> Gradients:
+        """dL/dt (T,), dL/dy0 (shaped like y0) and dL/dtheta from dL/dy.
 
-    @abstractmethod
-    def gradient(self, problem: Problem, kept: Any, y: Tensor, grad_y: Tensor) -> Gradients:
-        """From dL/dy, shaped like y, (T, *y0.shape). ``kept``: what ``forward`` has given."""
+        Args:
+            engine: of the forward solve; ``engine.problem`` is what was solved.
+            record: what it has kept; None where the method keeps nothing.
+            y: the solution at the requested times, (T, *y0.shape).
+            grad_y: dL/dy, shaped like y.
+        """
 
 
 class _Function(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        method: CustomGradient,
-        problem: Problem,
-        t: Tensor,
-        y0: Tensor,
-        *parameters: Tensor,
+        ctx: Any, method: Sensitivity, engine: Engine, t: Tensor, y0: Tensor, *parameters: Tensor
     ) -> Tensor:
-        y, ctx.kept = method.forward(problem)
-        ctx.method, ctx.problem = method, problem
+        y, ctx.record = engine.solve(method.keeps)
+        ctx.method, ctx.engine = method, engine
         ctx.save_for_backward(y, y0, *parameters)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        y, *_ = ctx.saved_tensors  # complains of any that has been changed since
-        field = ctx.problem.field
-        untouched = untouched_buffers(field) if ctx.method.evaluates_backwards else nullcontext()
+        y, *_ = ctx.saved_tensors  # raises where one of them has been changed since
+        method, engine = ctx.method, ctx.engine
+        evaluates = method.keeps != "stages"
+        untouched = untouched_buffers(engine.problem.field) if evaluates else nullcontext()
         # f enters the autocast of the forward pass again, wherever the backward pass is called.
         with untouched, no_autocast(y.device.type):
-            found = ctx.method.gradient(ctx.problem, ctx.kept, y, grad_y)
+            found = method.gradient(engine, ctx.record, y, grad_y)
         return None, None, found.t, found.y0, *found.parameters

@@ -101,7 +101,7 @@ SENSITIVITIES: dict[str, Traits] = {
     ),
     "checkpointed": Traits(
         meaning="gradient of discrete from the accepted states alone, the stages computed again",
-        implementation=f"{_PACKAGE}.checkpointed:Checkpointed",
+        implementation=f"{_PACKAGE}.discrete:Checkpointed",
         gradient_of="steps",
         keeps="states",
         solves_backwards=False,

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
-from node_cli.ode.work import Autocast
+from node_cli.ode.field import Autocast
 
 
 class Captured:
     """A module without buffers, and its products with a vector, as plain operations.
 
     Unlike a module under autograd, these can stand within a function that is compiled.
-    ``inputs``: examples; products are had with those that require grad. The graphs hold for their
+    ``inputs``: examples; products are by those that require grad. The graphs hold for their
     shapes and dtypes, for the present training mode, and under ``autocast``. ``parameters`` are
-    inputs too, frozen ones included; products are had for the ``trained`` ones.
+    inputs too, frozen ones included; products are by the ``trained`` ones.
     Cost of the capture: one evaluation and one product. Source of the graphs: AOTAutograd, which
     traces a function together with its backward pass.
     """
@@ -118,7 +118,7 @@ def _graphs(
 
     traced = aot_function(f, keep, keep, partition_fn=default_partition)
     copies = [p.detach().clone().requires_grad_(p.requires_grad) for p in parameters]
-    # What of the module is compiled by itself is looked into all the same.
+    # Parts of the module that are compiled on their own are traced through as well.
     through = torch._dynamo.config.patch(error_on_nested_fx_trace=False)
     with through, torch.enable_grad(), torch.autocast(inputs[0].device.type, enabled=False):
         outputs = traced(*inputs, *copies)
@@ -133,7 +133,7 @@ def _nodes(graph: fx.GraphModule, op: str) -> list[fx.Node]:
 
 
 def _source(node: fx.Node) -> fx.Node:
-    """The value that a node has, without the detours of ``detach``."""
+    """The node whose value this one has, past any ``detach``."""
     while node.target is torch.ops.aten.detach.default:
         (node,) = node.all_input_nodes
     return node

@@ -1,4 +1,4 @@
-"""A field whose solves are compiled, and the functions and buffers that belong to it."""
+"""A field whose solves are compiled, and the functions that belong to it."""
 
 from collections.abc import Callable, Hashable, Sequence
 from types import FunctionType
@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from node_cli.ode.engines.compiled.captured import CapturedField
-from node_cli.ode.engines.compiled.tape import Tape, new_tape
-from node_cli.ode.solver import Keep
+from node_cli.ode.field import Autocast
 from node_cli.ode.tableau import Tableau
-from node_cli.ode.work import Autocast
 
 Function = Callable[..., Any]
 
@@ -34,7 +32,7 @@ class CompiledField(nn.Module):
         self.enabled = True
         self._functions: dict[Hashable, Function] = {}
         self._captured: dict[Hashable, CapturedField] = {}
-        self._tapes: dict[Hashable, Tape] = {}
+        self._rows: dict[Hashable, int] = {}
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         dy: Tensor = self.field(t, y)
@@ -57,7 +55,7 @@ class CompiledField(nn.Module):
     ) -> Function:
         """The function of that key, compiled at its first use, without graph breaks.
 
-        Nothing is checked at later calls, so the key has to tell all that the code depends on, and
+        Nothing is checked at later calls, so the key has to hold all that the code depends on, and
         tensors have to be contiguous.
         """
         if key not in self._functions:
@@ -69,24 +67,22 @@ class CompiledField(nn.Module):
             )
         return self._functions[key]
 
-    def borrow(
-        self, key: Hashable, keep: Keep, tableau: Tableau, y: Tensor, saved: Sequence[Tensor]
-    ) -> Tape:
-        """A tape as long as the longest that solves of this key have needed so far."""
-        if key in self._tapes:
-            return self._tapes.pop(key)
+    def rows_for(self, key: Hashable, tableau: Tableau, y: Tensor, saved: Sequence[Tensor]) -> int:
+        """As many rows as the longest solve of this key has needed so far; at first a guess from
+        the size of the state ``y`` and of what a stage has ``saved``."""
+        if key in self._rows:
+            return self._rows[key]
         per_step = y.nbytes * 3 + tableau.stages * sum(x.nbytes for x in saved)
-        rows = max(4, min(FIRST_ROWS, FIRST_BYTES // per_step))
-        return new_tape(rows, keep, tableau, y, saved)
+        return max(4, min(FIRST_ROWS, FIRST_BYTES // per_step))
 
-    def give_back(self, key: Hashable, tape: Tape) -> None:
-        """For the next solve to write on."""
-        self._tapes[key] = tape
+    def remember_rows(self, key: Hashable, rows: int) -> None:
+        """Solves of this key begin with a tape that has room for ``rows`` steps."""
+        self._rows[key] = rows
 
 
 def _of_its_own(function: Function) -> Function:
-    """The same with a code object of its own, for which the compiler keeps what it has made; by
-    that of a factory's functions, it would take them for one."""
+    """A copy with a code object of its own. The compiler keeps what it has made by code object, and
+    all functions of one factory share theirs."""
     assert isinstance(function, FunctionType)
     return FunctionType(
         function.__code__.replace(),

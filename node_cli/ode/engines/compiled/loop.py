@@ -1,22 +1,25 @@
 """A whole solve as a loop that torch.compile makes one graph of.
 
 Everything here is traced: numbers are 0-dim tensors, decisions are ``torch.where``, and the steps
-are those of ``native``, accepted and rejected alike.
+are those of ``eager.solve``, accepted and rejected alike.
 """
 
-import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from node_cli.ode.engines.compiled.tape import Tape, stages_per_step
+from node_cli.ode.engines.formulas import stage_times, traced_sum
 from node_cli.ode.engines.step_control import (
-    LARGEST_FACTOR,
-    SAFETY,
-    SMALLEST_ERROR,
-    SMALLEST_FACTOR,
+    change_of_size,
+    end_of_equal_step,
+    first_size,
+    landing,
+    natural_size,
+    probing_size,
 )
 from node_cli.ode.norms import Norm
 from node_cli.ode.solver import Keep, Solver
@@ -27,7 +30,7 @@ System = Callable[..., tuple[Tensor, list[Tensor]]]
 
 
 class Numbers(NamedTuple):
-    """Where a solve stands: what a loop is given, and leaves, as a vector (float64).
+    """How far a solve has come: what a loop is given, and returns, as a vector (float64).
 
     ``last``: of all requested times. ``size``: of the next step. ``previous``: error of the last
     accepted step (PI controller). ``error`` and ``dt``: of the last attempt. ``attempts``: made in
@@ -50,222 +53,239 @@ class Numbers(NamedTuple):
     finite: float = 1.0
 
 
-def solve_loop(
-    system: System,
-    solver: Solver,
-    norm: Norm,
-    keep: Keep,
-    longest: Callable[..., Tensor] | None = None,
-    *,
-    start: bool,
-    choose: bool,
-) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
-    """(numbers, y, k, tape, *inputs) -> (numbers, y, k): steps until the end of an interval.
+class State(NamedTuple):
+    """What a loop carries from attempt to attempt: most of ``Numbers``, y and k = f(t, y)."""
 
-    Ends earlier after ``limit`` attempts, where the tape is full, or where no further attempt makes
-    sense; the numbers tell. ``start``: f is evaluated first. ``choose``: a first size is found.
-    ``longest``: (t, *inputs) -> how long a step may be, and the first one is.
+    t: Tensor
+    size: Tensor
+    error: Tensor
+    attempts: Tensor
+    accepted: Tensor
+    dt: Tensor
+    previous: Tensor
+    evaluated: Tensor
+    learnt: Tensor
+    y: Tensor
+    k: Tensor
+
+
+class Span(NamedTuple):
+    """What stays the same during a call of a loop.
+
+    ``begin``, ``end``: of the interval, or the rest of one. ``direction``: 1 or -1. ``limit``: of
+    attempts. ``inputs``: what the system reads beside t and y.
     """
-    tableau = solver.tableau
-    shared = tableau.first_same_as_last
-    stride = stages_per_step(tableau)
 
-    def solve(
-        numbers: Tensor, y: Tensor, k: Tensor, tape: Tape | None, *inputs: Any
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        # Clones, since what enters a loop must not share memory.
-        begin, end, last, size, previous, error, dt, attempts, limit, accepted, *others = (
-            x.clone() for x in numbers.unbind()
-        )
-        evaluated, learnt, _ = others
-        direction = torch.sign(end - begin)
+    begin: Tensor
+    end: Tensor
+    direction: Tensor
+    limit: Tensor
+    tape: Tape | None
+    inputs: tuple[Any, ...]
 
-        def record(row: Tensor, **values: Tensor) -> None:
-            if tape is not None:
-                tape.record(row, **values)
 
-        def record_stage(row: Tensor, saved: list[Tensor]) -> None:
-            if tape is not None:
-                tape.record_stage(row, saved)
+@dataclass(frozen=True)
+class SolveLoop:
+    """What a loop computes; ``solve`` is to be compiled.
 
-        def first_stage(t: Tensor, y: Tensor, k: Tensor, row: Tensor, needed: Tensor) -> Tensor:
-            """f(t, y), evaluated where it is needed: a loop of one turn or none."""
+    ``system``: the right-hand side. ``norm``: of the state. ``keep``: what goes on the tape.
+    ``longest``: (t, *inputs) -> how long a step may be, and the first one is. ``start``: f is
+    evaluated first. ``choose``: a first size is found.
+    """
 
-            def evaluate(go: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
-                k, saved = system(t.to(y.dtype), y, *inputs)
-                record_stage(row * stride, saved)
-                record(row, times=t, states=y, slopes=k)
-                return torch.zeros_like(go), k.clone()
+    system: System
+    solver: Solver
+    norm: Norm
+    keep: Keep
+    longest: Callable[..., Tensor] | None
+    start: bool
+    choose: bool
 
-            found: Tensor
-            _, found = torch.while_loop(lambda go, _: go > 0, evaluate, (needed.long(), k))
-            return found
+    @property
+    def tableau(self) -> Tableau:
+        return self.solver.tableau
 
-        if start:
-            k = first_stage(begin, y, k, accepted.long(), evaluated == 0)
-            evaluated = torch.ones_like(evaluated)
-        if choose and longest:
-            size = longest(begin, *inputs)
-        elif choose:
-            size = first_size(system, begin, direction, y, k, solver, norm, inputs)
+    def function(self) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+        """(numbers, y, k, tape, *inputs) -> (numbers, y, k): steps until the end of an interval.
 
-        def goes_on(
-            t: Tensor, size: Tensor, error: Tensor, attempts: Tensor, accepted: Tensor, *_: Tensor
-        ) -> Tensor:
-            room = attempts < limit
-            if tape is not None:
-                room = room & (accepted < tape.rows)
-            if not tableau.adaptive:
-                return room
-            moves = (t + direction * size != t) & size.isfinite()
-            return room & moves & (t != end) & ~error.isnan()
+        ``numbers``: see ``Numbers``. y, k: shaped like the state. Ends earlier after ``limit``
+        attempts, where the tape is full, or where no further attempt makes sense; the numbers tell.
+        """
 
-        def attempt(
-            t: Tensor,
-            size: Tensor,
-            error: Tensor,
-            attempts: Tensor,
-            accepted: Tensor,
-            dt: Tensor,
-            previous: Tensor,
-            evaluated: Tensor,
-            learnt: Tensor,
-            y: Tensor,
-            k: Tensor,
-        ) -> tuple[Tensor, ...]:
-            row = accepted.long()
-            if not shared:
-                k = first_stage(t, y, k, row, evaluated == 0)
-            if tableau.adaptive:
-                if longest:
-                    size = torch.minimum(size, longest(t, *inputs))
-                t1 = t + direction * size
-                lands = (t1 - end) * direction >= 0
-                t1 = torch.where(lands, end, t1)
-            else:
-                within = begin + (end - begin) * ((attempts + 1) / limit)
-                t1 = torch.where(attempts + 1 == limit, end, within)
-            dt = t1 - t
-            times = stage_times(tableau, t, t1, t, y.dtype)
-            h = dt.to(y.dtype)
-            slopes, state = [k], y
-            for i in range(1, tableau.stages):
-                state = weighted(y, tableau.a[i], slopes, h)
-                slope, saved = system(times[i], state, *inputs)
-                slopes.append(slope)
-                record_stage(row * stride + i, saved)
-            y1 = state if shared else weighted(y, tableau.b, slopes, h)
-            # A rejected step is overwritten by the next attempt.
-            record(row + 1, times=t1, states=y1)
-            if shared:
-                record(row + 1, slopes=slopes[-1])
-            if tableau.mid is not None:
-                record(row, middles=weighted(y, tableau.mid, slopes, h))
-            accept = torch.ones_like(t, dtype=torch.bool)
-            if tableau.adaptive:
-                error = error_of(solver, norm, y, y1, slopes, h)
-                accept = error <= 1
-                factor, previous = factor_of(solver, error, previous)
-                tried, size = size, torch.where(lands, dt.abs(), size) * factor
-                natural = torch.where(
-                    factor == LARGEST_FACTOR, math.inf, torch.maximum(tried, size)
-                )
-                record(row, sizes=natural)
-                learnt = torch.where(accept & (accepted == 0), size, learnt)
-            return (
-                torch.where(accept, t1, t),
-                size.clone(),
-                error.clone(),
-                attempts + 1,
-                accepted + accept.to(accepted.dtype),
-                dt,
-                previous.clone(),
-                evaluated.clone() if shared else (~accept).to(evaluated.dtype),
-                learnt.clone(),
-                torch.where(accept, y1, y),
-                torch.where(accept, slopes[-1] if shared else k, k),
+        def solve(
+            numbers: Tensor, y: Tensor, k: Tensor, tape: Tape | None, *inputs: Any
+        ) -> tuple[Tensor, Tensor, Tensor]:
+            # Clones, since what enters a loop must not share memory.
+            begin, end, last, size, previous, error, dt, attempts, limit, accepted, *others = (
+                x.clone() for x in numbers.unbind()
             )
+            evaluated, learnt, _ = others
+            span = Span(begin, end, torch.sign(end - begin), limit, tape, inputs)
+            if self.start:
+                k = self.first_stage(span, begin, y, k, accepted.long(), evaluated == 0)
+                evaluated = torch.ones_like(evaluated)
+            if self.choose:
+                size = self.chosen_size(span, y, k)
+            carried = (begin.clone(), size, error, attempts, accepted, dt, previous, evaluated)
+            state = State(
+                *torch.while_loop(
+                    lambda *carried: self.goes_on(span, State(*carried)),
+                    lambda *carried: tuple(self.attempt(span, State(*carried))),
+                    (*carried, learnt, y, k),
+                )
+            )
+            if self.keep == "trajectory" and not self.tableau.first_same_as_last:
+                row = state.accepted.long()
+                self.first_stage(span, state.t, state.y, state.k, row, state.t == last)
+            return self.numbers_of(state, span, last), state.y, state.k
 
-        carried = (begin.clone(), size, error, attempts, accepted, dt, previous, evaluated, learnt)
-        t, size, error, attempts, accepted, dt, previous, evaluated, learnt, y, k = (
-            torch.while_loop(goes_on, attempt, (*carried, y, k))
+        return solve
+
+    def numbers_of(self, state: State, span: Span, last: Tensor) -> Tensor:
+        """The vector of ``Numbers``."""
+        finite = state.y.isfinite().all().to(state.t.dtype)
+        t, size, error, attempts, accepted, dt, previous, evaluated, learnt, *_ = state
+        numbers = (t, span.end, last, size, previous, error, dt, attempts, span.limit, accepted)
+        return torch.stack([*numbers, evaluated, learnt, finite])
+
+    def first_stage(
+        self, span: Span, t: Tensor, y: Tensor, k: Tensor, row: Tensor, needed: Tensor
+    ) -> Tensor:
+        """f(t, y), evaluated where it is needed, else k: a loop of one turn or none."""
+        stride = stages_per_step(self.tableau)
+
+        def evaluate(go: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
+            k, saved = self.system(t.to(y.dtype), y, *span.inputs)
+            if span.tape is not None:
+                span.tape.record_stage(row * stride, saved)
+                span.tape.record(row, times=t, states=y, slopes=k)
+            return torch.zeros_like(go), k.clone()
+
+        found: Tensor
+        _, found = torch.while_loop(lambda go, _: go > 0, evaluate, (needed.long(), k))
+        return found
+
+    def chosen_size(self, span: Span, y: Tensor, k: Tensor) -> Tensor:
+        """Of the first step."""
+        if self.longest:
+            return self.longest(span.begin, *span.inputs)
+        return self.heuristic_size(span, y, k)
+
+    def heuristic_size(self, span: Span, y: Tensor, k: Tensor) -> Tensor:
+        """``first_size`` from the scales of y, f and its change over a tiny step.
+
+        Cost: one evaluation. The twin of ``_heuristic_size`` of eager steps.
+        """
+        assert self.solver.rtol is not None
+        assert self.solver.atol is not None
+        t, norm = span.begin, self.norm
+        scale = y.abs() * self.solver.rtol + self.solver.atol
+        d0, d1 = norm(y / scale).to(t.dtype), norm(k / scale).to(t.dtype)
+        h0 = probing_size(d0, d1)
+        h = span.direction * h0
+        probe, _ = self.system((t + h).to(y.dtype), y + h.to(y.dtype) * k, *span.inputs)
+        d2 = norm((probe - k) / scale).to(t.dtype) / h0
+        return first_size(h0, d1, d2, self.tableau.order)
+
+    def goes_on(self, span: Span, state: State) -> Tensor:
+        """Whether there is room, and sense, for another attempt."""
+        room = state.attempts < span.limit
+        if span.tape is not None:
+            room = room & (state.accepted < span.tape.rows)
+        if not self.tableau.adaptive:
+            return room
+        moves = (state.t + span.direction * state.size != state.t) & state.size.isfinite()
+        return room & moves & (state.t != span.end) & ~state.error.isnan()
+
+    def attempt(self, span: Span, state: State) -> State:
+        """One step, accepted or not."""
+        tableau, tape = self.tableau, span.tape
+        t, size, error, attempts, accepted, dt, previous, evaluated, learnt, y, k = state
+        shared = tableau.first_same_as_last
+        row = accepted.long()
+        if not shared:
+            k = self.first_stage(span, t, y, k, row, evaluated == 0)
+        size, t1, lands = self.next_step(span, state)
+        dt = t1 - t
+        slopes, y1 = self.stages(span, state, k, t1, row)
+        if tape is not None:
+            self.record(tape, row, t1, y, y1, slopes, dt.to(y.dtype))
+        accept = torch.ones_like(t, dtype=torch.bool)
+        if tableau.adaptive:
+            error = error_of(self.solver, self.norm, y, y1, slopes, dt.to(y.dtype))
+            accept = error <= 1
+            factor, previous = change_of_size(self.solver, error, previous)
+            tried, size = size, torch.where(lands, dt.abs(), size) * factor
+            if tape is not None:
+                tape.record(row, sizes=natural_size(factor, tried, size))
+            learnt = torch.where(accept & (accepted == 0), size, learnt)
+        return State(
+            torch.where(accept, t1, t),
+            size.clone(),
+            error.clone(),
+            attempts + 1,
+            accepted + accept.to(accepted.dtype),
+            dt,
+            previous.clone(),
+            evaluated.clone() if shared else (~accept).to(evaluated.dtype),
+            learnt.clone(),
+            torch.where(accept, y1, y),
+            torch.where(accept, slopes[-1] if shared else k, k),
         )
-        if keep == "trajectory" and not shared:
-            first_stage(t, y, k, accepted.long(), t == last)
-        finite = y.isfinite().all().to(t.dtype)
-        stands = (t, end, last, size, previous, error, dt, attempts, limit, accepted)  # as Numbers
-        return torch.stack([*stands, evaluated, learnt, finite]), y, k
 
-    return solve
+    def next_step(self, span: Span, state: State) -> tuple[Tensor, Tensor, Tensor]:
+        """The size to try, where the step then ends, and whether it lands on the end."""
+        if not self.tableau.adaptive:
+            t1 = end_of_equal_step(span.begin, span.end, state.attempts, span.limit)
+            return state.size, t1, t1 == span.end
+        size = state.size
+        if self.longest:
+            size = torch.minimum(size, self.longest(state.t, *span.inputs))
+        t1, lands = landing(state.t + span.direction * size, span.end, span.direction)
+        return size, t1, lands
 
+    def stages(
+        self, span: Span, state: State, first: Tensor, t1: Tensor, row: Tensor
+    ) -> tuple[list[Tensor], Tensor]:
+        """The slopes of a step, of which ``first`` is known, and y1."""
+        tableau, y = self.tableau, state.y
+        times = [t.to(y.dtype) for t in stage_times(tableau, state.t, t1, y.dtype)]
+        h = (t1 - state.t).to(y.dtype)
+        slopes, y1 = [first], y
+        for i in range(1, tableau.stages):
+            y1 = traced_sum(y, tableau.a[i], slopes, h)
+            slope, saved = self.system(times[i - 1], y1, *span.inputs)
+            slopes.append(slope)
+            if span.tape is not None:
+                span.tape.record_stage(row * stages_per_step(tableau) + i, saved)
+        return slopes, y1 if tableau.first_same_as_last else traced_sum(y, tableau.b, slopes, h)
 
-def first_size(
-    system: System,
-    t: Tensor,
-    direction: Tensor,
-    y: Tensor,
-    k: Tensor,
-    solver: Solver,
-    norm: Norm,
-    inputs: Sequence[Tensor],
-) -> Tensor:
-    """As ``control.initial_step``."""
-    assert solver.rtol is not None
-    assert solver.atol is not None
-    scale = y.abs() * solver.rtol + solver.atol
-    d0, d1 = norm(y / scale).to(t.dtype), norm(k / scale).to(t.dtype)
-    h0 = torch.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / d1)
-    probe, _ = system(
-        (t + direction * h0).to(y.dtype), y + (direction * h0).to(y.dtype) * k, *inputs
-    )
-    d2 = norm((probe - k) / scale).to(t.dtype) / h0
-    flat = (d1 <= 1e-15) & (d2 <= 1e-15)
-    steep = (0.01 / torch.fmax(d1, d2)) ** (1 / solver.tableau.order)
-    return torch.minimum(100 * h0, torch.where(flat, torch.clamp(h0 * 1e-3, min=1e-6), steep))
-
-
-def stage_times(
-    tableau: Tableau, t0: Tensor, t1: Tensor, first: Tensor, dtype: torch.dtype
-) -> list[Tensor]:
-    """Where the stages of a step evaluate f, as ``native`` has them; the first one at ``first``."""
-    times = [first.to(dtype)]
-    for c in tableau.c[1:]:
-        if c == 1 and tableau.adaptive:
-            times.append(torch.nextafter(t1.to(dtype), t0.to(dtype)))
-        else:
-            times.append((t0 + c * (t1 - t0)).to(dtype))
-    return times
+    def record(
+        self,
+        tape: Tape,
+        row: Tensor,
+        t1: Tensor,
+        y: Tensor,
+        y1: Tensor,
+        slopes: list[Tensor],
+        dt: Tensor,
+    ) -> None:
+        """Write a step on the tape; one that is rejected is overwritten by the next attempt."""
+        tape.record(row + 1, times=t1, states=y1)
+        if self.tableau.first_same_as_last:
+            tape.record(row + 1, slopes=slopes[-1])
+        if self.tableau.mid is not None:
+            tape.record(row, middles=traced_sum(y, self.tableau.mid, slopes, dt))
 
 
 def error_of(
-    solver: Solver, norm: Norm, y: Tensor, y1: Tensor, slopes: list[Tensor], dt: Tensor
+    solver: Solver, norm: Norm, y: Tensor, y1: Tensor, slopes: Sequence[Tensor], dt: Tensor
 ) -> Tensor:
-    """The estimated local error in units of the tolerance, float64."""
+    """The estimated local error in units of the tolerance, float64; ``Stepper._error`` is the twin
+    for eager steps."""
     weights = solver.tableau.b_error
     assert weights is not None
     assert solver.rtol is not None
     assert solver.atol is not None
-    error = weighted(torch.zeros_like(y), weights, slopes, dt)
+    error = traced_sum(torch.zeros_like(y), weights, slopes, dt)
     return norm(error / (solver.atol + solver.rtol * torch.maximum(y.abs(), y1.abs()))).double()
-
-
-def factor_of(solver: Solver, error: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
-    """By which the step size changes, and the error to remember: as the classes of ``control``."""
-    order = solver.tableau.order
-    if solver.controller == "pi":
-        error = torch.clamp(error, min=SMALLEST_ERROR)
-        factor = SAFETY * error ** (-0.7 / order) * previous ** (0.4 / order)
-        factor = torch.clamp(factor, SMALLEST_FACTOR, LARGEST_FACTOR)
-        accepted = error <= 1
-        factor = torch.where(accepted, factor, torch.clamp(factor, max=1.0))
-        return factor, torch.where(accepted, error, previous)
-    factor = torch.clamp(SAFETY * error ** (-1 / order), SMALLEST_FACTOR, LARGEST_FACTOR)
-    return torch.where(error < 1, torch.clamp(factor, min=1.0), factor), previous
-
-
-def weighted(y: Tensor, weights: Sequence[float], slopes: Sequence[Tensor], dt: Tensor) -> Tensor:
-    """y plus dt times the weighted slopes."""
-    for weight, k in zip(weights, slopes, strict=False):
-        if weight:
-            y = y + (dt * weight) * k
-    return y

@@ -1,19 +1,20 @@
-"""Solves by compiled loops: what the loops cannot do themselves."""
+"""Solves by compiled loops: the calls of a loop, and what it cannot do itself."""
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from node_cli.ode.engines.budget import Solve
 from node_cli.ode.engines.compiled.field import CompiledField, Function
-from node_cli.ode.engines.compiled.loop import Numbers, System, solve_loop
+from node_cli.ode.engines.compiled.loop import Numbers, SolveLoop, System
 from node_cli.ode.engines.compiled.tape import Tape, copy_tape, new_tape
+from node_cli.ode.field import no_autocast
 from node_cli.ode.norms import Norm
-from node_cli.ode.solver import Keep, Solver
-from node_cli.ode.work import Steps, no_autocast
+from node_cli.ode.solver import Keep, Solver, StepMemory
+from node_cli.ode.work import Steps
 
 
 @dataclass
@@ -21,8 +22,8 @@ class Loop:
     """Which loop: the right-hand side and what it reads, the solver, and what it is to keep.
 
     ``key``: tells the system from others of the same ``owner``. ``saved``: examples of what a stage
-    keeps. ``count`` is told how many evaluations of the system are made. ``longest``: as that of
-    ``native.integrate``, to be traced: (t, *inputs) -> size.
+    keeps. ``count`` is told how many evaluations of the system are made. ``longest``: (t, *inputs)
+    -> how long a step may be; it is traced.
     """
 
     owner: CompiledField
@@ -37,50 +38,46 @@ class Loop:
     longest: Callable[..., Tensor] | None = None
 
 
-class Recorded:
-    """What a solve has left on its tape, which goes back to its owner with the end of this object.
+@dataclass
+class Recording:
+    """The accepted steps of a solve on its tape; with a trajectory, an ``engine.DenseRecord``.
 
     ``spans``: the rows of the steps of each interval between two requested times.
     """
 
-    def __init__(self, loop: Loop, tape: Tape, tape_key: Hashable) -> None:
-        self.owner = loop.owner
-        self.tape = tape
-        self.tape_key = tape_key
-        self.spans: list[tuple[int, int]] = []
+    tape: Tape
+    spans: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def count(self) -> int:
         """Accepted steps."""
         return self.spans[-1][1]
 
-    @property
-    def order(self) -> int:
-        """Of the dense output."""
-        return 3 if self.tape.middles is None else 4
-
     def at(self, t: float) -> Tensor:
         """y(t), for t within a solve that has kept its trajectory."""
         moment = self.tape.times.new_tensor(t)
         return self.tape.at(moment, self.tape.times.new_tensor(self.count))
 
-    def __del__(self) -> None:
-        self.owner.give_back(self.tape_key, self.tape)
-
 
 @torch.no_grad()
-def integrate(loop: Loop, y0: Tensor, t: Tensor) -> tuple[Tensor, Steps, Recorded | None]:
-    """As ``native.integrate``; and what is kept, if anything is."""
-    solve = LoopSolve(loop, y0)
+def integrate(
+    loop: Loop, y0: Tensor, t: Tensor, memory: StepMemory | None = None
+) -> tuple[Tensor, Steps, Recording | None]:
+    """Solve from y0 at t[0]: what ``eager.solve.integrate`` returns and raises, and what is kept,
+    if anything is."""
+    solve = LoopSolve(loop, y0, memory)
     with no_autocast(y0.device.type):
         y = solve.through(t.tolist(), y0.detach().contiguous())
-    return y, Steps(solve.accepted, solve.rejected), solve.recorded
+    return y, Steps(solve.accepted, solve.rejected), solve.recording
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a loop: whether f is evaluated first, and a first size chosen, for which f is
-    evaluated once more if it ``probes``; and the numbers."""
+    """One call of a loop.
+
+    ``evaluate``: f is evaluated first. ``choose``: a first size is chosen, for which f is evaluated
+    once more if it ``probes``. ``numbers``: what the loop is given.
+    """
 
     evaluate: bool
     choose: bool
@@ -94,27 +91,36 @@ class Call:
 
 
 class LoopSolve(Solve):
-    """``y0``: an example is enough, where somebody else calls the loop between ``enter`` and
-    ``leave``."""
+    """A solve by calls of a loop, as few as its budget and the room on its tape allow.
 
-    def __init__(self, loop: Loop, y0: Tensor) -> None:
-        super().__init__(loop.solver)
+    ``y0``: an example is enough, where somebody else calls the loop between ``enter`` and
+    ``leave``. ``tape``: to write on, of an earlier solve of this kind; a new one takes its place
+    where there is none, or where such solves have needed more room since.
+    """
+
+    def __init__(
+        self, loop: Loop, y0: Tensor, memory: StepMemory | None = None, tape: Tape | None = None
+    ) -> None:
+        super().__init__(loop.solver, memory)
         self.loop = loop
         solver = loop.solver
         options = (solver.name, solver.rtol, solver.atol, solver.controller)
         self.key = (loop.key, *options, loop.keep, loop.longest is not None)
-        self.recorded = None
+        self.recording = None
         if loop.keep != "nothing":
-            tape = loop.owner.borrow(self.key, loop.keep, solver.tableau, y0, loop.saved)
-            self.recorded = Recorded(loop, tape, self.key)
+            rows = loop.owner.rows_for(self.key, self.tableau, y0, loop.saved)
+            if tape is None or tape.rows < rows:
+                tape = new_tape(rows, loop.keep, self.tableau, y0, loop.saved)
+            self.recording = Recording(tape)
         self.numbers: Numbers | None = None  # as the loop has left them
 
     @property
     def tape(self) -> Tape | None:
-        return self.recorded.tape if self.recorded else None
+        return self.recording.tape if self.recording else None
 
     def enter(self, start: float, end: float) -> Call:
-        """Prepare a call of the loop over an interval, or the rest of one."""
+        """Prepare a call of the loop over an interval, or the rest of one. Raises ``SolveFailed``
+        where the budget does not allow it."""
         begins, given = self.numbers is None, self._given_size()
         adaptive, shared = self.tableau.adaptive, self.tableau.first_same_as_last
         choose = begins and adaptive and given is None
@@ -133,7 +139,7 @@ class LoopSolve(Solve):
     def loop_of(self, call: Call) -> Function:
         """The loop that is called, not compiled."""
         loop = self.loop
-        return solve_loop(
+        return SolveLoop(
             loop.system,
             self.solver,
             loop.norm,
@@ -141,10 +147,10 @@ class LoopSolve(Solve):
             loop.longest,
             start=call.evaluate,
             choose=call.choose,
-        )
+        ).function()
 
     def leave(self, call: Call, now: Numbers) -> None:
-        """Take in where the loop has come."""
+        """Note how far the loop has come, and count what that took."""
         self.numbers = now
         adaptive, shared = self.tableau.adaptive, self.tableau.first_same_as_last
         attempts, accepted = int(now.attempts), int(now.accepted) - self.accepted
@@ -170,8 +176,8 @@ class LoopSolve(Solve):
             if math.isnan(now.error):
                 self.rejected -= 1
                 self._fail_not_finite()
-        if self.recorded:
-            self.recorded.spans.append((before, self.accepted))
+        if self.recording:
+            self.recording.spans.append((before, self.accepted))
         return bool(now.finite)
 
     def _run(self, start: float, end: float) -> Numbers:
@@ -208,11 +214,12 @@ class LoopSolve(Solve):
         return min(attempts, 1 + left // dearest)
 
     def _make_room(self, rows: int) -> None:
-        """On the tape, for so many steps."""
-        recorded, loop = self.recorded, self.loop
-        if recorded is None or rows <= recorded.tape.rows:
+        """Have room on the tape for so many steps."""
+        recording, loop = self.recording, self.loop
+        if recording is None or rows <= recording.tape.rows:
             return
-        rows = max(rows, 2 * recorded.tape.rows)
+        rows = max(rows, 2 * recording.tape.rows)
         longer = new_tape(rows, loop.keep, self.tableau, self.y, loop.saved)
-        copy_tape(recorded.tape, longer)
-        recorded.tape = longer
+        copy_tape(recording.tape, longer)
+        recording.tape = longer
+        loop.owner.remember_rows(self.key, rows)

@@ -1,4 +1,4 @@
-"""What a compiled solve leaves of its accepted steps: buffers that its loop writes row by row."""
+"""What a compiled solve keeps of its accepted steps: buffers that its loop writes row by row."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from node_cli.ode.engines.eager.dense_output import weights_of
+from node_cli.ode.engines.formulas import dense_weights
 from node_cli.ode.solver import Keep
 from node_cli.ode.tableau import Tableau
 
@@ -30,7 +30,7 @@ class Tape(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """For how many steps there is room."""
+        """The number of steps that there is room for."""
         return self.times.shape[0] - 1
 
     def record(self, row: Tensor, **values: Tensor) -> None:
@@ -45,7 +45,7 @@ class Tape(NamedTuple):
             buffer.index_copy_(0, row.view(1), value[None])
 
     def within(self, row: Tensor, fraction: float | Tensor) -> Tensor:
-        """y at the fraction of a step: the dense output of ``Trajectory``."""
+        """y at the fraction of a step: the polynomials of ``DenseOutput``."""
         assert self.states is not None
         assert self.slopes is not None
         dt = (pick(self.times, row + 1) - pick(self.times, row)).to(self.states.dtype)
@@ -57,7 +57,7 @@ class Tape(NamedTuple):
         ]
         if self.middles is not None:
             points.append(pick(self.middles, row))
-        weights = weights_of(fraction, middle=self.middles is not None)
+        weights = dense_weights(fraction, middle=self.middles is not None)
         y = torch.zeros_like(points[0])
         for weight, point in zip(weights, points, strict=True):
             y = y + (weight.to(y.dtype) if isinstance(weight, Tensor) else weight) * point
@@ -73,7 +73,10 @@ class Tape(NamedTuple):
         return self.within(row, (t - start) / (end - start))
 
     def longest_step(self, t: Tensor, steps: Tensor) -> Tensor:
-        """As that of ``Trajectory``, t float64."""
+        """How long a step from t towards the start may be, t and the result float64.
+
+        The twin of ``DenseOutput.longest_step``, which explains it: here over all steps at once.
+        """
         assert self.sizes is not None
         starts, ends = self.times[:-1], self.times[1:]
         sign = torch.sign(ends[0] - starts[0])

@@ -1,6 +1,8 @@
-"""The adjoint of explicit Runge-Kutta steps, written out."""
+"""The adjoint of explicit Runge-Kutta steps, step by step: the gradient of the numerical
+solution."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -8,17 +10,90 @@ from torch import Tensor
 
 from node_cli.ode.engines.eager.linearised import Linearised
 from node_cli.ode.engines.eager.solve import Step
-from node_cli.ode.engines.eager.step import Stage, combination
-from node_cli.ode.sensitivity.method import Gradients, Problem
+from node_cli.ode.engines.eager.step import Attempt, Stage, stages_of_step
+from node_cli.ode.engines.formulas import weighted_sum
+from node_cli.ode.problem import Gradients, Problem
 from node_cli.ode.tableau import Tableau
 
 
-class StepGradient(NamedTuple):
-    """dL/dy0 and, where the time is wanted, dL/dt0 and dL/ddt."""
+class StepCotangents(NamedTuple):
+    """dL/dy0 of a step and, where the time is wanted, dL/dt0 and dL/ddt."""
 
     y0: Tensor
     t0: float
     dt: float
+
+
+Pull = Callable[[Tensor, list[Tensor]], StepCotangents]
+"""The adjoint of one step: from dL/dy1; dL/dtheta is added to the list in place."""
+
+
+class KeptStages:
+    """The accepted steps with the graphs of their stages; see ``engine.StepRecord``.
+
+    Memory: the activations of f at every stage that the result depends on.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        with_time = problem.t.requires_grad
+        self.problem = problem
+        self.f = Linearised(problem.counted(), problem.parameters, with_time=with_time)
+        self.steps: list[tuple[Step, list[Stage]]] = []
+
+    def record(self, step: Step, _first: Stage, attempt: Attempt) -> None:
+        """Add an accepted step; to be called by the solve, as its ``on_accept``."""
+        self.steps.append((step, attempt.stages))
+
+    def pull_back(self, grad_y: Tensor) -> Gradients:
+        """Once only, as it frees the graphs: RuntimeError the second time."""
+        if not self.steps:
+            raise RuntimeError(
+                "sensitivity=discrete frees its graphs in the first backward pass; for a second "
+                "one take sensitivity=checkpointed, or solver.engine=torchdiffeq"
+            )
+        return _adjoint_of_steps(self._taken(), grad_y, self.problem)
+
+    def _taken(self) -> Iterator[tuple[Step, Pull]]:
+        """The steps from the last to the first, none of them kept any longer."""
+        tableau = self.problem.solver.tableau
+        while self.steps:
+            step, stages = self.steps.pop()
+            yield step, partial(step_adjoint, self.f, tableau, step, stages)
+
+
+class KeptStates:
+    """The accepted steps alone, whose stages are computed again; see ``engine.StepRecord``.
+
+    Memory: one state per step.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.steps: list[Step] = []
+
+    def record(self, step: Step, _first: Stage, _attempt: Attempt) -> None:
+        """Add an accepted step; to be called by the solve, as its ``on_accept``."""
+        self.steps.append(step)
+
+    def pull_back(self, grad_y: Tensor) -> Gradients:
+        problem = self.problem
+        with_time = problem.t.requires_grad
+        counted = problem.counted(backward=True)
+        f = Linearised(counted, problem.parameters, with_time=with_time)
+        tableau = problem.solver.tableau
+        steps = ((step, partial(_pull_again, f, tableau, step)) for step in reversed(self.steps))
+        return _adjoint_of_steps(steps, grad_y, problem)
+
+
+def _pull_again(
+    f: Linearised, tableau: Tableau, step: Step, adjoint: Tensor, by_parameters: list[Tensor]
+) -> StepCotangents:
+    """``step_adjoint`` of a step whose stages are computed again."""
+    t = torch.tensor(step.times[0], dtype=step.y0.dtype, device=step.y0.device)
+    first = f.evaluate(t, step.y0.detach())
+    count = tableau.stages_of_result
+    stages = stages_of_step(f.evaluate, tableau, first, step.times, step.dt, count)
+    return step_adjoint(f, tableau, step, stages, adjoint, by_parameters)
 
 
 def step_adjoint(
@@ -27,9 +102,9 @@ def step_adjoint(
     step: Step,
     stages: list[Stage],
     adjoint: Tensor,
-    gradient: list[Tensor],
-) -> StepGradient:
-    """From lambda = dL/dy1 to dL/dy0; dL/dtheta is added to ``gradient`` in place.
+    by_parameters: list[Tensor],
+) -> StepCotangents:
+    """From lambda = dL/dy1 to dL/dy0; dL/dtheta is added to ``by_parameters`` in place.
 
     The step is Y_i = y0 + dt sum_j a_ij k_j, k_i = f(t0 + c_i dt, Y_i), y1 = y0 + dt sum_i b_i k_i.
     With v_i the vector-Jacobian product of f at stage i and g_i, from the last stage to the first,
@@ -37,49 +112,47 @@ def step_adjoint(
         g_i = dt (b_i lambda + sum_{j>i} a_ji v_j),    v_i = g_i^T df/dy(t_i, Y_i),
         dL/dy0 = lambda + sum_i v_i,                   dL/dtheta += g_i^T df/dtheta(t_i, Y_i).
 
-    Cost: one VJP per stage that y1 depends on. Source: Hager, "Runge-Kutta methods in optimal
-    control and the transformed adjoint system", Numer. Math. 87 (2000), eq. (8)-(10).
+    ``adjoint``: lambda, shaped like y. Cost: one VJP per stage that y1 depends on. The twin of
+    ``adjoint_loop``. Source: Hager, "Runge-Kutta methods in optimal control and the transformed
+    adjoint system", Numer. Math. 87 (2000), eq. (8)-(10).
     """
     count = tableau.stages_of_result
     products: list[Tensor] = []  # v_j, from the last stage backwards
     grad_t0 = grad_dt = 0.0
     for i in reversed(range(count)):
         weights = [tableau.a[j][i] * step.dt for j in range(count - 1, i, -1)]
-        g = combination(adjoint * (tableau.b[i] * step.dt), weights, products)
+        g = weighted_sum(adjoint * (tableau.b[i] * step.dt), weights, products)
         product = f.products(stages[i], g)
         products.append(product.y)
         if product.parameters:
-            torch._foreach_add_(gradient, product.parameters)
+            torch._foreach_add_(by_parameters, product.parameters)
         if product.t is not None:
             grad_t0 += float(product.t)
             moved = float((product.y * (stages[i].y - step.y0)).sum())
             grad_dt += tableau.c[i] * float(product.t) + moved / step.dt
     if f.with_time:
         grad_dt += float((adjoint * (step.y1 - step.y0)).sum()) / step.dt
-    return StepGradient(combination(adjoint, [1.0] * count, products), grad_t0, grad_dt)
+    return StepCotangents(weighted_sum(adjoint, [1.0] * count, products), grad_t0, grad_dt)
 
 
-Pull = Callable[[Tensor, list[Tensor]], StepGradient]
-"""The adjoint of one step: from dL/dy1, adding to dL/dtheta in place."""
-
-
-def adjoint_of_steps(
+def _adjoint_of_steps(
     steps: Iterable[tuple[Step, Pull]], grad_y: Tensor, problem: Problem
 ) -> Gradients:
     """From dL/dy at the requested times, ``(T, *y0.shape)``, to the gradients.
 
-    ``steps``: every accepted step and its adjoint, from the last to the first.
+    ``steps``: every accepted step and its adjoint, from the last to the first. The twin of
+    ``compiled.adjoint.StepRecord.pull_back``.
     """
     t = problem.t
     grad_t = [0.0] * len(t)
-    gradient = [torch.zeros_like(p) for p in problem.parameters]
+    by_parameters = [torch.zeros_like(p) for p in problem.parameters]
     interval = len(t) - 2
     adjoint = grad_y[-1]
     for step, pull in steps:
         if step.interval < interval:
             interval = step.interval
             adjoint = adjoint + grad_y[interval + 1]
-        found = pull(adjoint, gradient)
+        found = pull(adjoint, by_parameters)
         adjoint = found.y0
         by_length = found.t0 * step.share_t0 + found.dt * step.share_dt
         grad_t[interval] += found.t0 - by_length
@@ -87,5 +160,5 @@ def adjoint_of_steps(
     return Gradients(
         torch.tensor(grad_t, dtype=t.dtype, device=t.device) if t.requires_grad else None,
         adjoint + grad_y[0],
-        gradient,
+        by_parameters,
     )

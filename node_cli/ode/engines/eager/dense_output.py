@@ -2,18 +2,18 @@
 
 from bisect import bisect_left
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from node_cli.ode.engines.eager.solve import Step
-from node_cli.ode.engines.eager.step import Attempt, Stage, Stepper, combination
+from node_cli.ode.engines.eager.step import Attempt, Stage, Stepper
+from node_cli.ode.engines.formulas import dense_weights, weighted_sum
 from node_cli.ode.tableau import Tableau
 
 
-class Trajectory:
-    """A polynomial on every accepted step, through y and f at its ends.
+class DenseOutput:
+    """A polynomial on every accepted step, through y and f at its ends; see ``engine.DenseRecord``.
 
     Of order 4, through y at the middle of the step too, where the method has weights for it
     (dopri5, tsit5); else cubic Hermite interpolation, of order 3, which limits what follows from
@@ -31,7 +31,7 @@ class Trajectory:
         self.points: list[Tensor] = []  # of each step: y0, y1, dt f0, dt f1 and the middle
 
     def record(self, step: Step, first: Stage, attempt: Attempt) -> None:
-        """Take in an accepted step."""
+        """Add an accepted step; to be called by the solve, as its ``on_accept``."""
         mid = self.tableau.mid
         points = step.y0.new_empty((4 if mid is None else 5, *step.y0.shape))
         points[0] = step.y0
@@ -43,14 +43,14 @@ class Trajectory:
             self._end(first.k)
         if mid is not None:
             slopes = (stage.k for stage in attempt.stages)
-            points[4] = combination(step.y0, [w * step.dt for w in mid], slopes)
+            points[4] = weighted_sum(step.y0, [w * step.dt for w in mid], slopes)
         # Not the step's own tensors, which would live on beside their copies.
         self.steps.append(replace(step, y0=points[0], y1=points[1]))
         self.points.append(points)
 
     @torch.no_grad()
     def finish(self, stepper: Stepper) -> None:
-        """Evaluate f at the end of the last step, where that is still to do."""
+        """To be called after the solve: evaluates f at its end, where the solve has not."""
         if not self.tableau.first_same_as_last:
             self._end(stepper.probe(self.steps[-1].t1, self.steps[-1].y1))
         self.sign = 1.0 if self.steps[0].dt > 0 else -1.0
@@ -60,18 +60,15 @@ class Trajectory:
         torch.mul(slope, self.steps[-1].dt, out=self.points[-1][3])
 
     def _index(self, t: float) -> int:
-        """Of the step in which t lies."""
+        """The index of the step in which t lies."""
         return min(bisect_left(self.ends, self.sign * t), len(self.steps) - 1)
-
-    @property
-    def order(self) -> int:
-        return 3 if self.tableau.mid is None else 4
 
     def longest_step(self, t: float) -> float:
         """How long a step from t towards the start may be, for what varies as fast as y does.
 
         It reaches into a step of this solve only if it is no longer than what is ``natural`` there,
-        and not beyond the start. For steps of an adaptive method.
+        and not beyond the start. For steps of an adaptive method. ``Tape.longest_step`` is its
+        twin, which looks at all steps at once.
         """
         longest = self.sign * (t - self.steps[0].t0)
         for i in range(self._index(t), -1, -1):
@@ -88,28 +85,6 @@ class Trajectory:
         i = self._index(t)
         step, points = self.steps[i], self.points[i]
         fraction = (t - step.t0) / step.dt
-        weights = weights_of(fraction, middle=self.tableau.mid is not None)
+        weights = dense_weights(fraction, middle=self.tableau.mid is not None)
         w = torch.tensor(weights, dtype=points.dtype, device=points.device)
         return torch.mv(points.flatten(1).t(), w).view(step.y0.shape)
-
-
-def weights_of(x: Any, *, middle: bool) -> list[Any]:
-    """Weights of y0, y1, dt f0, dt f1 and, if it is there, the middle, at the fraction x of a step.
-
-    x: a float or a 0-dim tensor, as are the weights. With the middle: the cubic, corrected to meet
-    it.
-    """
-    cubic = _cubic(x)
-    if not middle:
-        return cubic
-    bump = 16 * x**2 * (1 - x) ** 2
-    return [*(w - bump * m for w, m in zip(cubic, _cubic(0.5), strict=True)), bump]
-
-
-def _cubic(x: Any) -> list[Any]:
-    return [
-        (1 + 2 * x) * (1 - x) ** 2,
-        x**2 * (3 - 2 * x),
-        x * (1 - x) ** 2,
-        x**2 * (x - 1),
-    ]

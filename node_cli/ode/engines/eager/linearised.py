@@ -1,22 +1,14 @@
 """f with a graph around each evaluation, and its vector-Jacobian products."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import Variable
 
 from node_cli.ode.engines.eager.step import Stage
+from node_cli.ode.problem import Products
 from node_cli.ode.work import CountedField
-
-
-class Products(NamedTuple):
-    """v^T df/dy (shaped like y), v^T df/dt (0-dim, None unless wanted), v^T df/dtheta."""
-
-    y: Tensor
-    t: Tensor | None
-    parameters: list[Tensor]
 
 
 class Linearised:
@@ -34,7 +26,7 @@ class Linearised:
         self.with_time = with_time
 
     def evaluate(self, t: Tensor, y: Tensor) -> Stage:
-        """f(t, y), where t and y are no part of another graph; y becomes a leaf."""
+        """f(t, y), with a graph. t: 0-dim; y: no part of another graph, made a leaf of this one."""
         y.requires_grad_()
         if self.with_time:
             t = t.detach().clone().requires_grad_()
@@ -42,7 +34,10 @@ class Linearised:
             return Stage(t, y, self.f(t, y))
 
     def products(self, stage: Stage, v: Tensor) -> Products:
-        """``v``: shaped like y. Zero where f does not depend on an input."""
+        """All products with ``v``, shaped like y; zero where f does not depend on an input.
+
+        Frees the graph of the stage.
+        """
         if not self.with_time:
             y, *parameters = self._products(stage, v, (stage.y, *self.parameters))
             return Products(y, None, parameters)
@@ -50,7 +45,7 @@ class Linearised:
         return Products(y, t, parameters)
 
     def parameter_products(self, stage: Stage, v: Tensor) -> Sequence[Tensor]:
-        """v^T df/dtheta alone."""
+        """v^T df/dtheta alone, a tensor for each parameter; frees the graph of the stage."""
         return self._products(stage, v, self.parameters)
 
     def _products(self, stage: Stage, v: Tensor, inputs: tuple[Tensor, ...]) -> Sequence[Tensor]:

@@ -1,29 +1,31 @@
-"""Explicit Runge-Kutta methods, fixed and adaptive: the engine of our own.
+"""Explicit Runge-Kutta methods, fixed and adaptive, step by step.
 
 Time is a Python float throughout, so that a step asks the device for one number only: the estimate
-of its error. Nothing here is differentiated; sensitivity methods work from the accepted steps.
+of its error. Nothing here is differentiated; gradients follow from the accepted steps.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from node_cli.ode.engines.budget import Solve
 from node_cli.ode.engines.eager.step import Attempt, Stage, Stepper
-from node_cli.ode.engines.step_control import LARGEST_FACTOR, controller, initial_step
+from node_cli.ode.engines.formulas import Floats, stage_times
+from node_cli.ode.engines.step_control import (
+    change_of_size,
+    end_of_equal_step,
+    first_size,
+    landing,
+    natural_size,
+    probing_size,
+)
+from node_cli.ode.field import no_autocast
 from node_cli.ode.norms import Norm, rms_norm
-from node_cli.ode.solver import Solver
-from node_cli.ode.work import Steps, no_autocast
-
-NUMPY_FLOAT: dict[torch.dtype, type[np.floating[Any]]] = {
-    torch.float32: np.float32,
-    torch.float64: np.float64,
-}
+from node_cli.ode.solver import Solver, StepMemory
+from node_cli.ode.work import Steps
 
 
 @dataclass
@@ -33,9 +35,8 @@ class Step:
     ``times``: where f was evaluated for the stages. ``share_t0`` and ``share_dt``: the derivatives
     of t0 - start and of dt by the length of the interval between two requested times in which the
     step lies, the one of index ``interval``. A step size that was chosen is a constant; one that
-    lands on the end of the interval, or divides it, is not. ``natural``: the size that the step
-    control would choose here, were there no time to land on, and infinite where it asks for the
-    largest factor; None where steps are equal.
+    lands on the end of the interval, or divides it, is not. ``natural``: ``natural_size``; None
+    where steps are equal.
     """
 
     interval: int
@@ -54,7 +55,7 @@ class Step:
 
 
 LongestStep = Callable[[float], float]
-"""How long, from t, a step may be."""
+"""How long a step from t may be."""
 
 OnAccept = Callable[[Step, Stage, Attempt], object]
 """Sees an accepted step, its first stage, and the attempt that it was."""
@@ -68,19 +69,29 @@ def integrate(
     norm: Norm = rms_norm,
     on_accept: OnAccept = lambda *_: None,
     longest: LongestStep | None = None,
+    memory: StepMemory | None = None,
 ) -> tuple[Tensor, Steps]:
-    """Solve dy/dt = f(t, y) from y0 at t[0]; return y at every requested time, and the steps.
+    """Solve dy/dt = f(t, y) from y0 at t[0].
 
-    ``stepper``: knows f, the tableau and the tolerances of ``solver``. ``y0``: any shape, float32
-    or float64. ``t``: (T,), strictly increasing or decreasing, T >= 2; every one of these times is
-    landed on. ``norm`` measures y and f where a first step size has to be found. ``on_accept`` sees
-    every accepted step. ``longest``: no step of an adaptive method from t is longer, and the first
-    one as long, unless the solver has a first step. Returns ``(T, *y0.shape)``.
+    Args:
+        stepper: knows f, and the tableau and the tolerances of ``solver``.
+        y0: any shape, float32 or float64.
+        t: (T,), strictly increasing or decreasing, T >= 2.
+        norm: measures y and f where a first step size has to be found.
+        on_accept: sees every accepted step.
+        longest: no step of an adaptive method from t is longer; the first one is as long, unless
+            the solver gives its size.
+        memory: of the first step size, for ``first_step="warm"``.
 
-    Raises ``SolveFailed`` where a step size underflows, the state or f stops being finite, or
-    ``max_steps`` or ``max_nfe`` of the solver would be exceeded.
+    Returns:
+        y at every requested time, ``(T, *y0.shape)``, each of them landed on; and the steps.
+
+    Raises:
+        SolveFailed: a step size underflows, the state or f stops being finite, or ``max_steps`` or
+            ``max_nfe`` of the solver would be exceeded.
+        ValueError: the times are not monotonic.
     """
-    solve = _Solve(stepper, solver, norm, on_accept, longest)
+    solve = _Solve(stepper, solver, norm, on_accept, longest, memory)
     with no_autocast(y0.device.type):
         return solve.through(t.tolist(), y0), Steps(solve.accepted, solve.rejected)
 
@@ -95,8 +106,9 @@ class _Solve(Solve):
         norm: Norm,
         on_accept: OnAccept,
         longest: LongestStep | None,
+        memory: StepMemory | None,
     ) -> None:
-        super().__init__(solver)
+        super().__init__(solver, memory)
         self.longest = longest
         self.stepper = stepper
         self.norm = norm
@@ -106,7 +118,7 @@ class _Solve(Solve):
     def set_out(self, times: list[float], y0: Tensor) -> None:
         super().set_out(times, y0)
         if self.tableau.adaptive:
-            self.control = controller(self.solver)
+            self.previous_error = 1.0
             self.size = self._first_size()
 
     def _cross(self, interval: int, start: float, end: float) -> bool:
@@ -129,15 +141,32 @@ class _Solve(Solve):
             return size
         if self.longest:
             return self.longest(self.t)
-        first = self._first_stage()
+        return self._heuristic_size(self._first_stage())
+
+    @torch.no_grad()
+    def _heuristic_size(self, first: Stage) -> float:
+        """``first_size`` from the scales of y, f and its change over a tiny step; one evaluation.
+
+        The twin of ``loop.heuristic_size``: sums in place, and norms are asked of the device
+        together.
+        """
+        assert self.solver.rtol is not None
+        assert self.solver.atol is not None
         self._spend(1)
-        return initial_step(self.stepper, self.t, first, self.direction, self.solver, self.norm)
+        _, y0, f0 = first
+        scale = y0.abs().mul_(self.solver.rtol).add_(self.solver.atol)
+        d0, d1 = torch.stack([self.norm(y0 / scale), self.norm(f0 / scale)]).tolist()
+        h0: float = probing_size(d0, d1)
+        h = self.direction * h0
+        f1 = self.stepper.probe(self.t + h, torch.add(y0, f0, alpha=h))
+        d2 = Floats.divide(float(self.norm((f1 - f0) / scale)), h0)
+        return float(first_size(h0, d1, d2, self.tableau.order))
 
     def _fixed(self, interval: int, start: float, end: float) -> None:
         """Cut an interval into equal steps."""
         n = self.solver.steps_in(end - start)
         for j in range(n):
-            t1 = end if j == n - 1 else start + (end - start) * ((j + 1) / n)
+            t1 = end_of_equal_step(start, end, j, n)
             times, attempt = self._attempt(t1)
             self._accept(interval, t1, times, attempt, share_t0=j / n, share_dt=1 / n)
 
@@ -146,20 +175,20 @@ class _Solve(Solve):
         while self.t != end:
             if self.longest:
                 self.size = min(self.size, self.longest(self.t))
-            t1 = self._next()
-            lands = (t1 - end) * self.direction >= 0
-            t1 = end if lands else t1
+            t1, lands = landing(self._next(), end, self.direction)
             times, attempt = self._attempt(t1)
             assert attempt.error is not None
             if math.isnan(attempt.error):
                 self._fail_not_finite()
-            # Of the size asked for, where that was taken: dt is that rounded to units in the last
-            # place of t, and of one such unit nothing less would ever be tried.
+            # The factor applies to the size that was asked for: dt is that size rounded to units in
+            # the last place of t, and a size of one such unit could then never shrink.
             size = abs(t1 - self.t) if lands else self.size
-            factor = self.control.factor(attempt.error)
+            factor, self.previous_error = change_of_size(
+                self.solver, attempt.error, self.previous_error
+            )
             tried, self.size = self.size, size * factor
             if attempt.error <= 1:
-                natural = math.inf if factor == LARGEST_FACTOR else max(tried, self.size)
+                natural = natural_size(factor, tried, self.size)
                 self._accept(
                     interval,
                     t1,
@@ -177,12 +206,7 @@ class _Solve(Solve):
     def _attempt(self, t1: float) -> tuple[list[float], Attempt]:
         tableau, t0, first = self.tableau, self.t, self._first_stage()
         self.dt = dt = t1 - t0
-        times = [self.first_time, *(t0 + c * dt for c in tableau.c[1:])]
-        if tableau.adaptive:
-            # As torchdiffeq, in case f is discontinuous at t1.
-            kind = NUMPY_FLOAT[first.y.dtype]
-            before = float(np.nextafter(kind(t1), kind(t0)))
-            times = [before if c == 1 else s for c, s in zip(tableau.c, times, strict=True)]
+        times = [self.first_time, *stage_times(tableau, t0, t1, first.y.dtype)]
         self._spend(tableau.stages - 1)
         return times, self.stepper.attempt(first, times, dt, final=t1 == self.last)
 

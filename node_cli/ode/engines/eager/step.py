@@ -1,16 +1,17 @@
 """One explicit Runge-Kutta step: its stages, its result and the estimate of its error."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from node_cli.ode.engines.formulas import weighted_sum
+from node_cli.ode.field import Field
 from node_cli.ode.norms import Norm, rms_norm
 from node_cli.ode.solver import Solver
 from node_cli.ode.tableau import Tableau
-from node_cli.ode.work import Field
 
 
 class Stage(NamedTuple):
@@ -22,19 +23,20 @@ class Stage(NamedTuple):
 
 
 Evaluate = Callable[[Tensor, Tensor], Stage]
-"""Evaluates f; t and y of the stage are what f was given, leaves of a graph, say."""
+"""Evaluates f at (t, y). The stage holds what f was given: leaves of a graph, for example."""
 
 
 def plain(f: Field) -> Evaluate:
-    """f as it is."""
+    """Stages without anything beside f."""
     return lambda t, y: Stage(t, y, f(t, y))
 
 
 @dataclass
 class Attempt:
-    """What came of a step. ``last``: the stage f(t1, y1), None where the method has none.
+    """The result of a step, accepted or not.
 
-    ``error``: the estimated local error in units of the tolerance, None without estimate.
+    ``last``: the stage f(t1, y1), None where the method has none. ``error``: the estimated local
+    error in units of the tolerance, None without estimate.
     """
 
     y1: Tensor
@@ -46,8 +48,8 @@ class Attempt:
 class Stepper:
     """Computes steps, operation by operation; a solve decides where they lead.
 
-    ``evaluate``: makes stages of the evaluations of f that the result depends on, by default
-    without a graph. ``norm`` is read by adaptive methods only.
+    ``solver``: its tableau and tolerances are read. ``norm``: read by adaptive methods only.
+    ``evaluate``: how to evaluate f where the result depends on it, by default as ``f`` does.
     """
 
     def __init__(
@@ -72,9 +74,10 @@ class Stepper:
         return self.plain(torch.tensor(t, dtype=y.dtype, device=y.device), y).k
 
     def attempt(self, first: Stage, times: list[float], dt: float, *, final: bool) -> Attempt:
-        """The step of size dt that begins with ``first``, its stages at ``times``.
+        """The step of size ``dt`` that begins with ``first``, its stages at ``times`` (one each).
 
-        ``final``: if it is accepted, the solve ends with it.
+        ``final``: the solve ends with this step, if it is accepted. Cost: an evaluation of f for
+        each stage but the first, and for an adaptive method one number asked of the device.
         """
         tableau, evaluate = self.tableau, self.evaluate_at
         last = self.plain if final and tableau.first_same_as_last else evaluate
@@ -82,11 +85,12 @@ class Stepper:
         if tableau.first_same_as_last:
             y1 = stages[-1].y
         else:
-            y1 = combination(first.y, [b * dt for b in tableau.b], [s.k for s in stages])
+            y1 = weighted_sum(first.y, [b * dt for b in tableau.b], [s.k for s in stages])
         error = self._error(stages, y1, dt) if tableau.adaptive else None
         return Attempt(y1, stages[-1] if tableau.first_same_as_last else None, error, stages)
 
     def _error(self, stages: list[Stage], y1: Tensor, dt: float) -> float:
+        """In units of the tolerance; the twin of ``loop.error_of``, by operations in place."""
         weights = self.tableau.b_error
         assert weights is not None and self.rtol is not None and self.atol is not None
         error = torch.mul(stages[0].k, weights[0] * dt)
@@ -106,29 +110,17 @@ def stages_of_step(
     count: int,
     last: Evaluate | None = None,
 ) -> list[Stage]:
-    """The first ``count`` stages of a step that begins with ``first``.
+    """The first ``count`` stages of a step of size ``dt`` that begins with ``first``.
 
-    ``last``: evaluates the last of them, if not ``evaluate``.
+    ``times``: one for each stage. ``last``: evaluates f for the last of them in place of
+    ``evaluate``.
     """
     y0 = first.y
     stages, slopes = [first], [first.k]
     moments = torch.tensor(times, dtype=y0.dtype, device=y0.device).unbind()
     for i in range(1, count):
-        y = combination(y0, [a * dt for a in tableau.a[i]], slopes)
+        y = weighted_sum(y0, [a * dt for a in tableau.a[i]], slopes)
         stage = (last if last and i == count - 1 else evaluate)(moments[i], y)
         stages.append(stage)
         slopes.append(stage.k)
     return stages
-
-
-def combination(y: Tensor, weights: Iterable[float], terms: Iterable[Tensor]) -> Tensor:
-    """y plus the weighted terms, a new tensor. Terms of weight zero are not read."""
-    result = None
-    for weight, term in zip(weights, terms, strict=False):
-        if weight == 0:
-            continue
-        if result is None:
-            result = torch.add(y, term, alpha=weight)
-        else:
-            result.add_(term, alpha=weight)
-    return y.clone() if result is None else result

@@ -1,0 +1,118 @@
+"""What was typed: ``key=value`` and ``group=choice``, parsed once, in Hydra's grammar."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override as HydraOverride
+from hydra.errors import HydraException
+
+from node_cli.errors import one_line
+
+
+def key_of(text: str) -> str:
+    """The key or group of an override that has been composed before, in the text of it."""
+    return text.lstrip("+").partition("=")[0]
+
+
+@dataclass(frozen=True)
+class Override:
+    """One override. ``key``: a dotted key, or a group. ``text``: to be parsed again. ``several``:
+    whether it stands for several values, one for each job."""
+
+    key: str
+    text: str
+    several: bool
+    parsed: HydraOverride
+
+    @property
+    def value(self) -> Any:
+        """The value; of several, the list of them."""
+        return list(self.parsed.sweep_string_iterator()) if self.several else self.parsed.value()
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """The overrides of a command line, or of a row of a table; a line for each that is none."""
+
+    overrides: Sequence[Override]
+    problems: Sequence[str]
+
+    def find(self, key: str) -> Override | None:
+        """The override of a key or group; the last one wins."""
+        return next((o for o in reversed(self.overrides) if o.key == key), None)
+
+    def jobs(
+        self, parser: "Parser", *, multirun: bool, problems: list[str]
+    ) -> list[list[Override]]:
+        """The overrides of each job, every combination of the values that they stand for.
+
+        ``multirun``: whether one may stand for several. A line is added to ``problems`` for each
+        that must not, or that has no values. Another sweeper than Hydra's own chooses its values as
+        it goes: then there is one job, with what it does not choose.
+        """
+        has_sweeper = self.find("hydra/sweeper") is not None
+        # The last of the same key counts, in the place of the first.
+        by_key: dict[str, list[Override]] = {}
+        for override in self.overrides:
+            if override.several and not multirun:
+                problems.append(
+                    f"{override.text}: several values need -m (or brackets, for a list)"
+                )
+            elif override.several and override.key.startswith("hydra"):
+                problems.append(f"{override.text}: takes one value (quote special characters)")
+            elif not (override.several and has_sweeper):
+                key = override.parsed.get_key_element().lstrip("+")
+                try:
+                    by_key[key] = list(parser.singles(override))
+                except HydraException as error:
+                    problems.append(f"{override.text}: {one_line(error)}")
+                else:
+                    if not by_key[key]:
+                        problems.append(f"{override.text}: no values to run with")
+        return [list(job) for job in product(*by_key.values())]
+
+
+class Parser:
+    """Parses overrides. ``loader``: knows the files of a group, which ``glob(*)`` asks for."""
+
+    def __init__(self, loader: ConfigLoader | None = None) -> None:
+        self.parser = OverridesParser.create(config_loader=loader)
+
+    def command_line(self, texts: Iterable[str]) -> CommandLine:
+        """The overrides that ``texts`` are, each by itself, so that all mistakes are found."""
+        overrides, problems = [], []
+        for text in texts:
+            try:
+                override = self._parsed(text)
+            except (HydraException, ValueError):
+                problems.append(f"{text}: not of the form key=value (quote special characters)")
+                continue
+            if override.parsed.is_delete():
+                problems.append(f"{text}: nothing can be left out; an optional key takes null")
+            else:
+                overrides.append(override)
+        return CommandLine(overrides, problems)
+
+    def keys(self, texts: Iterable[str]) -> set[str]:
+        """The keys and groups that were typed, of overrides that are sound."""
+        return {self._parsed(text).key for text in texts}
+
+    def singles(self, override: Override) -> Iterator[Override]:
+        """The override once per value, its value written as Hydra writes it.
+
+        Raises HydraException where Hydra's own sweeper cannot tell the values.
+        """
+        for (text,) in BasicSweeper.split_arguments([override.parsed], None)[0]:
+            if override.several:
+                yield self._parsed(text)
+            else:
+                yield Override(override.key, text, False, override.parsed)
+
+    def _parsed(self, text: str) -> Override:
+        (parsed,) = self.parser.parse_overrides([text])
+        return Override(parsed.key_or_group, text, parsed.is_sweep_override(), parsed)

@@ -1,0 +1,124 @@
+"""The data, images to classify or a trajectory to fit: the keys of each, and what goes with it."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from node_cli.config import files
+from node_cli.config.section import Location, Section, Variants
+from node_cli.config.tree import WRONG, Tree, get, put, show
+from node_cli.data.catalog import IMAGES, TRAJECTORIES
+
+# What a trajectory leaves no choice in: the value, and why.
+FIXED = {
+    "batch_size": (1, "a step takes one window"),
+    "eval.batch_size": (1, "there is one trajectory to evaluate"),
+    "eval.test": ("always", "the trajectory is all there is to evaluate"),
+    "eval.train": ("none", "the trajectory is evaluated as a whole"),
+}
+
+
+class ImageData(Section):
+    """Images to classify."""
+
+    name: str
+    limit: PositiveInt | None = None
+    holdout: Annotated[float, Field(ge=0, lt=1)]
+    holdout_from: Literal["stratified", "last"]
+    normalize: bool
+    augment: bool
+    drop_last: bool
+
+
+class Digits(ImageData):
+    """Images that come inside scikit-learn."""
+
+    chosen_by: ClassVar = {"name": [n for n, images in IMAGES.items() if not images.torchvision]}
+
+
+class Downloaded(ImageData):
+    """Images that torchvision downloads."""
+
+    chosen_by: ClassVar = {"name": [n for n, images in IMAGES.items() if images.torchvision]}
+    root: Location
+    download: bool
+
+
+class TrajectoryData(Section):
+    """Points of a known solution, with noise, to be fitted in windows of time."""
+
+    chosen_by: ClassVar = {"name": list(TRAJECTORIES)}
+    name: str
+    points: Annotated[int, Field(ge=2, le=100_000)]
+    end: Annotated[float, Field(gt=0, le=10_000)]
+    noise: Annotated[float, Field(ge=0)]
+    windows: PositiveInt
+    window_points: Annotated[int, Field(ge=2)]
+    window_shortest: PositiveFloat
+    window_longest: PositiveFloat
+
+
+DataConfig = Annotated[Downloaded | Digits | TrajectoryData, Variants()]
+
+
+def _models_of_trajectories() -> list[str]:
+    """The shipped models without stem and head."""
+    found = {name: files.values_of("model", name) for name in files.choices("model")}
+    return [n for n, model in found.items() if model["stem"] is None and model["head"] is None]
+
+
+def fix(tree: Tree, typed: set[str]) -> list[str]:
+    """Put in what a trajectory leaves no choice in; a line for each that was typed otherwise."""
+    lines = []
+    if get(tree, "data.name") in [*TRAJECTORIES]:
+        for key, (value, why) in FIXED.items():
+            if key in typed and get(tree, key) != value:
+                lines.append(f"{show(tree, key)}: not with {show(tree, 'data')}, {why}")
+            put(tree, key, value)
+    return lines
+
+
+def impossible(tree: Tree) -> list[str]:
+    """A model of one kind with data of the other; windows that do not fit the trajectory."""
+    data, stem, head, core = (
+        get(tree, key) for key in ("data.name", "model.stem", "model.head", "model.core")
+    )
+    both = f"{show(tree, 'model')} {show(tree, 'data')}"
+    if WRONG in (data, stem, head) or data is None:
+        return []
+    if data not in [*TRAJECTORIES]:
+        if None not in (stem, head):
+            return []
+        instead = f"choose a model that has both, or data={' or '.join(TRAJECTORIES)}"
+        return [f"{both}: to classify images a model needs a stem and a head; {instead}"]
+    lines = _impossible_windows(tree) if get(tree, "task") != "eval" else []
+    parts = [show(tree, f"model.{part}") for part in ("stem", "head") if get(tree, f"model.{part}")]
+    models = _models_of_trajectories() if parts else []
+    if parts and get(tree, "model.name") in models:
+        lines += [f"{part}: not with {show(tree, 'data')}, leave it out" for part in parts]
+    elif parts:
+        instead = f"{' or '.join(f'model={m}' for m in models)}, or data that is images"
+        lines.append(f"{both}: a trajectory is fitted without stem and head; choose {instead}")
+    elif core in ("residual", "plain", "none"):
+        lines.append(f"model.core={core}: {show(tree, 'data')} needs an ODE, model.core=ode")
+    return lines
+
+
+def _impossible_windows(tree: Tree) -> list[str]:
+    points, end, shortest, longest = (
+        get(tree, f"data.{key}") for key in ("points", "end", "window_shortest", "window_longest")
+    )
+    if not all(isinstance(value, int | float) for value in (points, end, shortest, longest)):
+        return []
+    if longest > end:
+        return [f"data.window_longest={longest:g}: exceeds data.end={end:g}"]
+    if shortest > longest:
+        return [f"data.window_shortest={shortest:g}: exceeds data.window_longest={longest:g}"]
+    apart = end / (points - 1)
+    # An open interval as long as this may hold a single point.
+    if shortest <= 2 * apart * (1 + 1e-9):
+        return [
+            f"data.window_shortest={shortest:g}: a window may be left with one point, of "
+            f"{apart:.3g} between neighbours; give more than {2 * apart:.3g}, or more data.points"
+        ]
+    return []

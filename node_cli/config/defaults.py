@@ -1,0 +1,44 @@
+"""Missing keys take the defaults of the YAML files.
+
+A configuration that an older version has written lacks the keys that are new since then.
+"""
+
+import re
+from typing import Any
+
+from node_cli.config.files import default_choices, root_values, values_of
+from node_cli.config.schema import Config, sections, variants
+from node_cli.config.section import variant_of
+from node_cli.config.tree import Tree
+
+
+def fill(tree: Tree) -> None:
+    """Give missing keys the defaults of the shipped files: those of the root, and of the groups
+    the files that were chosen. A choice that has no file among these stays as it is."""
+    missing = [name for name in Config.model_fields if name not in tree]
+    if not missing and not any(_lacks_options(tree, section) for section in sections()):
+        return
+    root, choices = root_values(), default_choices()
+    for name in missing:
+        if choice := choices.get(name):
+            tree[name] = values_of(name, choice)
+        elif name in root:
+            tree[name] = root[name]
+    for section in sections():
+        if isinstance(values := tree.get(section), dict):
+            is_group = section in choices
+            found = values_of(section, str(values.get("name"))) if is_group else root[section]
+            values |= {k: _resolved(v, tree) for k, v in found.items() if k not in values}
+
+
+def _lacks_options(tree: Tree, section: str) -> bool:
+    values = tree.get(section)
+    if not isinstance(values, dict) or (variant := variant_of(variants(section), values)) is None:
+        return False
+    return not set(variant.model_fields) <= set(values)
+
+
+def _resolved(value: Any, tree: Tree) -> Any:
+    """``${key}``, the only interpolation that the files have, is the value of a root key."""
+    key = re.fullmatch(r"\$\{(\w+)\}", value) if isinstance(value, str) else None
+    return tree.get(key[1]) if key else value

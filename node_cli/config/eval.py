@@ -1,0 +1,30 @@
+"""The keys of ``eval``: what is evaluated, and when."""
+
+from collections.abc import Collection
+from typing import Literal
+
+from pydantic import PositiveInt
+
+from node_cli.config.section import Section, drop_unused
+from node_cli.config.tree import Tree, get
+
+
+class EvalConfig(Section):
+    """``every_steps``: evaluate after so many steps, from ``from_step`` on, beside the epochs'
+    ends. ``train``: the images to evaluate of the training set, in batches."""
+
+    batch_size: PositiveInt
+    every_steps: PositiveInt | None = None
+    from_step: PositiveInt | None = None
+    initial: bool
+    test: Literal["always", "end"]
+    train: Literal["none", "all"] | PositiveInt
+
+
+def unused_first_step(tree: Tree, typed: Collection[str]) -> list[str]:
+    """A first step to evaluate after, where there is no other."""
+    if get(tree, "eval.from_step") is None or get(tree, "eval.every_steps") is not None:
+        return []
+    takes = [key for key in EvalConfig.options() if key != "from_step"]
+    by = "eval.every_steps=null"
+    return drop_unused(tree, typed, "eval", ["from_step"], by=by, takes=takes)

@@ -1,0 +1,92 @@
+"""Adjoint systems solved backwards, step by step."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from node_cli.ode.engines.eager.dense_output import DenseOutput
+from node_cli.ode.engines.eager.linearised import Linearised
+from node_cli.ode.engines.eager.solve import LongestStep, OnAccept, integrate
+from node_cli.ode.engines.eager.step import Stepper
+from node_cli.ode.engines.step_control import follows_forward_steps
+from node_cli.ode.failures import told_of_backward_solve
+from node_cli.ode.field import Field
+from node_cli.ode.problem import AdjointSystem, Nodes, Problem
+from node_cli.ode.solver import Solver
+
+
+class Path(Protocol):
+    """y(t) of a solve."""
+
+    def at(self, t: float) -> Tensor: ...
+
+
+def right_hand_side(problem: Problem, system: AdjointSystem, along: Path | None) -> Field:
+    """The derivative of an adjoint system as a function of (t, state), evaluated by autograd."""
+    parameters = problem.parameters if system.with_parameters else []
+    f = Linearised(problem.counted(backward=True), parameters)
+
+    def derivative(t: Tensor, state: Tensor) -> Tensor:
+        return system.derivative(f, t, state, *([along.at(float(t))] if along else []))
+
+    return derivative
+
+
+class BackwardSolve:
+    """See ``engine.BackwardSolve``; by steps of our own. The twin of that of compiled loops."""
+
+    def __init__(
+        self, problem: Problem, system: AdjointSystem, solver: Solver, along: DenseOutput | None
+    ) -> None:
+        self.problem = problem
+        self.system = system
+        self.solver = solver
+        self.along = along
+        self.stepper = Stepper(right_hand_side(problem, system, along), solver, system.norm)
+        self.longest: LongestStep | None = None
+        if along and follows_forward_steps(problem.solver, solver):
+            self.longest = along.longest_step
+
+    @torch.no_grad()
+    def solve(self, end: Tensor, t: Tensor) -> Tensor:
+        return self._solve(end, t)
+
+    @torch.no_grad()
+    def solve_with_quadrature(
+        self, end: Tensor, t: Tensor, nodes: Nodes
+    ) -> tuple[Tensor, list[Tensor]]:
+        adjoint = DenseOutput(self.solver.tableau)
+        state = self._solve(end, t, adjoint.record)
+        adjoint.finish(self.stepper)
+        return state, self._quadrature(adjoint, nodes) if self.problem.parameters else []
+
+    def _solve(self, end: Tensor, t: Tensor, on_accept: OnAccept = lambda *_: None) -> Tensor:
+        with told_of_backward_solve(self.system.state_in_words):
+            states, steps = integrate(
+                self.stepper,
+                end,
+                t,
+                self.solver,
+                self.system.norm,
+                on_accept,
+                self.longest,
+                self.problem.first_steps.backward,
+            )
+        self.problem.work.backward.add(steps)
+        return states[-1]
+
+    def _quadrature(self, adjoint: DenseOutput, nodes: Nodes) -> list[Tensor]:
+        """The twin of ``quadrature_loop``."""
+        assert self.along
+        problem = self.problem
+        f = Linearised(problem.counted(backward=True), problem.parameters)
+        by_parameters = [torch.zeros_like(p) for p in problem.parameters]
+        for step in adjoint.steps:
+            for fraction, weight in nodes:
+                s = step.t0 + fraction * step.dt
+                v = adjoint.at(s).mul_(-weight * step.dt)
+                moment = torch.tensor(s, dtype=v.dtype, device=v.device)
+                stage = f.evaluate(moment, self.along.at(s))
+                torch._foreach_add_(by_parameters, list(f.parameter_products(stage, v)))
+        return by_parameters

@@ -1,0 +1,66 @@
+"""The engine that computes steps one by one."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from node_cli.ode.engines.eager.adjoint import KeptStages, KeptStates
+from node_cli.ode.engines.eager.backwards import BackwardSolve
+from node_cli.ode.engines.eager.dense_output import DenseOutput
+from node_cli.ode.engines.eager.solve import integrate
+from node_cli.ode.engines.eager.step import Stepper
+from node_cli.ode.problem import AdjointSystem, Problem
+from node_cli.ode.solver import Keep, Solver
+
+
+class Eager:
+    """Explicit Runge-Kutta steps, each operation a call from Python; see ``engine.Engine``.
+
+    Cost: about 60 us for each evaluation of a small f, most of it calls.
+    """
+
+    differentiates: frozenset[Keep] = frozenset()
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    @torch.no_grad()
+    def solve(self, keep: Keep) -> tuple[Tensor, Any]:
+        problem = self.problem
+        match keep:
+            case "nothing":
+                return self._solve(Stepper(problem.counted(), problem.solver)), None
+            case "stages":
+                stages = KeptStages(problem)
+                stepper = Stepper(stages.f.f, problem.solver, evaluate=stages.f.evaluate)
+                return self._solve(stepper, stages.record), stages
+            case "states":
+                states = KeptStates(problem)
+                stepper = Stepper(problem.counted(), problem.solver)
+                return self._solve(stepper, states.record), states
+            case "trajectory":
+                dense = DenseOutput(problem.solver.tableau)
+                stepper = Stepper(problem.counted(), problem.solver)
+                y = self._solve(stepper, dense.record)
+                dense.finish(stepper)
+                return y, dense
+
+    def _solve(self, stepper: Stepper, on_accept: Any = lambda *_: None) -> Tensor:
+        problem = self.problem
+        memory = problem.first_steps.forward
+        y, steps = integrate(
+            stepper,
+            problem.y0.detach(),
+            problem.t,
+            problem.solver,
+            on_accept=on_accept,
+            memory=memory,
+        )
+        problem.work.forward.add(steps)
+        return y
+
+    def backwards(
+        self, system: AdjointSystem, solver: Solver, along: DenseOutput | None
+    ) -> BackwardSolve:
+        return BackwardSolve(self.problem, system, solver, along)

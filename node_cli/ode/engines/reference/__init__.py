@@ -1,0 +1,1 @@
+"""Steps by torchdiffeq, which the native engine is tested against."""

@@ -1,0 +1,101 @@
+"""What is solved, as plain data: an ODE, the adjoint system that goes with it, and gradients."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from node_cli.ode.field import Autocast
+from node_cli.ode.norms import Norm, rms_norm
+from node_cli.ode.solver import FirstSteps, Solver
+from node_cli.ode.work import CountedField, Work
+
+
+@dataclass(frozen=True)
+class Problem:
+    """dy/dt = field(t, y) from y0 at t[0]; how it is solved, and where its cost is counted.
+
+    Attributes:
+        field: called as ``field(t, y)``, t 0-dim.
+        y0: any shape, float32 or float64.
+        t: (T,), strictly increasing or decreasing, T >= 2: the requested times.
+        solver: of the forward solve.
+        work: counts evaluations of f, VJPs and steps.
+        autocast: under which f is evaluated.
+        parameters: the trained parameters of ``field``.
+        first_steps: read and written where a solver has ``first_step="warm"``.
+    """
+
+    field: nn.Module
+    y0: Tensor
+    t: Tensor
+    solver: Solver
+    work: Work
+    autocast: Autocast
+    parameters: list[nn.Parameter]
+    first_steps: FirstSteps = field(default_factory=FirstSteps)
+
+    def counted(self, *, backward: bool = False) -> CountedField:
+        """f, each evaluation of which is counted, as one of the backward pass or the forward."""
+        return CountedField(self.field, self.work, self.autocast, backward=backward)
+
+
+class Gradients(NamedTuple):
+    """dL/dt (T,), None where it is not wanted; dL/dy0, shaped like y0; dL/dtheta, a tensor for each
+    trained parameter."""
+
+    t: Tensor | None
+    y0: Tensor
+    parameters: list[Tensor]
+
+
+class Products(NamedTuple):
+    """v^T df/dy (shaped like y), v^T df/dt (0-dim, None unless wanted), v^T df/dtheta."""
+
+    y: Tensor
+    t: Tensor | None
+    parameters: list[Tensor]
+
+
+class Evaluation(Protocol):
+    """An evaluation of f of which a product can be had; ``k`` = f(t, y)."""
+
+    @property
+    def k(self) -> Tensor: ...
+
+
+class Differentiable(Protocol):
+    """f and its vector-Jacobian products, from which the right-hand side of an adjoint system is
+    made, whether it is computed or traced."""
+
+    def evaluate(self, t: Tensor, y: Tensor) -> Evaluation:
+        """f(t, y). t: 0-dim; y: a state, no part of an autograd graph."""
+
+    def products(self, evaluation: Any, v: Tensor) -> Products:
+        """v^T times the Jacobians of f at an evaluation, once for each; v: shaped like y."""
+
+
+@dataclass(frozen=True)
+class AdjointSystem:
+    """An ODE that is solved backwards from one requested time to the one before.
+
+    Attributes:
+        name: tells the system from others of the same field; equal names must mean equal systems,
+            since compiled code is found by it.
+        derivative: (f, t, state) -> d state / dt, or (f, t, state, y) where the system is solved
+            along a known y(t). Makes one evaluation of f and one product.
+        state_in_words: what a failure calls the state.
+        norm: by which the state is measured.
+        with_parameters: whether the products by the parameters are needed.
+    """
+
+    name: str
+    derivative: Callable[..., Tensor]
+    state_in_words: str
+    norm: Norm = rms_norm
+    with_parameters: bool = True
+
+
+Nodes = tuple[tuple[float, float], ...]
+"""Of a quadrature on [0, 1]: (node, weight) each."""
