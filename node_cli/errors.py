@@ -1,5 +1,6 @@
 """The error that a user can mend: shown as plain lines without a traceback, exit code 2."""
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -40,3 +41,25 @@ def complain(text: str) -> None:
 def one_line(error: BaseException) -> str:
     """What an exception says, in one line; its type where it says nothing."""
     return " ".join((str(error) or type(error).__name__).split())
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """The line for an error that says that memory is used up, of the host or of a device; None for
+    any other error."""
+    text = str(error)
+    words = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
+    is_one = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if not is_one and not (isinstance(error, RuntimeError) and any(w in text for w in words)):
+        return None
+    tried = re.search(r"tried to allocate ([\d.]+ ?\w+)", text, re.IGNORECASE)
+    size = f" (tried to allocate {_in_units(tried[1])})" if tried else ""
+    return (
+        f"out of memory{size}; what helps: a smaller batch_size or eval.batch_size, "
+        "sensitivity=checkpointed or backsolve, a smaller model"
+    )
+
+
+def _in_units(size: str) -> str:
+    """A number of bytes in MiB; another size as it is."""
+    number, _, unit = size.replace("bytes", " bytes").partition(" ")
+    return f"{int(number) / 2**20:,.0f} MiB" if unit.strip() == "bytes" else size

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import node_cli
 from node_cli.cli.waiting import short_waits
-from node_cli.errors import UserError, complain, one_line, print_problems
+from node_cli.errors import UserError, complain, one_line, out_of_memory, print_problems
 from node_cli.machine import git  # noqa: F401, it finds git before anything is composed
 from node_cli.outputs import failure_in_words, tolerant_outputs
 from node_cli.stopping import exit_code, stops_on_signal
@@ -43,6 +43,11 @@ def main() -> int:
             code = 2
         except KeyboardInterrupt as error:
             code = exit_code(error)
+        except (RuntimeError, MemoryError) as error:
+            if not (line := out_of_memory(error)):
+                raise
+            complain(f"error: {line}")
+            code = 1
         out.flush()
         if out.failure and not isinstance(out.failure, BrokenPipeError):
             complain(f"error: standard output: {failure_in_words(out.failure)}")

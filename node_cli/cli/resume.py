@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,12 @@ from node_cli.records.files import short
 from node_cli.records.run_folder import RunFolder
 
 # The keys that may change when a run goes on.
-RESUME_KEYS = ("epochs", "device", "threads", "data.root")
+RESUME_KEYS = (
+    *("epochs", "device", "threads", "data.root"),
+    # What helps where a solve fails again and again.
+    *(f"solver.{name}" for name in ("tol", "rtol", "atol", "max_nfe", "max_steps")),
+    *("train.on_solver_failure", "train.max_skipped"),
+)
 
 
 def rest_of(folder: RunFolder, typed: Mapping[str, Any], begun: Job | None = None) -> Job | None:
@@ -123,7 +129,7 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
         checked(tree)
     except UserError as error:
         raise UserError(*(f"{folder.config}: {p}" for p in error.problems)) from error
-    began = get(tree, "epochs")
+    began, before = get(tree, "epochs"), deepcopy(tree)
     allowed = [key for key in typed if key in RESUME_KEYS]
     for key in allowed:
         lay(tree, key, typed[key])
@@ -144,6 +150,16 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
             "eval.test=end leaves to the last one; give more"
         )
     _check_same_run(folder, config.model_dump())
+    if typed.get("train.on_solver_failure") == "raise" and done:
+        raise UserError(
+            "train.on_solver_failure=raise: not with resume=, steps may have been skipped already"
+        )
+    notes += [
+        f"{show(tree, key)}: from here on; the {done} epochs so far were made with "
+        f"{show(before, key)}"
+        for key in allowed
+        if key.startswith("solver.") and get(before, key) != get(tree, key)
+    ]
     if config.schedule.name == "cosine" and config.epochs != began:
         notes.append(
             f"schedule=cosine: the learning rates of the {done} epochs so far were those of "

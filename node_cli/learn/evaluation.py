@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +15,10 @@ from node_cli.data.images import ImageSet
 from node_cli.data.streams import stream
 from node_cli.machine import compiler
 from node_cli.machine.device import Backend
+from node_cli.models.blocks import ODEBlock
 from node_cli.models.classifier import Classifier
+from node_cli.models.model import Model
+from node_cli.ode.failures import SolveFailed
 from node_cli.records.measures import evaluated
 
 
@@ -27,50 +31,90 @@ class Metrics:
     """What the evaluation of one split has found.
 
     ``images``: how many were evaluated, or points of a trajectory. ``loss``: mean cross-entropy in
-    nats, or mean squared error. ``accuracy``: a fraction, None where nothing is classified.
-    ``nfe``: evaluations of f in all ``batches`` together, None without an ODE.
+    nats, or mean squared error, None where nothing could be solved. ``accuracy``: a fraction, None
+    where nothing is classified. ``nfe``: evaluations of f in all ``batches`` together that could be
+    solved, None without an ODE. ``unsolved``: images in batches whose solve failed; they have no
+    loss, and count as classified wrongly.
     """
 
     images: int
     batches: int
-    loss: float
+    loss: float | None
     accuracy: float | None
     nfe: int | None
+    unsolved: int = 0
 
     @property
     def nfe_mean(self) -> float | None:
         """Evaluations of f per batch; None without an ODE."""
-        return None if self.nfe is None else self.nfe / self.batches
+        return None if self.nfe is None or not self.batches else self.nfe / self.batches
 
 
 @torch.no_grad()
 def evaluate(
-    model: Classifier, images: ImageSet, batch_size: int, preprocess: Preprocess, backend: Backend
+    model: Classifier,
+    images: ImageSet,
+    batch_size: int,
+    preprocess: Preprocess,
+    backend: Backend,
+    *,
+    skip: bool = False,
 ) -> Metrics:
     """Evaluate a model on images, without augmentation and in evaluation mode.
 
-    Cost: one forward pass for each batch of ``batch_size`` images. Raises ``SolveFailed``.
+    ``skip``: count the images of a batch whose solve fails as wrong. Cost: one forward pass for
+    each batch of ``batch_size`` images. Raises ``SolveFailed``, but for ``skip``.
     """
     training = model.training
     model.eval()
     loss = 0.0
-    correct = batches = nfe = 0
+    correct = batches = nfe = unsolved = 0
     for batch in in_batches(images, batch_size):
-        with backend.autocast(), compiler.for_batch(model, len(batch), batch_size):
-            logits = model(preprocess(batch.pixels))
+        try:
+            with backend.autocast(), compiler.for_batch(model, len(batch), batch_size):
+                logits = model(preprocess(batch.pixels))
+        except SolveFailed:
+            if not skip:
+                raise
+            unsolved += len(batch)
+            model.take_work()
+            continue
         loss += float(cross_entropy(logits.to(backend.dtype), batch.labels, reduction="sum"))
         correct += int((logits.argmax(1) == batch.labels).sum())
         batches += 1
         work = model.take_work()
         nfe += work.nfe_forward if work else 0
     model.train(training)
+    solved = len(images) - unsolved
     return Metrics(
         images=len(images),
         batches=batches,
-        loss=loss / len(images),
+        loss=loss / solved if solved else None,
         accuracy=correct / len(images),
-        nfe=nfe if work else None,
+        nfe=nfe if batches and work else None,
+        unsolved=unsolved,
     )
+
+
+@contextmanager
+def without_budget(config: Config, model: Model) -> Iterator[None]:
+    """Lift ``solver.max_nfe``, a budget of training, for the evaluations of a training that is to
+    go on when solves fail."""
+    core = model.core
+    if config.task != "train" or not skips(config) or not isinstance(core, ODEBlock):
+        yield
+        return
+    solver = core.solver
+    core.solver = replace(solver, max_nfe=None)
+    try:
+        yield
+    finally:
+        core.solver = solver
+
+
+def skips(config: Config) -> bool:
+    """Whether a failed solve is to end nothing."""
+    return config.train.on_solver_failure == "skip"
 
 
 def evaluate_splits(
@@ -93,14 +137,24 @@ def evaluate_splits(
         del chosen["test"]
     if config.eval.train != "none":
         chosen["train"] = _training_images(config, splits["train"], step)
-    metrics = {
-        name: evaluate(model, images, config.eval.batch_size, preprocess, backend)
-        for name, images in chosen.items()
-    }
+    metrics, size, skip = {}, config.eval.batch_size, skips(config)
+    for name, images in chosen.items():
+        with told_of_evaluation(name, step), without_budget(config, model):
+            metrics[name] = evaluate(model, images, size, preprocess, backend, skip=skip)
     for name, m in metrics.items():
-        if not math.isfinite(m.loss):
+        if m.loss is not None and not math.isfinite(m.loss):
             raise Diverged(f"step {step}: {name} loss {m.loss:g}")
     return metrics
+
+
+@contextmanager
+def told_of_evaluation(split: str, step: int) -> Iterator[None]:
+    """A ``SolveFailed`` inside says that it was in an evaluation, and of which split."""
+    try:
+        yield
+    except SolveFailed as error:
+        error.args = (f"evaluation of {split} after step {step}: {error}",)
+        raise
 
 
 def nfe_mean(metrics: Mapping[str, Metrics]) -> float | None:
@@ -110,7 +164,8 @@ def nfe_mean(metrics: Mapping[str, Metrics]) -> float | None:
     """
     if not metrics or any(m.nfe is None for m in metrics.values()):
         return None
-    return sum(m.nfe or 0 for m in metrics.values()) / sum(m.batches for m in metrics.values())
+    batches = sum(m.batches for m in metrics.values())
+    return sum(m.nfe or 0 for m in metrics.values()) / batches if batches else None
 
 
 def _training_images(config: Config, train: ImageSet, step: int) -> ImageSet:
@@ -136,6 +191,7 @@ def evaluation_rows(
             "loss": m.loss,
             "accuracy": m.accuracy,
             "nfe_mean": m.nfe_mean,
+            "unsolved": m.unsolved,
         }
 
 

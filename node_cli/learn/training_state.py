@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from node_cli.config.schema import Config
+from node_cli.errors import one_line
 from node_cli.machine.device import Backend
 from node_cli.models.model import Model
 from node_cli.records import checkpoint_schema as schema
@@ -81,9 +82,12 @@ class TrainingState:
         self.progress = progress
         for start, size in zip(starts, state["first_steps"], strict=True):
             start.size = size
-        torch.set_rng_state(state["rng"]["cpu"])
-        if self.on_cuda and state["rng"].get("cuda"):
-            torch.cuda.set_rng_state_all(state["rng"]["cuda"][: torch.cuda.device_count()])
+        try:
+            torch.set_rng_state(state["rng"]["cpu"])
+            if self.on_cuda and state["rng"].get("cuda"):
+                torch.cuda.set_rng_state_all(state["rng"]["cuda"][: torch.cuda.device_count()])
+        except RuntimeError as error:  # no state that the generator can have
+            raise DoesNotFit(f"rng: {one_line(error)}") from error
 
     def _check_counts(self, progress: Progress) -> None:
         batches, size = progress.sums.batches, self.config.batch_size

@@ -11,12 +11,19 @@ from torch.nn.utils import get_total_norm
 from node_cli.config.schema import Config
 from node_cli.data import trajectories
 from node_cli.data.trajectories import START, Window
-from node_cli.learn.evaluation import Diverged, Metrics
+from node_cli.learn.evaluation import (
+    Diverged,
+    Metrics,
+    skips,
+    told_of_evaluation,
+    without_budget,
+)
 from node_cli.learn.observer import Further
 from node_cli.learn.update import Outcome
 from node_cli.machine.device import Backend
 from node_cli.models import flow
 from node_cli.models.flow import Flow
+from node_cli.ode.failures import SolveFailed
 from node_cli.records.columns import OBSERVED, TRAJECTORIES, Record
 from node_cli.records.files import write_csv
 from node_cli.records.run_folder import RunFolder
@@ -76,10 +83,23 @@ class TrajectoryFit:
         times, states = self.data.times, self.data.states
         training = self.model.training
         self.model.eval()
-        with self.backend.autocast():
+        try:
             start = states[:1].to(next(self.model.parameters()))
-            learned = self.model(start, times)[:, 0].cpu().double()
-        self.model.train(training)
+            with (
+                told_of_evaluation("test", step),
+                without_budget(self.config, self.model),
+                self.backend.autocast(),
+            ):
+                learned = self.model(start, times)[:, 0].cpu().double()
+        except SolveFailed:
+            if not skips(self.config):
+                raise
+            self.model.take_work()
+            points = len(times)
+            nothing = Metrics(points, 0, loss=None, accuracy=None, nfe=None, unsolved=points)
+            return {"test": nothing}, {TRAJECTORIES: []}
+        finally:
+            self.model.train(training)
         work = self.model.take_work()
         # In float64, since squares of a solution that grows far from the data overflow float32.
         loss = float(mse_loss(learned, states))

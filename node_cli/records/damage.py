@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from node_cli.errors import UserError
 from node_cli.records.columns import EPOCHS, EVALUATIONS, STEPS
 from node_cli.records.files import check_numbers, is_number, read_csv
-from node_cli.records.measures import SUMMARY_SECONDS
+from node_cli.records.measures import ADDED, SUMMARY_SECONDS
 from node_cli.records.run_folder import RunFolder
 
 
@@ -53,7 +53,7 @@ def _check_tables(folder: RunFolder) -> None:
         rows = read_csv(path)
         check_numbers(path, rows)
         for row in rows:
-            if missing := sorted(set(record.columns) - set(row)):
+            if missing := sorted(set(record.columns) - set(row) - set(ADDED)):
                 raise UserError(f"{path}: no column {missing[0]}")
             if not row["step"].isdecimal():
                 raise UserError(f"{path}: step {row['step'][:40]!r}, must be a whole number")

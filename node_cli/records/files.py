@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from node_cli.errors import UserError, one_line
+from node_cli.records.measures import ADDED
 
 # Columns of the records of a training that are text.
 TEXTS = ("split",)
@@ -40,7 +41,7 @@ def write_text(path: Path, text: str) -> None:
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a whole CSV file, atomically. Floats keep all their digits, None is an empty cell."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
@@ -68,7 +69,7 @@ def rows_up_to(path: Path, columns: Sequence[str], step: int) -> list[dict[str, 
     rows = read_csv(path)
     try:
         for row in rows:
-            if tuple(row) != tuple(columns):
+            if tuple(row) not in (tuple(columns), tuple(c for c in columns if c not in ADDED)):
                 raise ValueError(f"columns {', '.join(row)}")
         return [row for row in rows if int(row["step"]) <= step]
     except ValueError as error:

@@ -181,7 +181,15 @@ EVALUATIONS = (
     Measure("loss", LOSS, "mean loss"),
     Measure("accuracy", FRACTION, "images classified correctly"),
     Measure("nfe_mean", NUMBER, "evaluations of f per batch"),
+    Measure(
+        "unsolved",
+        NUMBER,
+        "images whose solve failed, counted as wrong (`train.on_solver_failure=skip`)",
+    ),
 )
+
+# Columns that files of older versions lack; there they are empty.
+ADDED = ("unsolved",)
 
 GRADIENTS = (
     Measure("sensitivity", TEXT, "the method; also `reference` and `finite_differences`"),

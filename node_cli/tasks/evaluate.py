@@ -54,6 +54,9 @@ class Evaluation:
 
 def _figures(m: Metrics) -> str:
     nfe = "" if m.nfe_mean is None else f"  NFE {m.nfe_mean:g}"
+    unsolved = f"  Unsolved: {m.unsolved:,}" * bool(m.unsolved)
     if m.accuracy is None:
-        return f"Loss: {unit('loss').on_terminal(m.loss)}{nfe}"
-    return f"Accuracy: {unit('accuracy').on_terminal(m.accuracy)}  Loss: {m.loss:.4f}{nfe}"
+        loss = "none" if m.loss is None else unit("loss").on_terminal(m.loss)
+        return f"Loss: {loss}{nfe}{unsolved}"
+    loss = "none" if m.loss is None else f"{m.loss:.4f}"
+    return f"Accuracy: {unit('accuracy').on_terminal(m.accuracy)}  Loss: {loss}{nfe}{unsolved}"

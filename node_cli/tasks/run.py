@@ -9,7 +9,7 @@ from node_cli.config.messages import shell_override
 from node_cli.config.schema import Config
 from node_cli.config.tasks import TASKS
 from node_cli.display import Display
-from node_cli.errors import UserError, complain, one_line
+from node_cli.errors import UserError, complain, one_line, out_of_memory
 from node_cli.learn.evaluation import Diverged
 from node_cli.ode.failures import SolveFailed
 from node_cli.records.run_folder import RunFolder, Status
@@ -100,6 +100,9 @@ def execute(
         except OSError as error:
             end("failed", 1, f"{error.filename or folder.path}: {error.strerror or error}")
         except Exception as error:
+            if line := out_of_memory(error):
+                end("failed", 1, line)
+                return None
             with suppress(OSError, ValueError):  # nowhere to print to
                 traceback.print_exc()
             end("failed", 1, f"{type(error).__name__}: {error}")

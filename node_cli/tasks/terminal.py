@@ -61,7 +61,12 @@ class Terminal:
             self._line(f"  epoch {progress.current_epoch}, {place}  {numbers}")
 
     def evaluation(self, rows: Sequence[Row], further: Further) -> None:
-        pass
+        for row in rows:
+            if row["unsolved"]:
+                self._line(
+                    f"  step {row['step']}: {row['split']}: {row['unsolved']:,} of "
+                    f"{row['images']:,} could not be solved, they count as wrong"
+                )
 
     def epoch(self, row: Row) -> None:
         parts = [f"[{row['epoch']}/{self.epochs}]", f"Time {_shown('seconds', row)}s"]

@@ -6,6 +6,7 @@ from node_cli.errors import UserError, one_line
 from node_cli.learn.loop import Trainer
 from node_cli.machine.threads import usable
 from node_cli.records import checkpoints
+from node_cli.records.checkpoint_schema import DoesNotFit
 from node_cli.records.files import read_csv
 from node_cli.records.run_folder import RunFolder
 from node_cli.stopping import stop_on_signal
@@ -31,7 +32,7 @@ class Training:
         if checkpoint is not None:
             try:
                 self.trainer.state.load_state_dict(checkpoint)
-            except (RuntimeError, ValueError) as error:
+            except DoesNotFit as error:
                 raise UserError(f"{folder.last}: does not fit ({one_line(error)})") from error
         progress = self.trainer.progress
         folder.check_records(
