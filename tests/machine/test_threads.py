@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from node_cli.cli.resume import resumed
+from node_cli.config.data import TrajectoryData
 from node_cli.config.schema import MOST_THREADS, Config
 from node_cli.errors import UserError
 from node_cli.machine import threads
@@ -23,7 +24,7 @@ IMAGE = (1, 28, 28)
 
 def suited(config: Config) -> int:
     model = objective_of(config).build(config)
-    sample = (2,) if config.data.is_trajectory else IMAGE
+    sample = (2,) if isinstance(config.data, TrajectoryData) else IMAGE
     return threads.suited(model, sample, config.batch_size)
 
 
