@@ -98,7 +98,10 @@ def test_engines_do_not_know_gradient_methods() -> None:
     "part",
     [
         *("config", "report", *(f"records/{name}.py" for name in TORCH_FREE_RECORDS)),
-        *(f"cli/{name}.py" for name in ("main", "compose", "overrides", "over_checkpoint", "help")),
+        *(
+            f"cli/{name}.py"
+            for name in ("main", "compose", "overrides", "hydra_app", "over_checkpoint", "help")
+        ),
         *("data/catalog.py", "models/names.py", "ode/sensitivity/methods.py"),
     ],
 )

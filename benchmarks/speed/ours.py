@@ -22,7 +22,8 @@ class Ours:
         common = [f"model={task.model}", "solver=dopri5", f"solver.tol={task.tol}"]
         common += [f"optimizer.lr={LEARNING_RATE}", f"seed={task.seed}", f"device={task.device}"]
         with Composer() as composer:
-            command = composer.command([*common, f"batch_size={BATCH}", *overrides], multirun=False)
+            typed = composer.parse([*common, f"batch_size={BATCH}", *overrides])
+            command = composer.command(typed, multirun=False)
         config = command.jobs[0].config
         backend = device.choose(config)
         device.activate(backend, deterministic=config.deterministic)

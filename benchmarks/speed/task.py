@@ -86,7 +86,9 @@ def prepare(root: str, seed: int, path: Path) -> str:
     source = sources.find("mnist")
     count = BATCHES * BATCH
     with Composer() as composer:
-        (job,) = composer.command(["data=mnist", "data.download=false"], multirun=False).jobs
+        (job,) = composer.command(
+            composer.parse(["data=mnist", "data.download=false"]), multirun=False
+        ).jobs
     config = job.config.data.model_copy(update={"root": root})
     try:
         train = sources.load(config, seed)["train"]

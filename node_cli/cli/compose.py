@@ -4,18 +4,21 @@ Hydra stops at the first mistake, accepts ``+epocs=3``, and meets some errors wi
 each override is looked at first, and Hydra composes those that are sound.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from hydra._internal.hydra import Hydra
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from node_cli.cli import tables
 from node_cli.cli.hydra_keys import PLUGIN_KEYS, problem_with_key, refused
@@ -23,7 +26,8 @@ from node_cli.cli.over_checkpoint import configure, plain_tree
 from node_cli.cli.overrides import CommandLine, Override, Parser
 from node_cli.config.check import unknown_key
 from node_cli.config.files import CONF
-from node_cli.config.messages import not_among
+from node_cli.config.limits import check_interpolations, check_yaml
+from node_cli.config.messages import not_among, plain
 from node_cli.config.schema import Config, keys, sections
 from node_cli.errors import UserError, one_line
 
@@ -67,6 +71,9 @@ class Composer:
     def __enter__(self) -> "Composer":
         self.hydra = Hydra.create_main_hydra2("node-train", self.search_path)
         self.loader = self.hydra.config_loader
+        self.files: Any = SourcesRegistry.instance().resolve("file")
+        self.unlimited = self.files.load_config
+        self.files.load_config = _limited(self.unlimited)  # type: ignore[method-assign]
         self.parser = Parser(self.loader)
         return self
 
@@ -77,6 +84,7 @@ class Composer:
         trace: TracebackType | None,
     ) -> None:
         GlobalHydra.instance().clear()
+        self.files.load_config = self.unlimited
 
     def parse(self, overrides: Sequence[str]) -> CommandLine:
         """What was typed, to be composed by ``command`` or ``tables``."""
@@ -133,7 +141,9 @@ class Composer:
             try:
                 forced = [_forced(override) for override in sound]
                 cfg = self.hydra.compose_config(self.config_name, forced, RunMode.RUN)
-                folder = Path(cfg.hydra.sweep.dir if multirun else cfg.hydra.run.dir)
+                check_interpolations(OmegaConf.to_container(cfg, resolve=False))
+                _name_without_pluses(cfg)
+                folder = Path(cfg.hydra.sweep.dir if multirun else cfg.hydra.run.dir).expanduser()
                 texts = [str(override).lstrip("+") for override in cfg.hydra.overrides.task]
                 composed.append(({o.key for o in sound}, texts, plain_tree(cfg)))
                 problems += refused(cfg)
@@ -153,7 +163,7 @@ class Composer:
 
     def _sound(self, job: list[Override], multirun: bool, problems: list[str]) -> list[Override]:
         """The overrides that Hydra may see; a problem is added for each of the others."""
-        folders = [o.text for o in job if o.key == "hydra.searchpath"]
+        folders = [o.text for o in job if o.key == "hydra.searchpath" and isinstance(o.value, list)]
         sound = []
         for override in job:
             if problem := self._problem(override, multirun, folders):
@@ -168,8 +178,16 @@ class Composer:
         if key.split(".")[0].split("/")[0] == "hydra":
             return problem_with_key(key, value, multirun)
         if choices := self._choices(key, folders):
-            may_be = value in choices or (key == "experiment" and value is None)
-            return None if may_be else not_among(key, value, choices)
+            if override.text.startswith("+"):
+                return f"{override.text}: leave out the +"
+            if value in choices or (key == "experiment" and value is None):
+                return None
+            inner, _, name = str(value).rpartition("/")
+            if inner and name in self._choices(f"{key}/{inner}", folders):
+                return None
+            if self.config_dir and Path(self.config_dir, key, f"{value}.yml").is_file():
+                return f"{key}={plain(value)}: {value}.yml must be named {value}.yaml"
+            return not_among(key, value, choices)
         if key in (*keys(), *sections(), "resume"):
             return None
         return unknown_key(key, value)
@@ -178,6 +196,25 @@ class Composer:
         """The files of a group but for those that only others build on; empty for a plain key."""
         found = self.loader.get_group_options(group, ObjectType.CONFIG, self.config_name, folders)
         return [option for option in found if not option.startswith("_")]
+
+
+def _limited(load: Callable[..., ConfigResult]) -> Callable[..., ConfigResult]:
+    """Hydra's reading of a file, which is looked at first: see ``config.limits``."""
+
+    def load_config(self: Any, config_path: str) -> ConfigResult:
+        check_yaml(Path(self.path, self._normalize_file_name(config_path)))
+        return load(self, config_path)
+
+    return load_config
+
+
+def _name_without_pluses(cfg: DictConfig) -> None:
+    """``hydra.job.override_dirname`` as it was typed, without what ``_forced`` has added."""
+    job = cfg.hydra.job
+    separator = job.config.override_dirname.item_sep
+    name = separator.join(part.lstrip("+") for part in job.override_dirname.split(separator))
+    with flag_override(cfg.hydra, ["readonly", "struct"], [False, False]):
+        job.override_dirname = name
 
 
 def _forced(override: Override) -> str:

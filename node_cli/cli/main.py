@@ -1,28 +1,26 @@
-"""The door: compose, check, run, report."""
+"""The command line: what is asked for, and what answers."""
 
 import argparse
 import io
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import node_cli
+from node_cli.cli.ending import ended
 from node_cli.cli.waiting import short_waits
-from node_cli.errors import UserError, complain, one_line, out_of_memory, print_problems
+from node_cli.errors import UserError, complain
 from node_cli.machine import git  # noqa: F401, it finds git before anything is composed
 from node_cli.outputs import failure_in_words, tolerant_outputs
-from node_cli.stopping import exit_code, stops_on_signal
+from node_cli.stopping import stops_on_signal
 
 if TYPE_CHECKING:  # imported where needed: --help answers without any of them, --cfg without torch
     from collections.abc import Callable, Sequence
-
-    from omegaconf import DictConfig
 
     from node_cli.cli.compose import Command
     from node_cli.cli.overrides import CommandLine
@@ -30,28 +28,15 @@ if TYPE_CHECKING:  # imported where needed: --help answers without any of them, 
 
 @short_waits()
 def main() -> int:
-    """The command ``node-train``. Returns the exit code: 0 done, 1 failed or diverged, 2 bad input,
-    130 interrupted, 128 + n by another signal n than SIGINT and SIGTERM."""
+    """The command ``node-train``. Returns the exit code: see ``ending.ended``."""
     with _short_warnings(), tolerant_outputs() as (out, _), stops_on_signal():
-        only_prints = False
-        try:
-            args = _arguments()
-            only_prints = bool(args.version or args.help or args.cfg or args.info)
-            code = _dispatch(args)
-        except UserError as error:
-            print_problems(error)
-            code = 2
-        except KeyboardInterrupt as error:
-            code = exit_code(error)
-        except (RuntimeError, MemoryError) as error:
-            if not (line := out_of_memory(error)):
-                raise
-            complain(f"error: {line}")
-            code = 1
+        code = ended(lambda: _dispatch(_arguments()))
         out.flush()
         if out.failure and not isinstance(out.failure, BrokenPipeError):
             complain(f"error: standard output: {failure_in_words(out.failure)}")
-            code = max(code, 1) if only_prints else code
+            # A run is none the worse for it; what a command only prints is lost.
+            only_prints = {"--version", "--help", "-h", "--cfg", "-c", "--info", "-i"}
+            code = max(code, 1) if only_prints & set(sys.argv) else code
         return code
 
 
@@ -134,7 +119,9 @@ def _dispatch(args: argparse.Namespace) -> int:
         print(OmegaConf.to_yaml(command.jobs[0].config.model_dump()), end="")
         return 0
     if args.cfg or args.info:
-        _hydra(args, *command.overrides)
+        from node_cli.cli.hydra_app import hand_over
+
+        hand_over(args, *command.overrides)
         return 0
     return _start(command, args)
 
@@ -163,6 +150,7 @@ def _on_folder(typed: "CommandLine", args: argparse.Namespace) -> "Callable[[], 
 def _start(command: "Command", args: argparse.Namespace) -> int:
     """Check once more, with torch; then run the jobs."""
     from node_cli.cli import runs
+    from node_cli.cli.hydra_app import hand_over
     from node_cli.config.messages import quoted
     from node_cli.records.run_folder import RunFolder
 
@@ -170,11 +158,11 @@ def _start(command: "Command", args: argparse.Namespace) -> int:
     _claim(command, args, is_sweep=args.multirun)
     folder = RunFolder(command.folder)
     if not args.multirun:
-        _hydra(args, *command.overrides, quoted("hydra.run.dir", str(folder.path)))
+        hand_over(args, *command.overrides, quoted("hydra.run.dir", str(folder.path)))
         runs.show_published(folder.path, [folder])
         return runs.exit_code(folder)
     with runs.resumable(folder.path), folder.locked():
-        _hydra(args, *command.overrides, quoted("hydra.sweep.dir", str(folder.path)))
+        hand_over(args, *command.overrides, quoted("hydra.sweep.dir", str(folder.path)))
     return runs.finish_sweep(command)
 
 
@@ -193,10 +181,12 @@ def _run_tables(commands: "Sequence[Command]", args: argparse.Namespace) -> int:
 
 def _complete(args: argparse.Namespace) -> None:
     """Print what a shell wants of tab completion."""
+    from node_cli.cli.hydra_app import hand_over
+
     action, _, shell = "=".join(args.overrides).partition("=")
     if action not in ("install", "uninstall", "query") or shell not in ("bash", "zsh", "fish"):
         raise UserError("-sc: choose from install=SHELL, uninstall=SHELL, with bash, zsh or fish")
-    _hydra(args, *args.overrides)
+    hand_over(args, *args.overrides)
 
 
 def _claim(command: "Command", args: argparse.Namespace, *, is_sweep: bool) -> None:
@@ -217,91 +207,13 @@ def _claim(command: "Command", args: argparse.Namespace, *, is_sweep: bool) -> N
             else:
                 RunFolder(folder).write_config(command.jobs[0].config.model_dump())
     except OSError as error:
-        raise UserError(f"folder {folder}: not writable ({error.strerror})") from error
+        way_out = "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
+        raise UserError(
+            f"folder {folder}: not writable ({error.strerror}) from {Path.cwd()}; choose another "
+            f"with {way_out}="
+        ) from error
 
 
 def _check_empty(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"folder {folder}: not empty; choose another (resume= goes on with a run)")
-
-
-def _hydra(args: argparse.Namespace, *overrides: str) -> None:
-    """Hand the command over to Hydra, which shows the configuration or starts each job.
-
-    Raises ``UserError`` for what Hydra, or a plugin of the user's, makes of it: the jobs themselves
-    raise nothing. With HYDRA_FULL_ERROR=1 in the environment that error itself is raised.
-    """
-    import hydra
-
-    from node_cli.config.files import CONF
-
-    flags = ["--multirun"] if args.multirun else []
-    flags += ["--shell-completion"] if args.shell_completion else []
-    flags += ["--resolve"] if args.resolve else []
-    for name in ("cfg", "package", "info", "config_name", "config_dir"):
-        if value := getattr(args, name):
-            flags += [f"--{name.replace('_', '-')}", value]
-    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    try:
-        with _for_hydra([*flags, *overrides], silent=args.package is not None):
-            hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(_job)()
-    except Exception as error:
-        if full_error:
-            raise
-        raise UserError(f"Hydra: {one_line(error)}") from error
-    except SystemExit as error:
-        if not args.package:
-            raise
-        raise UserError(f"--package {args.package}: not in the configuration") from error
-
-
-@contextmanager
-def _for_hydra(arguments: list[str], *, silent: bool) -> Iterator[None]:
-    """Within it ``sys.argv`` has these arguments, and Hydra raises its errors, where it would print
-    them and exit. ``silent``: what it writes to standard error is dropped."""
-    argv, setting = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = [argv[0], *arguments]
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        with redirect_stderr(io.StringIO()) if silent else nullcontext():
-            yield
-    finally:
-        sys.argv = argv
-        del os.environ["HYDRA_FULL_ERROR"]
-        if setting is not None:
-            os.environ["HYDRA_FULL_ERROR"] = setting
-
-
-def _job(cfg: "DictConfig") -> float | None:
-    """One job, in the folder that Hydra made for it. Returns the score for Hydra's sweeper.
-
-    Configured anew from what Hydra composed, since a launcher may run it in another process, and a
-    sweeper choose values that the door has not seen.
-    """
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    from node_cli.cli import runs
-    from node_cli.cli.compose import Job
-    from node_cli.cli.over_checkpoint import configure, plain_tree
-    from node_cli.cli.overrides import Parser
-    from node_cli.records.files import short
-    from node_cli.records.run_folder import RunFolder
-
-    hydra = HydraConfig.get()
-    overrides = [override.lstrip("+") for override in hydra.overrides.task]
-    in_sweep = hydra.mode == RunMode.MULTIRUN
-    folder = RunFolder(short(Path(hydra.runtime.output_dir)))
-
-    def prepare() -> Job:
-        try:
-            typed = Parser().keys(overrides)
-            config, notes = configure(plain_tree(cfg), typed, in_sweep=in_sweep)
-        except UserError as error:  # only where what was checked at the door has changed since
-            folder.write_status("failed", overrides=overrides, reason=str(error), exit_code=2)
-            raise
-        return Job(overrides, config, notes)
-
-    announce = runs.job_line(hydra.job.num, overrides) if in_sweep else ""
-    sweep = Path(hydra.sweep.dir) if in_sweep else None
-    return runs.run_job(folder, prepare, announce=announce, sweep=sweep).score

@@ -1,17 +1,28 @@
 """What was typed: ``key=value`` and ``group=choice``, parsed once, in Hydra's grammar."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override as HydraOverride
+from hydra.core.override_parser.types import RangeSweep
 from hydra.errors import HydraException
 
+from node_cli.config.messages import quoted, shell_override
 from node_cli.errors import one_line
+
+# Keys whose value is a path: what the grammar refuses of one, or reads as a number, is meant as it
+# stands.
+PATH_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "data.root", "checkpoint", "resume", "report")
+
+MOST_JOBS = 10_000
+AT_MOST = f"a sweep has at most {MOST_JOBS:,}"
 
 
 def key_of(text: str) -> str:
@@ -33,6 +44,27 @@ class Override:
     def value(self) -> Any:
         """The value; of several, the list of them."""
         return list(self.parsed.sweep_string_iterator()) if self.several else self.parsed.value()
+
+    def count(self) -> int:
+        """For how many values it stands, told without listing them."""
+        value = self.parsed.value()
+        if not isinstance(value, RangeSweep) or value.start is None or value.stop is None:
+            return 1
+        step = value.step or math.inf  # of 0, which Hydra refuses
+        return max(0, math.ceil((value.stop - value.start) / step))
+
+    def problem_with_several(self, *, multirun: bool) -> str | None:
+        """The line where it stands for several values and must not."""
+        if not self.several:
+            return None
+        typed = self.text.partition("=")[2]
+        hint = f"; one folder of this name is {shell_override(self.key, typed)}"
+        if self.key.startswith("hydra"):
+            return f"{self.text}: takes one value (quote special characters){hint}"
+        if not multirun:
+            of_path = hint if self.key in PATH_KEYS else ""
+            return f"{self.text}: several values need -m (or brackets, for a list){of_path}"
+        return None
 
 
 @dataclass(frozen=True)
@@ -59,21 +91,29 @@ class CommandLine:
         # The last of the same key counts, in the place of the first.
         by_key: dict[str, list[Override]] = {}
         for override in self.overrides:
-            if override.several and not multirun:
+            key = override.parsed.get_key_element().lstrip("+")
+            if problem := override.problem_with_several(multirun=multirun):
+                problems.append(problem)
+            elif override.several and has_sweeper:
+                continue
+            elif key in by_key and (override.several or len(by_key[key]) > 1):
+                problems.append(f"{override.text}: {key} is given twice; give all values at once")
+            elif (count := override.count()) > MOST_JOBS:
                 problems.append(
-                    f"{override.text}: several values need -m (or brackets, for a list)"
+                    f"{override.text}: {count:,} jobs; a sweep has at most {MOST_JOBS:,}"
                 )
-            elif override.several and override.key.startswith("hydra"):
-                problems.append(f"{override.text}: takes one value (quote special characters)")
-            elif not (override.several and has_sweeper):
-                key = override.parsed.get_key_element().lstrip("+")
+            else:
                 try:
                     by_key[key] = list(parser.singles(override))
-                except HydraException as error:
+                except Exception as error:  # whatever its arguments lead Hydra to
                     problems.append(f"{override.text}: {one_line(error)}")
                 else:
                     if not by_key[key]:
                         problems.append(f"{override.text}: no values to run with")
+        count = prod(map(len, by_key.values()))
+        if count > MOST_JOBS:
+            problems.append(f"{count:,} jobs; {AT_MOST}")
+            return []
         return [list(job) for job in product(*by_key.values())]
 
 
@@ -114,5 +154,16 @@ class Parser:
                 yield Override(override.key, text, False, override.parsed)
 
     def _parsed(self, text: str) -> Override:
-        (parsed,) = self.parser.parse_overrides([text])
+        key, is_set, value = text.partition("=")
+        as_it_stands = quoted(key, value) if key in PATH_KEYS and is_set else None
+        try:
+            (parsed,) = self.parser.parse_overrides([text])
+        except HydraException:
+            if as_it_stands is None or not value.isprintable():
+                raise
+            text = as_it_stands
+            (parsed,) = self.parser.parse_overrides([text])
+        if as_it_stands is not None and isinstance(parsed.value(), int | float):
+            text = as_it_stands
+            (parsed,) = self.parser.parse_overrides([text])
         return Override(parsed.key_or_group, text, parsed.is_sweep_override(), parsed)

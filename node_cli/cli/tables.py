@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from pydantic import Field, ValidationError, model_validator
 
+from node_cli.config.limits import check_yaml
 from node_cli.config.messages import not_among
 from node_cli.config.section import Section
 from node_cli.errors import UserError, one_line
@@ -66,6 +67,7 @@ def _read(folders: Sequence[Path], name: str) -> Table:
     files = {path.stem: path for f in reversed(folders) for path in (f / "table").glob("*.yaml")}
     if name not in files:
         raise UserError(not_among("table", name, sorted(files)))
+    check_yaml(files[name])
     try:
         content = OmegaConf.to_container(OmegaConf.load(files[name]))
         return Table.model_validate(content)

@@ -30,11 +30,22 @@ def plain(value: Any) -> str:
 def shell_override(key: str, value: object) -> str:
     """``key=value`` as it can be pasted into a shell, whatever characters are in the value."""
     text = str(value)
-    harmless = re.fullmatch(r"[\w./:@%+-]+", text)
-    return f"{key}={text}" if harmless else shlex.quote(quoted(key, text))
+    return f"{key}={text}" if _means_itself(text) else shlex.quote(quoted(key, text))
+
+
+def _means_itself(text: str) -> bool:
+    """Whether neither a shell nor Hydra's grammar reads anything else: a number, say."""
+    if not re.fullmatch(r"[A-Za-z0-9_./@%+-]+", text) or text.lower() in ("true", "false", "null"):
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return False
 
 
 def quoted(key: str, text: str) -> str:
     """``key='text'`` in the grammar of Hydra's overrides."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    # A backslash means itself, unless a quote follows: there, and at the end, it is doubled.
+    escaped = re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + "\\'" * bool(m[2]), text)
     return f"{key}='{escaped}'"

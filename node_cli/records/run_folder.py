@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
+from node_cli.config.limits import check_yaml
 from node_cli.errors import UserError, one_line
 from node_cli.records.columns import (
     EPOCHS,
@@ -59,6 +60,7 @@ class RunFolder:
 
     def read_config(self) -> dict[str, Any]:
         """Return the configuration as plain values. Raises ``UserError`` where there is none."""
+        check_yaml(self.config)
         try:
             tree = OmegaConf.to_container(OmegaConf.load(self.config))
         except FileNotFoundError:

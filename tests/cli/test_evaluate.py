@@ -109,7 +109,7 @@ def test_an_option_of_the_checkpoints_own_solver(node_train: NodeTrain, tmp_path
         (["optimizer=sgd"], "optimizer=sgd: not used by task=eval"),
         (["solver=rk4", "solver.tol=1"], "solver.tol=1: not used by solver=rk4"),
         (["checkpoint=torn"], "/torn: damaged, or not a checkpoint"),
-        (["checkpoint=other"], "/other: not a checkpoint of node-train"),
+        (["checkpoint=other"], "/other: damaged, or not a checkpoint of node-train"),
         (["checkpoint=evil"], "/evil: damaged, or not a checkpoint"),
     ],
 )

@@ -17,7 +17,8 @@ import yaml
 
 from node_cli.cli import runs
 from node_cli.cli import tables as shipped
-from node_cli.cli.compose import CONF, Composer, is_table
+from node_cli.cli.compose import Composer
+from node_cli.config.files import CONF
 from node_cli.tasks import check_gradients
 from tests.commands import NodeTrain
 from tests.docs import pages
@@ -113,7 +114,11 @@ def check_composition(arguments: Sequence[str]) -> None:
         assert shipped.find([CONF], [overrides[0].removeprefix("table=")])
     elif overrides != ["report=outputs/tables"]:  # of RESULTS.md, whose runs are not here
         with Composer() as composer:
-            composer.command(overrides, multirun="-m" in flags)
+            composer.command(composer.parse(overrides), multirun="-m" in flags)
+
+
+def is_table(overrides: Sequence[str]) -> bool:
+    return any(o.startswith("table=") for o in overrides)
 
 
 def is_cheap(arguments: Sequence[str]) -> bool:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from node_cli.cli.compose import CONF, Composer
+from node_cli.cli.compose import Composer
+from node_cli.config.files import CONF
 from node_cli.config.schema import keys
 from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.ode.solver import METHODS
@@ -44,7 +45,7 @@ def documented_keys() -> dict[str, str]:
 @cache
 def composed() -> list[dict[str, Any]]:
     with Composer() as composer:
-        commands = [composer.command(o, multirun=False) for o in CONFIGURATIONS]
+        commands = [composer.command(composer.parse(o), multirun=False) for o in CONFIGURATIONS]
     return [job.config.model_dump() for command in commands for job in command.jobs]
 
 

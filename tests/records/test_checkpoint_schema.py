@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from node_cli.cli.compose import Composer
 from node_cli.config.schema import Config
 from node_cli.display import Display
 from node_cli.errors import UserError
@@ -21,6 +20,7 @@ from node_cli.records import checkpoints
 from node_cli.records.checkpoint_schema import DoesNotFit, load_optimizer, state_after_a_step
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.train import Training
+from tests.commands import composed
 
 Configure = Callable[..., Config]
 Checkpoint = dict[str, Any]
@@ -31,8 +31,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
     """A run that was stopped in its second epoch."""
     typed = ["data.limit=200", "batch_size=32", "epochs=3", "data.holdout=0.2"]
     typed += ["solver.first_step=warm"]
-    with Composer() as composer:
-        (job,) = composer.command(typed, multirun=False).jobs
+    (job,) = composed(*typed)
     path = tmp_path_factory.mktemp("run")
     training = Training(job.config, RunFolder(path))
 

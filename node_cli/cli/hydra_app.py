@@ -1,0 +1,92 @@
+"""Handing a command over to Hydra, which shows a configuration or starts each job."""
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from node_cli.cli.compose import Job
+from node_cli.cli.over_checkpoint import configure, plain_tree
+from node_cli.cli.overrides import Parser
+from node_cli.config.files import CONF
+from node_cli.errors import UserError, one_line
+
+
+def hand_over(args: argparse.Namespace, *overrides: str) -> None:
+    """Hand the command over to Hydra, which shows the configuration or starts each job.
+
+    Raises ``UserError`` for what Hydra, or a plugin of the user's, makes of it: the jobs themselves
+    raise nothing. With HYDRA_FULL_ERROR=1 in the environment that error itself is raised.
+    """
+    flags = ["--multirun"] if args.multirun else []
+    flags += ["--shell-completion"] if args.shell_completion else []
+    flags += ["--resolve"] if args.resolve else []
+    for name in ("cfg", "package", "info", "config_name", "config_dir"):
+        if value := getattr(args, name):
+            flags += [f"--{name.replace('_', '-')}", value]
+    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        with _for_hydra([*flags, *overrides], silent=args.package is not None):
+            hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(_job)()
+    except Exception as error:
+        if full_error:
+            raise
+        raise UserError(f"Hydra: {one_line(error)}") from error
+    except SystemExit as error:
+        if not args.package:
+            raise
+        raise UserError(f"--package {args.package}: not in the configuration") from error
+
+
+@contextmanager
+def _for_hydra(arguments: list[str], *, silent: bool) -> Iterator[None]:
+    """Within it ``sys.argv`` has these arguments, and Hydra raises its errors, where it would print
+    them and exit. ``silent``: what it writes to standard error is dropped."""
+    argv, setting = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [argv[0], *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        with redirect_stderr(io.StringIO()) if silent else nullcontext():
+            yield
+    finally:
+        sys.argv = argv
+        del os.environ["HYDRA_FULL_ERROR"]
+        if setting is not None:
+            os.environ["HYDRA_FULL_ERROR"] = setting
+
+
+def _job(cfg: DictConfig) -> float | None:
+    """Run one job in the folder that Hydra made for it; return the score for Hydra's sweeper.
+
+    It is configured anew from what Hydra composed, since a launcher may run it in another process,
+    and a sweeper may choose values that have not been checked before.
+    """
+    from node_cli.cli import runs
+    from node_cli.records.files import short
+    from node_cli.records.run_folder import RunFolder
+
+    own = HydraConfig.get()
+    overrides = [override.lstrip("+") for override in own.overrides.task]
+    in_sweep = own.mode == RunMode.MULTIRUN
+    folder = RunFolder(short(Path(own.runtime.output_dir)))
+
+    def prepare() -> Job:
+        try:
+            typed = Parser().keys(overrides)
+            config, notes = configure(plain_tree(cfg), typed, in_sweep=in_sweep)
+        except UserError as error:  # only where what was checked at the door has changed since
+            folder.write_status("failed", overrides=overrides, reason=str(error), exit_code=2)
+            raise
+        return Job(overrides, config, notes)
+
+    announce = runs.job_line(own.job.num, overrides) if in_sweep else ""
+    sweep = Path(own.sweep.dir) if in_sweep else None
+    return runs.run_job(folder, prepare, announce=announce, sweep=sweep).score

@@ -1,0 +1,123 @@
+"""Command lines that Hydra's grammar, or Hydra, would refuse, misread or choke on."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from node_cli.cli.overrides import Parser
+from node_cli.config.messages import quoted, shell_override
+from tests.commands import QUICK, NodeTrain, composed
+
+NAMES = ["läufe", "daten/größe", "中文", "a+b", "d(en)", "R&D", "it's", "a;b", "a~b", "a=b", "a#b"]
+ODD = [*NAMES, "1e5", "true", "null", "a\\b", "q\\1", "a\\", "a\\'b", "a\\\\'", "10", "a b", "x,y"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_is_taken_as_it_stands(name: str) -> None:
+    for key in ("hydra.run.dir", "data.root", "checkpoint", "resume"):
+        line = Parser().command_line([f"{key}={name}"])
+        assert not line.problems
+        assert line.overrides[0].value == name
+        assert Parser().command_line([line.overrides[0].text]).overrides[0].value == name
+    assert Parser().command_line([f"model={name}"]).problems or name == "a+b"
+
+
+@pytest.mark.parametrize("name", ["1e5", "true", "1_000", "0x10"])
+def test_a_path_that_looks_like_a_number_is_a_path(name: str) -> None:
+    assert Parser().command_line([f"resume={name}"]).overrides[0].value == name
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_printed_can_be_pasted(name: str) -> None:
+    """Through a shell and Hydra's grammar to the same text."""
+    (word,) = shlex.split(shell_override("resume", name))
+    assert Parser().command_line([word]).overrides[0].value == name
+    assert Parser().command_line([quoted("model", name)]).overrides[0].value == name
+
+
+def test_a_run_in_an_odd_folder(node_train: NodeTrain, tmp_path: Path) -> None:
+    """A backslash, too: one folder, not two."""
+    name = "q\\1 läufe"
+    result = node_train(*QUICK, f"hydra.run.dir={name}")
+    assert result.code == 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "result.json").exists()
+    (word,) = shlex.split(shell_override("resume", name))
+    assert node_train(word).code == 0
+
+
+def test_the_home_folder(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    for number, typed in enumerate(("hydra.run.dir=~/0", "hydra.run.dir='~/1'")):
+        assert node_train(*QUICK, typed).code == 0
+        assert (tmp_path / "home" / str(number) / "result.json").exists()
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-m", "seed=range(0,1,0)"], "seed=range(0,1,0): "),
+        (["-m", "seed=choice(1,2),3"], "seed=choice(1,2),3: "),
+        (["-m", "seed=shuffle(1,2),3"], "seed=shuffle(1,2),3: "),
+        (["hydra.searchpath=x"], "hydra.searchpath: no such folder x"),
+        (["-m", "seed=range(0,1000000000)"], "1,000,000,000 jobs; a sweep has at most 10,000"),
+        (["-m", "seed=range(0,1000)", "epochs=range(1,1000)"], "999,000 jobs; a sweep has at most"),
+        (["-m", "seed=0,1", "seed=2,3"], "seed=2,3: seed is given twice; give all values at once"),
+        (["-m", "seed=0,1", "seed=2"], "seed=2: seed is given twice"),
+        ([f"resume={'x' * 300}"], "File name too long"),
+        ([f"report={'x' * 300}"], "File name too long"),
+        ([f"hydra.run.dir={'x' * 300}"], "File name too long"),
+        (["task=eval", f"checkpoint={'x' * 300}"], "x"),
+        (["+experiment=lux_mnist"], "+experiment=lux_mnist: leave out the +"),
+        (["hydra.run.dir=a,b"], "one folder of this name is 'hydra.run.dir='"),
+        (["data=mnist", "data.root=a,b"], "one folder of this name is 'data.root='"),
+    ],
+)
+def test_one_line_for_each(
+    node_train: NodeTrain, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    result = node_train(*arguments)
+    assert result.code == 2
+    assert message in result.err
+    assert "Traceback" not in result.err
+    assert result.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="root may do everything")
+def test_a_folder_without_permission(node_train: NodeTrain, tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    for typed in ("resume=closed/x", "report=closed", "hydra.run.dir=closed/x"):
+        result = node_train(typed)
+        assert result.code == 2
+        assert "Permission denied" in result.err
+
+
+def test_experiments_in_folders_and_with_another_ending(tmp_path: Path) -> None:
+    folder = tmp_path / "experiment" / "sub"
+    folder.mkdir(parents=True)
+    (folder / "nested.yaml").write_text("# @package _global_\nepochs: 7\n")
+    (tmp_path / "experiment" / "mine.yml").write_text("# @package _global_\nepochs: 7\n")
+    (job,) = composed("experiment=sub/nested", config_dir=tmp_path)
+    assert job.config.epochs == 7
+    with pytest.raises(ValueError, match=r"mine.yml must be named mine.yaml"):
+        composed("experiment=mine", config_dir=tmp_path)
+    with pytest.raises(ValueError, match="experiment=sub/x: choose from"):
+        composed("experiment=sub/x", config_dir=tmp_path)
+
+
+def test_a_folder_named_after_the_overrides(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the pluses that our own calls of Hydra need."""
+    typed = ["epochs=1", "data.limit=60", "hydra.run.dir=ov/${hydra.job.override_dirname}"]
+    assert node_train(*typed).code == 0
+    assert [path.name for path in (tmp_path / "ov").iterdir()] == ["data.limit=60,epochs=1"]
+    assert sys.argv[0] == "node-train"
