@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import node_cli
 from node_cli.cli.caches import own_caches
 from node_cli.cli.ending import ended
+from node_cli.cli.waiting import short_waits
 from node_cli.errors import UserError, complain
 from node_cli.machine import git  # noqa: F401, it finds git before anything is composed
 from node_cli.outputs import failure_in_words, tolerant_outputs
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # imported where needed: --help answers without any of them, 
     from node_cli.cli.overrides import CommandLine
 
 
+@short_waits()
 def main() -> int:
     """The command ``node-train``. Returns the exit code: see ``ending.ended``."""
     own_caches()

@@ -14,7 +14,7 @@ from node_cli.config.tree import Tree, get, put
 from node_cli.errors import UserError
 
 # With a checkpoint these come from the command, all else from the checkpoint.
-COMMAND_KEYS = ("task", "checkpoint", "device", "deterministic")
+COMMAND_KEYS = ("task", "checkpoint", "device", "threads", "deterministic")
 
 
 def plain_tree(cfg: DictConfig) -> Tree:

@@ -21,7 +21,7 @@ from node_cli.records.run_folder import RunFolder
 
 # The keys that may change when a run goes on.
 RESUME_KEYS = (
-    *("epochs", "device", "data.root"),
+    *("epochs", "device", "threads", "data.root"),
     # What helps where a solve fails again and again.
     *(f"solver.{name}" for name in ("tol", "rtol", "atol", "max_nfe", "max_steps")),
     *("train.on_solver_failure", "train.max_skipped"),
@@ -164,6 +164,12 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
         notes.append(
             f"schedule=cosine: the learning rates of the {done} epochs so far were those of "
             f"epochs={began}, from here on they are those of epochs={config.epochs}"
+        )
+    began_with = checkpoints.load(folder.last).get("threads") if folder.last.exists() else None
+    if config.threads not in ("auto", began_with) and began_with is not None:
+        notes.append(
+            f"threads={config.threads}: the run began with {began_with}; the last digits of what "
+            "follows may be others"
         )
     return config, notes
 

@@ -10,7 +10,7 @@ from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import AfterValidator, Field, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
 from node_cli.config.data import DataConfig, ImageData, TrajectoryData
 from node_cli.config.eval import EvalConfig
@@ -34,6 +34,15 @@ def _device(value: str) -> str:
     return value
 
 
+MOST_THREADS = 1024  # torch starts as many as it is told
+
+
+def _threads(value: object) -> object:
+    if value == "auto" or (type(value) is int and 1 <= value <= MOST_THREADS):
+        return value
+    raise ValueError(f"choose auto, or a number from 1 to {MOST_THREADS}")
+
+
 class Config(Section):
     """A checked configuration; ``solver`` and ``sensitivity`` are None without an ODE."""
 
@@ -42,6 +51,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: Annotated[str, AfterValidator(_device)]
     precision: Precision
+    threads: Annotated[Literal["auto"] | int, BeforeValidator(_threads)]
     deterministic: bool
     compile: bool
     epochs: PositiveInt

@@ -57,6 +57,7 @@ class TrainingState:
                 "cuda": torch.cuda.get_rng_state_all() if self.on_cuda else [],
             },
             "first_steps": [start.size for start in self.model.warm_starts()],
+            "threads": torch.get_num_threads(),
             "config": self.config.model_dump(),
         }
 

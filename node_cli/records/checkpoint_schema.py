@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from node_cli.config.schema import MOST_THREADS
 from node_cli.records.progress import Progress
 
 Checkpoint = Mapping[str, Any]
@@ -32,6 +33,9 @@ def check_form(checkpoint: object) -> None:
         _check_tensor(f"model.{name}", value)
     _check_first_steps(checkpoint.get("first_steps"))
     _check_progress(checkpoint["progress"])
+    threads = checkpoint.get("threads", 1)
+    right = type(threads) is int and 1 <= threads <= MOST_THREADS
+    _require(right, f"threads: {_short(threads)}, must be a number from 1 to {MOST_THREADS}")
 
 
 def check_model(

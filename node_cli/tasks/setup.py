@@ -14,7 +14,7 @@ from node_cli.errors import UserError, check_all
 from node_cli.learn.classification import Classification
 from node_cli.learn.objective import Objective
 from node_cli.learn.trajectory_fit import TrajectoryFit
-from node_cli.machine import compiler, device
+from node_cli.machine import compiler, device, threads
 from node_cli.machine.environment import environment
 from node_cli.models.describe import describe, parameter_count
 from node_cli.models.model import Model
@@ -65,8 +65,9 @@ def load_for_evaluation(location: str, model: Model) -> tuple[Path, Progress]:
 class Setup:
     """Device, model and data of a run."""
 
-    def __init__(self, config: Config) -> None:
-        """Load the data and build the model. Raises ``UserError`` where either cannot be had."""
+    def __init__(self, config: Config, kept_threads: int | None = None) -> None:
+        """Load the data and build the model. ``kept_threads``: the number of threads of a run that
+        goes on. Raises ``UserError`` where data or model cannot be had."""
         self.config = config
         self.backend = device.choose(config)
         device.activate(self.backend, deterministic=config.deterministic)
@@ -76,6 +77,8 @@ class Setup:
         if config.compile:
             compiler.compile_model(self.model, self.backend)
         self.objective: Objective[Any] = kind(config, self.model, self.backend)
+        sample = self.objective.sample
+        torch.set_num_threads(threads.choose(config, self.model, sample, kept_threads))
 
     def facts(self) -> dict[str, Any]:
         """Return what result.json says about the setting."""

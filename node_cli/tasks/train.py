@@ -4,6 +4,7 @@ from node_cli.config.schema import Config
 from node_cli.display import Display
 from node_cli.errors import UserError, one_line
 from node_cli.learn.loop import Trainer
+from node_cli.machine.threads import usable
 from node_cli.records import checkpoints
 from node_cli.records.checkpoint_schema import DoesNotFit
 from node_cli.records.files import read_csv
@@ -23,10 +24,12 @@ class Training:
     def __init__(self, config: Config, folder: RunFolder) -> None:
         self.config = config
         self.folder = folder
-        self.setup = setup = Setup(config)
+        checkpoint = checkpoints.load(folder.last) if folder.last.exists() else None
+        # A checkpoint without "threads" is from before they could be chosen.
+        kept_threads = checkpoint.get("threads", usable()) if checkpoint else None
+        self.setup = setup = Setup(config, kept_threads)
         self.trainer = Trainer(config, setup.objective, setup.backend, folder)
-        if folder.last.exists():
-            checkpoint = checkpoints.load(folder.last)
+        if checkpoint is not None:
             try:
                 self.trainer.state.load_state_dict(checkpoint)
             except DoesNotFit as error:

@@ -21,7 +21,7 @@ Configure = Callable[..., Config]
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ({"seed": 3}, "seed: not with resume=.*choose from epochs, device, data.root"),
+        ({"seed": 3}, "seed: not with resume=.*choose from epochs, device, threads, data.root"),
         ({"model": "conv"}, "model: not with resume="),
         ({"epochs": 1}, "epochs=1: the run has already completed 2"),
         ({"epochs": 0}, "epochs=0: must be greater than 0"),
