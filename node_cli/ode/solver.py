@@ -109,7 +109,8 @@ class Solver:
     ``ceil(length / step_size)`` equal steps; ``n_steps`` gives that number per interval instead.
     ``first_step`` replaces the initial-step heuristic (one evaluation of f less): a size, or
     ``"warm"``, the size in the ``StepMemory`` that a solve is given. ``max_steps`` bounds accepted
-    plus rejected steps of one solve, ``max_nfe`` its evaluations of f.
+    plus rejected steps of one solve, ``max_nfe`` its evaluations of f, but for those that dense
+    output adds.
     ``controller``: how the next step size follows from the errors, the native engine only. Time is
     in the units of the ODE.
     """
