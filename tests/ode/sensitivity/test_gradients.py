@@ -164,6 +164,8 @@ def test_interpolation_does_not_spoil_the_method(sensitivity: Sensitivity, name:
     order = METHODS[name].order
     assert order is not None
     tolerances = (1e-2, 1e-3, 1e-4) if order < 4 else (1e-4, 1e-6, 1e-8)
+    if name == "fehlberg2":  # whose estimate of the error is small
+        tolerances = (1e-4, 1e-5, 1e-6)
     ours, discrete = [], []
     for tol in tolerances:
         for found, method in ((ours, sensitivity), (discrete, Discrete())):
