@@ -17,6 +17,9 @@ Keep = Literal["nothing", "stages", "states", "trajectory"]
 derivative of each stage needs; the states where steps begin; or y(t) at any time."""
 
 Controller = Literal["integral", "pi"]
+"""The names of ``step_control.CONTROLLERS``."""
+
+DEFAULT_CONTROLLER: Controller = "pi"
 
 STEPS = frozenset({"step_size", "n_steps"})
 TOLERANCES = frozenset({"rtol", "atol"})
@@ -109,9 +112,10 @@ class Solver:
     ``ceil(length / step_size)`` equal steps; ``n_steps`` gives that number per interval instead.
     ``first_step`` replaces the initial-step heuristic (one evaluation of f less): a size, or
     ``"warm"``, the size in the ``StepMemory`` that a solve is given. ``max_steps`` bounds accepted
-    plus rejected steps of one solve, ``max_nfe`` its evaluations of f.
-    ``controller``: how the next step size follows from the errors, the native engine only. Time is
-    in the units of the ODE.
+    plus rejected steps of one solve, ``max_nfe`` its evaluations of f, but for those that dense
+    output adds.
+    ``controller``: how the next step size follows from the errors, the native engine only; None:
+    ``DEFAULT_CONTROLLER``, as in conf/solver. Time is in the units of the ODE.
     """
 
     name: str

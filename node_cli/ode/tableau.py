@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+Weighted = tuple[float, tuple[float, ...]]
+"""A fraction of a step, and weights of the slopes that lead there from y0."""
+
 
 @dataclass(frozen=True, eq=False)  # each is one of its kind, and quick to look up
 class Tableau:
@@ -10,8 +13,13 @@ class Tableau:
     ``order``: that of the solution which is carried on. ``c``: the s nodes. ``a``: the strictly
     lower triangle, row i holding i weights. ``b``: the s weights of the solution. ``b_error``:
     b minus the embedded weights, so that ``dt * sum(b_error * k)`` estimates the local error; None
-    for a method without error estimate. ``mid``: the s weights of y(t0 + dt/2), of order 4, for the
-    dense output; None where cubic Hermite interpolation (order 3) has to do.
+    for a method without error estimate.
+
+    For the dense output: ``interior``: fractions theta of a step with the weights of
+    y(t0 + theta dt), through which the polynomial goes beside y and f at the ends of the step; none
+    where cubic Hermite interpolation has to do. ``extra``: further stages, which only the dense
+    output needs, as their nodes with a row of weights over all stages before. ``interior`` has
+    weights for the s stages and for these.
     """
 
     order: int
@@ -19,7 +27,8 @@ class Tableau:
     a: tuple[tuple[float, ...], ...]
     b: tuple[float, ...]
     b_error: tuple[float, ...] | None = None
-    mid: tuple[float, ...] | None = None
+    extra: tuple[Weighted, ...] = ()
+    interior: tuple[Weighted, ...] = ()
 
     @property
     def adaptive(self) -> bool:
@@ -40,6 +49,11 @@ class Tableau:
         return self.stages - 1 if self.first_same_as_last else self.stages
 
     @property
+    def fractions(self) -> tuple[float, ...]:
+        """Where within a step the polynomial of the dense output meets y."""
+        return tuple(theta for theta, _ in self.interior)
+
+    @property
     def dense_order(self) -> int:
-        """Order of the dense output."""
-        return 3 if self.mid is None else 4
+        """Degree of the polynomials of the dense output, which are of this order."""
+        return 3 + len(self.interior)

@@ -1,5 +1,6 @@
 """Butcher tableaus as data, each with its source."""
 
+from node_cli.ode.dopri8_dense import EXTRA, INTERIOR
 from node_cli.ode.tableau import Tableau
 
 
@@ -76,20 +77,25 @@ DOPRI5 = Tableau(
         11 / 84 - 649 / 6300,
         -1 / 60,
     ),
-    mid=(
-        6025192743 / 30085553152 / 2,
-        0.0,
-        51252292925 / 65400821598 / 2,
-        -2691868925 / 45128329728 / 2,
-        187940372067 / 1594534317056 / 2,
-        -1776094331 / 19743644256 / 2,
-        11237099 / 235043384 / 2,
+    interior=(
+        (
+            1 / 2,
+            (
+                6025192743 / 30085553152 / 2,
+                0.0,
+                51252292925 / 65400821598 / 2,
+                -2691868925 / 45128329728 / 2,
+                187940372067 / 1594534317056 / 2,
+                -1776094331 / 19743644256 / 2,
+                11237099 / 235043384 / 2,
+            ),
+        ),
     ),
 )
 
 # Ch. Tsitouras, "Runge-Kutta pairs of order 5(4) satisfying only the first column simplifying
-# assumption", Computers & Mathematics with Applications 62 (2011) 770-775, Table 1; mid is the
-# interpolant given there, at one half.
+# assumption", Computers & Mathematics with Applications 62 (2011) 770-775, Table 1; the middle is
+# the interpolant given there, at one half.
 _TSIT5_B = (
     0.09646076681806523,
     0.01,
@@ -126,19 +132,25 @@ TSIT5 = Tableau(
         -0.45808210592918697,
         0.015151515151515152,
     ),
-    mid=(
-        0.10741235230096871,
-        0.01135625,
-        0.39560903056045305,
-        -0.34475214352593553,
-        1.3161853649581645,
-        -1.0170608542936508,
-        0.03125,
+    interior=(
+        (
+            1 / 2,
+            (
+                0.10741235230096871,
+                0.01135625,
+                0.39560903056045305,
+                -0.34475214352593553,
+                1.3161853649581645,
+                -1.0170608542936508,
+                0.03125,
+            ),
+        ),
     ),
 )
 
 # P. J. Prince and J. R. Dormand, "High order embedded Runge-Kutta formulae", J. Comp. Appl. Math. 7
-# (1981), RK8(7)13M, with f(t1, y1) as a fourteenth stage so that the next step begins with it.
+# (1981), RK8(7)13M, with f(t1, y1) as a fourteenth stage so that the next step begins with it. Its
+# dense output is ours: dopri8_dense.py.
 _DOPRI8_B = (
     14005451 / 335480064,
     *(0.0, 0.0, 0.0, 0.0),
@@ -253,6 +265,8 @@ DOPRI8 = Tableau(
     ),
     b=_fsal(_DOPRI8_B),
     b_error=_fsal(tuple(b - e for b, e in zip(_DOPRI8_B, _DOPRI8_EMBEDDED, strict=True))),
+    extra=EXTRA,
+    interior=INTERIOR,
 )
 
 # By the name that ``solver=`` knows.

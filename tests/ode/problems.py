@@ -108,9 +108,10 @@ def solve_densely(
     f: Function, y0: Tensor, t: Tensor, solver: Solver
 ) -> tuple[Tensor, Steps, DenseOutput]:
     """The same by the native engine, and its dense output."""
-    stepper, trajectory = Stepper(f, solver), DenseOutput(solver.tableau)
+    stepper = Stepper(f, solver)
+    trajectory = DenseOutput(stepper)
     y, steps = eager.integrate(stepper, y0, t, solver, on_accept=trajectory.record)
-    trajectory.finish(stepper)
+    trajectory.finish()
     return y, steps, trajectory
 
 

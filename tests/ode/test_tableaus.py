@@ -7,6 +7,7 @@ sec. II.2, theorem 2.13. A wrong digit anywhere in a, b or c breaks a condition.
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -15,7 +16,7 @@ from torchdiffeq._impl.odeint import SOLVERS
 
 from node_cli.ode.solver import METHODS
 from node_cli.ode.tableau import Tableau
-from node_cli.ode.tableaus import TABLEAUS
+from node_cli.ode.tableaus import DOPRI8, TABLEAUS
 
 Tree = tuple["Tree", ...]  # the sorted subtrees of its root; a leaf is ()
 
@@ -61,8 +62,9 @@ def density(tree: Tree) -> int:
 
 
 def square(tableau: Tableau) -> np.ndarray:
-    s = tableau.stages
-    return np.array([[*row, *[0.0] * (s - len(row))] for row in tableau.a])
+    """a, with rows for the stages that only the dense output needs."""
+    rows = [*tableau.a, *(weights for _, weights in tableau.extra)]
+    return np.array([[*row, *[0.0] * (len(rows) - len(row))] for row in rows])
 
 
 def elementary_weights(tree: Tree, a: np.ndarray) -> np.ndarray:
@@ -74,16 +76,20 @@ def elementary_weights(tree: Tree, a: np.ndarray) -> np.ndarray:
 
 
 def defects(weights: np.ndarray, a: np.ndarray, order: int, theta: float = 1.0) -> list[float]:
-    """By how much each condition of this order is missed, for y(t0 + theta dt)."""
+    """By how much each condition of this order is missed, for y(t0 + theta dt).
+
+    Stages beyond the weights have none.
+    """
+    weights = np.pad(weights, (0, len(a) - len(weights)))
     return [
         abs(weights @ elementary_weights(tree, a) - theta**order / density(tree))
         for tree in TREES[order - 1]
     ]
 
 
-def order_of(name: str, weights: tuple[float, ...] | np.ndarray, theta: float = 1.0) -> int:
+def order_of(tableau: Tableau, weights: tuple[float, ...] | np.ndarray, theta: float = 1.0) -> int:
     """Up to which order all conditions hold."""
-    a, order = square(TABLEAUS[name]), 0
+    a, order = square(tableau), 0
     while max(defects(np.array(weights), a, order + 1, theta)) < ROUNDING:
         order += 1
     return order
@@ -97,7 +103,7 @@ def test_number_of_rooted_trees() -> None:
 @pytest.mark.parametrize("name", TABLEAUS)
 def test_order_conditions_hold_up_to_the_order_and_not_beyond(name: str) -> None:
     tableau = TABLEAUS[name]
-    assert order_of(name, tableau.b) == tableau.order == METHODS[name].order
+    assert order_of(tableau, tableau.b) == tableau.order == METHODS[name].order
     # Missed by far, not by rounding: dopri8's nearest miss is 8e-6.
     assert max(defects(np.array(tableau.b), square(tableau), tableau.order + 1)) > 1e-6
 
@@ -108,7 +114,7 @@ def test_the_embedded_weights_have_the_order_below(name: str) -> None:
     tableau = TABLEAUS[name]
     assert tableau.b_error is not None
     embedded = np.array(tableau.b) - np.array(tableau.b_error)
-    assert order_of(name, embedded) == EMBEDDED_ORDER[name] == tableau.order - 1
+    assert order_of(tableau, embedded) == EMBEDDED_ORDER[name] == tableau.order - 1
 
 
 def test_which_methods_are_adaptive() -> None:
@@ -117,20 +123,51 @@ def test_which_methods_are_adaptive() -> None:
 
 @pytest.mark.parametrize("name", ["dopri5", "tsit5"])
 def test_the_middle_has_order_4(name: str) -> None:
-    tableau = TABLEAUS[name]
-    assert tableau.mid is not None
-    assert order_of(name, tableau.mid, theta=0.5) == 4
+    ((theta, weights),) = TABLEAUS[name].interior
+    assert theta == 0.5
+    assert order_of(TABLEAUS[name], weights, theta) == 4
 
 
-def test_the_other_methods_have_no_middle() -> None:
-    assert {name for name, tableau in TABLEAUS.items() if tableau.mid} == {"dopri5", "tsit5"}
+def test_the_other_methods_have_no_values_within_a_step() -> None:
+    inner = {name: t.fractions for name, t in TABLEAUS.items() if t.interior}
+    assert inner == {
+        "dopri5": (0.5,),
+        "tsit5": (0.5,),
+        "dopri8": (0.153, 0.375, 0.625, 0.847),
+    }
+
+
+def test_the_stages_that_dopri8_adds_have_order_5_and_6() -> None:
+    """Each over the stages before it."""
+    orders = []
+    for i, (c, weights) in enumerate(DOPRI8.extra):
+        before = replace(DOPRI8, extra=DOPRI8.extra[:i])
+        orders.append(order_of(before, weights, c))
+    assert orders == [5, 6, 6, 6]
+
+
+@pytest.mark.parametrize(("theta", "weights"), DOPRI8.interior)
+def test_values_within_a_step_of_dopri8_have_order_7(
+    theta: float, weights: tuple[float, ...]
+) -> None:
+    """And miss those of order 8 by little."""
+    assert order_of(DOPRI8, weights, theta) == 7
+    assert max(defects(np.array(weights), square(DOPRI8), 8, theta)) < 3e-5
+
+
+def test_the_degree_of_the_dense_output() -> None:
+    """It errs by O(h^(degree + 1)) and the solution by O(h^order): no method loses its order."""
+    for name, tableau in TABLEAUS.items():
+        assert tableau.dense_order == {"dopri5": 4, "tsit5": 4, "dopri8": 7}.get(name, 3)
+        assert tableau.dense_order + 1 >= tableau.order
 
 
 @pytest.mark.parametrize("name", TABLEAUS)
 def test_rows_of_a_sum_to_c(name: str) -> None:
     """That y of a stage is one of order 1 at least; not all of the conditions above need it."""
     tableau = TABLEAUS[name]
-    np.testing.assert_allclose(square(tableau).sum(1), tableau.c, rtol=0, atol=5e-15)
+    nodes = [*tableau.c, *(c for c, _ in tableau.extra)]
+    np.testing.assert_allclose(square(tableau).sum(1), nodes, rtol=0, atol=5e-15)
 
 
 @pytest.mark.parametrize("name", TABLEAUS)

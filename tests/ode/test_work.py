@@ -146,6 +146,22 @@ def test_gauss_costs_one_more_of_each_per_node(solver: Solver, nodes: int) -> No
     assert work.nfe_backward == backward == work.vjps_backward == vjps == expected
 
 
+@pytest.mark.parametrize("sensitivity", [Interpolating(), Gauss()])
+def test_dense_output_of_dopri8_costs_four_evaluations_per_accepted_step(
+    sensitivity: Sensitivity,
+) -> None:
+    """Forward; and backward where lambda is interpolated, for gauss with its four nodes."""
+    solver = Solver("dopri8", rtol=1e-8, atol=1e-8, first_step=1.0)
+    work, forward, backward, vjps = solve(Probe(30.0), solver, sensitivity)
+    assert work.forward.rejected
+    assert work.forward.accepted is not None
+    assert work.backward.accepted is not None
+    assert work.nfe_forward == forward == 1 + 13 * total(work.forward) + 4 * work.forward.accepted
+    extra = 4 + 4 if isinstance(sensitivity, Gauss) else 0
+    expected = 1 + 13 * total(work.backward) + extra * work.backward.accepted
+    assert work.nfe_backward == backward == work.vjps_backward == vjps == expected
+
+
 class Stopwatch(Probe):
     """Remembers when it was evaluated."""
 

@@ -107,18 +107,31 @@ def traced_sum(y: Tensor, weights: Sequence[float], slopes: Sequence[Tensor], dt
     return y
 
 
-def dense_weights(x: Any, *, middle: bool) -> list[Any]:
-    """Weights of y0, y1, dt f0, dt f1 and, if it is there, the middle, at the fraction x of a step.
+def dense_weights(x: Any, fractions: Sequence[float]) -> list[Any]:
+    """Weights of y0, y1, dt f0, dt f1 and y at the interior fractions, at the fraction x of a step.
 
-    x: a float or a 0-dim tensor, as are the weights. Without the middle: cubic Hermite
+    x: a float or a 0-dim tensor, as are the weights. Without interior values: cubic Hermite
     interpolation (Hairer, Norsett and Wanner, "Solving Ordinary Differential Equations I", 2nd ed.,
-    sec. II.6, eq. (6.7)); with it: the cubic, corrected to meet it.
+    sec. II.6, eq. (6.7)). With them: the cubic, corrected to meet y_j at theta_j,
+
+        y(x) = cubic(x) + sum_j bump_j(x) (y_j - cubic(theta_j)),
+        bump_j(x) = L_j(x) x^2 (1 - x)^2 / (theta_j^2 (1 - theta_j)^2),
+
+    L_j the Lagrange polynomials over the thetas: the one polynomial of degree 3 + their number that
+    meets all of it.
     """
-    cubic = _cubic(x)
-    if not middle:
-        return cubic
-    bump = 16 * x**2 * (1 - x) ** 2
-    return [*(w - bump * m for w, m in zip(cubic, _cubic(0.5), strict=True)), bump]
+    weights, bumps = _cubic(x), []
+    for j, theta in enumerate(fractions):
+        others = [*fractions[:j], *fractions[j + 1 :]]
+        scale = 1 / (theta**2 * (1 - theta) ** 2)
+        for other in others:
+            scale /= theta - other
+        bump = scale * x**2 * (1 - x) ** 2
+        for other in others:
+            bump = bump * (x - other)
+        weights = [w - bump * m for w, m in zip(weights, _cubic(theta), strict=True)]
+        bumps.append(bump)
+    return [*weights, *bumps]
 
 
 def _cubic(x: Any) -> list[Any]:

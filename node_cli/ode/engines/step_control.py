@@ -4,11 +4,11 @@ Sizes and errors are Python floats in an eager solve, and 0-dim float64 tensors 
 """
 
 import math
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from node_cli.ode.engines.formulas import Number, functions_for
-from node_cli.ode.solver import Controller, Solver
+from node_cli.ode.solver import DEFAULT_CONTROLLER, Solver
+from node_cli.ode.solver import Controller as ControllerName
 
 SAFETY = 0.9
 SMALLEST_FACTOR = 0.2
@@ -16,45 +16,53 @@ LARGEST_FACTOR = 10.0
 SMALLEST_ERROR = 1e-10  # a step without error says nothing about the next
 
 
-def integral(order: int, error: Number, previous: Number) -> tuple[Number, Number]:
-    """factor = 0.9 error^(-1/k), within [0.2, 10], and at least 1 after an accepted step.
+class Controller(NamedTuple):
+    """factor = 0.9 error^(-a/k) previous^(b/k), within [0.2, 10], at most 1 after a rejected step.
 
-    ``order``: k, that of the method. The controller of torchdiffeq. Source: Hairer, Norsett and
-    Wanner, "Solving Ordinary Differential Equations I", 2nd ed., sec. II.4, eq. (4.13).
+    k: the order of the method. Errors are in units of the tolerance, ``previous`` that of the last
+    accepted step. ``error``: a. ``previous``: b. ``keeps``: the factor is at least 1 after an
+    accepted step.
     """
-    of = functions_for(error)
-    factor = of.clamp(SAFETY * of.pow(error, -1 / order), SMALLEST_FACTOR, LARGEST_FACTOR)
-    return of.where(error < 1, of.clamp(factor, min=1.0), factor), previous
+
+    error: float
+    previous: float = 0.0
+    keeps: bool = False
 
 
-def proportional_integral(order: int, error: Number, previous: Number) -> tuple[Number, Number]:
-    """factor = 0.9 error^(-0.7/k) previous^(0.4/k), within [0.2, 10], at most 1 after a rejection.
-
-    ``previous``: the error of the last accepted step. Smoother step sizes than ``integral`` where
-    stability rather than accuracy limits them. Source: Hairer and Wanner, "Solving Ordinary
-    Differential Equations II", 2nd ed., sec. IV.2, eq. (2.43c).
-    """
-    of = functions_for(error)
-    error = of.clamp(error, min=SMALLEST_ERROR)
-    factor = SAFETY * of.pow(error, -0.7 / order) * of.pow(previous, 0.4 / order)
-    factor = of.clamp(factor, SMALLEST_FACTOR, LARGEST_FACTOR)
-    accepted = error <= 1
-    factor = of.where(accepted, factor, of.clamp(factor, max=1.0))
-    return factor, of.where(accepted, error, previous)
-
-
-CONTROLLERS: dict[Controller, Callable[[int, Any, Any], tuple[Any, Any]]] = {
-    "integral": integral,
-    "pi": proportional_integral,
+# integral: that of torchdiffeq; Hairer, Norsett and Wanner, "Solving Ordinary Differential
+# Equations I", 2nd ed., sec. II.4, eq. (4.13).
+# pi: remembers how the error changes, so that it rejects a third of the steps that integral does,
+# and its sizes are smoother where stability limits them; Hairer and Wanner, "Solving Ordinary
+# Differential Equations II", 2nd ed., sec. IV.2, eq. (2.43c), with the exponents that took the
+# fewest evaluations among those tried (benchmarks/step_control.py).
+CONTROLLERS: dict[ControllerName, Controller] = {
+    "integral": Controller(1.0, keeps=True),
+    "pi": Controller(0.8, 0.3),
 }
-"""(order, error, previous error) -> (factor of the step size, error to remember). Errors are in
-units of the tolerance; a step is accepted where its error is at most 1."""
 
 
 def change_of_size(solver: Solver, error: Number, previous: Number) -> tuple[Number, Number]:
     """The factor by which the step size changes, and the error to remember, 1 before the first
-    step; by the controller of the solver."""
-    return CONTROLLERS[solver.controller or "integral"](solver.tableau.order, error, previous)
+    step; by the controller of the solver. A step is accepted where its error is at most 1."""
+    rule = CONTROLLERS[solver.controller or DEFAULT_CONTROLLER]
+    return new_factor(rule, solver.tableau.order, error, previous)
+
+
+def new_factor(
+    rule: Controller, order: int, error: Number, previous: Number
+) -> tuple[Number, Number]:
+    """See ``change_of_size``."""
+    of = functions_for(error)
+    error = of.clamp(error, min=SMALLEST_ERROR)
+    factor = SAFETY * of.pow(error, -rule.error / order)
+    if rule.previous:
+        factor = factor * of.pow(previous, rule.previous / order)
+    factor = of.clamp(factor, SMALLEST_FACTOR, LARGEST_FACTOR)
+    if rule.keeps:
+        factor = of.where(error < 1, of.clamp(factor, min=1.0), factor)
+    accepted = error <= 1
+    factor = of.where(accepted, factor, of.clamp(factor, max=1.0))
+    return factor, of.where(accepted, error, previous)
 
 
 def natural_size(factor: Number, tried: Number, proposed: Number) -> Number:

@@ -27,12 +27,12 @@ class Interpolating(Sensitivity):
     relative to lambda (``relative_to_lambda``), and steps no longer than those natural to the
     forward solve (``follows_forward_steps``). ``solver`` is the backward solver, by default the
     forward one, which has to be of the native engine. The gradient converges to that of the ODE
-    with the tolerances, as fast as the dense output does: at order 4 with dopri5 and tsit5, 3 with
-    every other method (``DenseOutput``). Do not use it with a method of high order that takes few
-    long steps (dopri8): the dense output limits the gradient there.
+    with the tolerances as fast as the numerical solution does, since the dense output has its order
+    (``DenseOutput``).
 
-    Memory: 4 or 5 states per accepted forward step. Cost: one evaluation of f and one VJP per
-    backward stage.
+    Memory: 4 (cubic dense output), 5 (dopri5, tsit5) or 8 (dopri8) states per accepted forward
+    step. Cost: one evaluation of f and one VJP per backward stage; with dopri8 four evaluations
+    more for each accepted forward step.
 
     Source: Rackauckas et al., "Universal differential equations for scientific machine learning",
     arXiv:2001.04385, supplement (InterpolatingAdjoint).

@@ -132,7 +132,7 @@ SENSITIVITIES: dict[str, Traits] = {
         engines=("native",),
         norms=("full", "seminorm"),
         norm="seminorm",
-        memory="4 or 5 states per accepted step",
+        memory="4 to 8 states per accepted step",
         cost="one evaluation of f and one VJP per backward stage",
         large_error=_LOOSE,
     ),
@@ -145,7 +145,7 @@ SENSITIVITIES: dict[str, Traits] = {
         solves_backwards=True,
         engines=("native",),
         backward_dense_output=True,
-        memory="4 or 5 states per accepted step, and per backward step between requested times",
+        memory="4 to 8 states per accepted step, and per backward step between requested times",
         cost="one evaluation of f and one VJP (by y alone) per backward stage, and as many (by "
         "theta alone) per node of the quadrature",
         large_error=_LOOSE,

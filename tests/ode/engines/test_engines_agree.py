@@ -27,7 +27,8 @@ def both(f: Function, y0: Tensor, t: Tensor, name: str, **options: float) -> lis
     results = []
     for engine in ("native", "torchdiffeq"):
         spy = Spy(f)
-        y, steps = solve(spy, y0, t, Solver(name, engine=engine, **options))
+        controller = "integral" if name in ADAPTIVE else None  # torchdiffeq's own
+        y, steps = solve(spy, y0, t, Solver(name, engine=engine, controller=controller, **options))
         results.append((y, steps, spy.t))
     return results
 

@@ -2,6 +2,8 @@
 
 import math
 from itertools import product
+from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -17,9 +19,10 @@ from node_cli.ode.engines.step_control import (
     first_size,
     landing,
     natural_size,
+    new_factor,
     probing_size,
 )
-from node_cli.ode.solver import Solver
+from node_cli.ode.solver import DEFAULT_CONTROLLER, Controller, Solver
 from node_cli.ode.tableaus import TABLEAUS
 
 
@@ -33,6 +36,28 @@ def assert_same(number: float, tensor: Tensor) -> None:
 
 
 ERRORS = (0.0, 1e-320, 1e-12, 1e-3, 0.9, 1.0, 1.1, 7.0, 1e9, math.inf)
+
+
+def test_controllers_have_names() -> None:
+    assert set(get_args(Controller)) == set(CONTROLLERS)
+    assert DEFAULT_CONTROLLER in CONTROLLERS
+
+
+def test_the_default_of_the_configuration_is_that_of_the_library() -> None:
+    error, previous = 0.3, 0.7
+    default, pi = (Solver("bosh3", controller=c) for c in (None, DEFAULT_CONTROLLER))
+    assert change_of_size(default, error, previous) == change_of_size(pi, error, previous)
+    text = (Path(__file__).parents[3] / "conf/solver/_adaptive.yaml").read_text()
+    assert f"\ncontroller: {DEFAULT_CONTROLLER} " in text
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("order", [2, 3, 5, 8])
+def test_integral_is_the_published_formula(order: int, error: float) -> None:
+    """0.9 error^(-1/k) within [0.2, 10], at least 1 after an accepted step."""
+    factor, _ = new_factor(CONTROLLERS["integral"], order, error, 0.3)
+    plain = 10.0 if error == 0 else min(10.0, max(0.2, 0.9 * error ** (-1 / order)))
+    assert factor == pytest.approx(max(1.0, plain) if error < 1 else plain, rel=1e-14)
 
 
 @pytest.mark.parametrize("controller", CONTROLLERS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from node_cli.ode.engines.step_control import follows_forward_steps
 from node_cli.ode.failures import told_of_backward_solve
 from node_cli.ode.problem import AdjointSystem, Nodes, Problem, Products
 from node_cli.ode.solver import Keep, Solver
+from node_cli.ode.tableau import Tableau
 
 
 class TracedEvaluation(NamedTuple):
@@ -102,6 +104,7 @@ class BackwardSolve:
 
     def _traced_system(self) -> Callable[..., tuple[Tensor, list[Tensor]]]:
         captured, system, is_along = self.captured, self.system, self.along is not None
+        tableau = self.problem.solver.tableau
         count = len(captured.parameters)
 
         def traced(t: Tensor, state: Tensor, *inputs: Any) -> tuple[Tensor, list[Tensor]]:
@@ -109,7 +112,7 @@ class BackwardSolve:
             values = []
             if is_along:
                 tape, steps = inputs[count:]
-                values = [tape.at(t.double(), steps)]
+                values = [tape.at(t.double(), steps, tableau)]
             return system.derivative(f, t, state, *values), []
 
         return traced
@@ -121,9 +124,10 @@ class BackwardSolve:
     def _quadrature(self, adjoint: Recording, nodes: Nodes) -> list[Tensor]:
         problem, owner, y, f = self.problem, self.owner, self.along, self.captured
         assert y
-        orders = (problem.solver.tableau.dense_order, self.solver.tableau.dense_order)
-        key = ("quadrature", owner.key(problem.autocast, problem.y0), *orders)
-        function = owner.function(key, problem.y0.device, lambda: quadrature_loop(f, nodes))
+        methods = problem.solver.tableau, self.solver.tableau
+        key = ("quadrature", owner.key(problem.autocast, problem.y0), *methods)
+        loop = partial(quadrature_loop, f, nodes, *methods)
+        function = owner.function(key, problem.y0.device, loop)
         self._count(len(nodes) * adjoint.count)
         steps = torch.tensor([adjoint.count, y.count], device=problem.y0.device)
         return list(function(steps, adjoint.tape, y.tape, *f.parameters))
@@ -140,11 +144,14 @@ def _longest_step(parameters: int) -> Callable[..., Tensor]:
     return longest_step
 
 
-def quadrature_loop(f: CapturedField, nodes: Nodes) -> Callable[..., tuple[Tensor, ...]]:
+def quadrature_loop(
+    f: CapturedField, nodes: Nodes, forward: Tableau, backward: Tableau
+) -> Callable[..., tuple[Tensor, ...]]:
     """(steps, tape of lambda, tape of y, *parameters) -> -int lambda^T df/dtheta dt.
 
     By Gauss quadrature with these nodes and weights on [0, 1] over each step of lambda. ``steps``:
-    (2,), int64: those on each of the tapes. The twin of ``eager.backwards``' ``_quadrature``.
+    (2,), int64: those on each of the tapes, which ``backward`` and ``forward`` made. The twin of
+    ``eager.backwards``' ``_quadrature``.
     """
 
     def quadrature(
@@ -157,9 +164,9 @@ def quadrature_loop(f: CapturedField, nodes: Nodes) -> Callable[..., tuple[Tenso
             start, end = pick(adjoint.times, row), pick(adjoint.times, row + 1)
             for fraction, weight in nodes:
                 s = start + fraction * (end - start)
-                v = adjoint.within(row, fraction)
+                v = adjoint.within(row, fraction, backward)
                 v = (-weight * (end - start)).to(v.dtype) * v
-                _, saved = f.at(s.to(v.dtype), y.at(s, steps_of_y), parameters)
+                _, saved = f.at(s.to(v.dtype), y.at(s, steps_of_y, forward), parameters)
                 _, found = f.pull(constants, saved, v)
                 gradient = tuple(a + b for a, b in zip(gradient, found, strict=True))
             return row + 1, *gradient

@@ -84,7 +84,7 @@ class CompiledField(nn.Module):
             per_step = y.nbytes * 3 + tableau.stages * sum(x.nbytes for x in saved)
             rows = max(4, min(FIRST_ROWS, FIRST_BYTES // per_step)) if tape is None else tape.rows
             tape = new_tape(rows, keep, tableau, y, saved)
-        recording = Recording(tape)
+        recording = Recording(tape, tableau)
         self.lend(key, recording)
         return recording
 

@@ -209,7 +209,7 @@ class SolveLoop:
         dt = t1 - t
         slopes, y1 = self.stages(span, state, k, t1, row)
         if tape is not None:
-            self.record(tape, row, t1, y, y1, slopes, dt.to(y.dtype))
+            self.record(tape, row, t1, y1, slopes)
         accept = torch.ones_like(t, dtype=torch.bool)
         if tableau.adaptive:
             error = error_of(self.solver, self.norm, y, y1, slopes, dt.to(y.dtype))
@@ -219,6 +219,8 @@ class SolveLoop:
             if tape is not None:
                 tape.record(row, sizes=natural_size(factor, tried, size))
             learnt = torch.where(accept & (accepted == 0), size, learnt)
+        if tape is not None and tape.interiors is not None:
+            self.record_interior(span, row, t, t1, y, slopes, accept)
         return State(
             torch.where(accept, t1, t),
             size.clone(),
@@ -260,22 +262,42 @@ class SolveLoop:
                 span.tape.record_stage(row * stages_per_step(tableau) + i, saved)
         return slopes, y1 if tableau.first_same_as_last else traced_sum(y, tableau.b, slopes, h)
 
-    def record(
-        self,
-        tape: Tape,
-        row: Tensor,
-        t1: Tensor,
-        y: Tensor,
-        y1: Tensor,
-        slopes: list[Tensor],
-        dt: Tensor,
-    ) -> None:
+    def record(self, tape: Tape, row: Tensor, t1: Tensor, y1: Tensor, slopes: list[Tensor]) -> None:
         """Write a step on the tape; one that is rejected is overwritten by the next attempt."""
         tape.record(row + 1, times=t1, states=y1)
         if self.tableau.first_same_as_last:
             tape.record(row + 1, slopes=slopes[-1])
-        if self.tableau.mid is not None:
-            tape.record(row, middles=traced_sum(y, self.tableau.mid, slopes, dt))
+
+    def record_interior(
+        self,
+        span: Span,
+        row: Tensor,
+        t: Tensor,
+        t1: Tensor,
+        y: Tensor,
+        slopes: list[Tensor],
+        accept: Tensor,
+    ) -> None:
+        """Write y within a step from (t, y) on the tape; where that needs further stages, of a step
+        that was accepted only: a loop of one turn or none. ``Stepper.further_slopes`` is the twin
+        for eager steps."""
+        tableau, tape = self.tableau, span.tape
+        dt = (t1 - t).to(y.dtype)
+        assert tape is not None
+
+        def write(go: Tensor) -> tuple[Tensor]:
+            known = [*slopes]
+            for c, a in tableau.extra:
+                at = (t + c * (t1 - t)).to(y.dtype)
+                known.append(self.system(at, traced_sum(y, a, known, dt), *span.inputs)[0])
+            values = [traced_sum(y, weights, known, dt) for _, weights in tableau.interior]
+            tape.record(row, interiors=torch.stack(values))
+            return (torch.zeros_like(go),)
+
+        if tableau.extra:
+            torch.while_loop(lambda go: go > 0, write, (accept.long(),))
+        else:
+            write(row)
 
 
 def error_of(

@@ -129,8 +129,11 @@ class LoopSolve(Solve):
         attempts, accepted = int(now.attempts), int(now.accepted) - self.accepted
         first_stages = 0 if shared else accepted + int(now.evaluated - call.evaluated)
         made = attempts * (self.tableau.stages - 1) + first_stages
-        at_end = self.loop.keep == "trajectory" and not shared and now.t == self.last
-        self.loop.count(call.evaluate + call.probes + made + at_end)
+        dense = 0
+        if self.loop.keep == "trajectory":
+            at_end = not shared and now.t == self.last
+            dense = at_end + accepted * len(self.tableau.extra)
+        self.loop.count(call.evaluate + call.probes + made + dense)
         if adaptive:
             self.nfe += made
             if self.accepted == 0 and accepted:

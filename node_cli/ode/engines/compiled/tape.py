@@ -18,15 +18,15 @@ class Tape(NamedTuple):
 
     ``stages``: of every stage what the product of f needs, stage i of step n in row
     ``stages_per_step * n + i``. ``states``: y where steps begin and end. ``slopes``: f there.
-    ``middles``: y in the middle of steps. ``sizes``: those that are ``natural`` to steps, float64.
-    Those that are not kept are None.
+    ``interiors``: y within steps, at each of ``Tableau.fractions``. ``sizes``: those that are
+    ``natural`` to steps, float64. Those that are not kept are None.
     """
 
     times: Tensor
     stages: list[Tensor]
     states: Tensor | None
     slopes: Tensor | None
-    middles: Tensor | None
+    interiors: Tensor | None
     sizes: Tensor | None
 
     @property
@@ -45,8 +45,8 @@ class Tape(NamedTuple):
         for buffer, value in zip(self.stages, saved, strict=False):
             buffer.index_copy_(0, row.view(1), value[None])
 
-    def within(self, row: Tensor, fraction: float | Tensor) -> Tensor:
-        """y at the fraction of a step: the polynomials of ``DenseOutput``."""
+    def within(self, row: Tensor, fraction: float | Tensor, tableau: Tableau) -> Tensor:
+        """y at the fraction of a step of this method: the polynomials of ``DenseOutput``."""
         assert self.states is not None
         assert self.slopes is not None
         dt = (pick(self.times, row + 1) - pick(self.times, row)).to(self.states.dtype)
@@ -56,22 +56,22 @@ class Tape(NamedTuple):
             dt * pick(self.slopes, row),
             dt * pick(self.slopes, row + 1),
         ]
-        if self.middles is not None:
-            points.append(pick(self.middles, row))
-        weights = dense_weights(fraction, middle=self.middles is not None)
+        if self.interiors is not None:
+            points += pick(self.interiors, row).unbind()
+        weights = dense_weights(fraction, tableau.fractions)
         y = torch.zeros_like(points[0])
         for weight, point in zip(weights, points, strict=True):
             y = y + (weight.to(y.dtype) if isinstance(weight, Tensor) else weight) * point
         return y
 
-    def at(self, t: Tensor, steps: Tensor) -> Tensor:
-        """y(t), t within the solve that made the first ``steps`` rows."""
+    def at(self, t: Tensor, steps: Tensor, tableau: Tableau) -> Tensor:
+        """y(t), t within the solve that made the first ``steps`` rows, by this method."""
         ends = self.times[1:]
         sign = torch.sign(ends[0] - self.times[0])
         before = (sign * ends < sign * t) & (torch.arange(self.rows, device=t.device) < steps)
         row = torch.minimum(before.sum(), steps.long() - 1)
         start, end = pick(self.times, row), pick(self.times, row + 1)
-        return self.within(row, (t - start) / (end - start))
+        return self.within(row, (t - start) / (end - start), tableau)
 
     def longest_step(self, t: Tensor, steps: Tensor) -> Tensor:
         """How long a step from t towards the start may be, t and the result float64.
@@ -90,10 +90,12 @@ class Tape(NamedTuple):
 class Recording:
     """The accepted steps of a solve on its tape; with a trajectory, an ``engine.DenseRecord``.
 
-    ``spans``: the rows of the steps of each interval between two requested times.
+    ``tableau``: of the method that made them. ``spans``: the rows of the steps of each interval
+    between two requested times.
     """
 
     tape: Tape
+    tableau: Tableau
     spans: list[tuple[int, int]] = field(default_factory=list)
 
     @property
@@ -104,7 +106,7 @@ class Recording:
     def at(self, t: float) -> Tensor:
         """y(t), for t within a solve that has kept its trajectory."""
         moment = self.tape.times.new_tensor(t)
-        return self.tape.at(moment, self.tape.times.new_tensor(self.count))
+        return self.tape.at(moment, self.tape.times.new_tensor(self.count), self.tableau)
 
 
 def pick(buffer: Tensor, row: Tensor) -> Tensor:
@@ -126,7 +128,7 @@ def new_tape(rows: int, keep: Keep, tableau: Tableau, y: Tensor, saved: Sequence
     def empty(count: int, example: Tensor) -> Tensor:
         return torch.empty((count, *example.shape), dtype=example.dtype, device=y.device)
 
-    dense = keep == "trajectory"
+    dense, inner = keep == "trajectory", tableau.interior
     stages = stages_per_step(tableau) * rows + 1
     times = torch.zeros(rows + 1, dtype=torch.float64, device=y.device)
     tape = Tape(
@@ -134,7 +136,7 @@ def new_tape(rows: int, keep: Keep, tableau: Tableau, y: Tensor, saved: Sequence
         [empty(stages, x) for x in saved] if keep == "stages" else [],
         empty(rows + 1, y) if dense or keep == "states" else None,
         empty(rows + 1, y) if dense else None,
-        empty(rows, y) if dense and tableau.mid is not None else None,
+        empty(rows, y.expand(len(inner), *y.shape)) if dense and inner else None,
         empty(rows, times[0]) if dense and tableau.adaptive else None,
     )
     for buffer in _buffers(tape):
@@ -149,5 +151,5 @@ def copy_tape(tape: Tape, into: Tape) -> None:
 
 
 def _buffers(tape: Tape) -> list[Tensor]:
-    kept = [tape.states, tape.slopes, tape.middles, tape.sizes]
+    kept = [tape.states, tape.slopes, tape.interiors, tape.sizes]
     return [tape.times, *tape.stages, *(x for x in kept if x is not None)]

@@ -56,9 +56,9 @@ class BackwardSolve:
     def solve_with_quadrature(
         self, end: Tensor, t: Tensor, nodes: Nodes
     ) -> tuple[Tensor, list[Tensor]]:
-        adjoint = DenseOutput(self.solver.tableau)
+        adjoint = DenseOutput(self.stepper)
         state = self._solve(end, t, adjoint.record)
-        adjoint.finish(self.stepper)
+        adjoint.finish()
         return state, self._quadrature(adjoint, nodes) if self.problem.parameters else []
 
     def _solve(self, end: Tensor, t: Tensor, on_accept: OnAccept = lambda *_: None) -> Tensor:

@@ -40,10 +40,10 @@ class Eager:
                 stepper = Stepper(problem.counted(), problem.solver)
                 return self._solve(stepper, states.record), states
             case "trajectory":
-                dense = DenseOutput(problem.solver.tableau)
                 stepper = Stepper(problem.counted(), problem.solver)
+                dense = DenseOutput(stepper)
                 y = self._solve(stepper, dense.record)
-                dense.finish(stepper)
+                dense.finish()
                 return y, dense
 
     def _solve(self, stepper: Stepper, on_accept: Any = lambda *_: None) -> Tensor:

@@ -73,6 +73,20 @@ class Stepper:
         """f(t, y), on which no result depends."""
         return self.plain(torch.tensor(t, dtype=y.dtype, device=y.device), y).k
 
+    def further_slopes(self, stages: list[Stage], t0: float, dt: float) -> list[Tensor]:
+        """f at all stages of a step that was accepted, and at those which the dense output adds.
+
+        Cost: one evaluation for each of the latter.
+        """
+        extra, y0 = self.tableau.extra, stages[0].y
+        slopes = [stage.k for stage in stages]
+        times = [t0 + c * dt for c, _ in extra]
+        moments = torch.tensor(times, dtype=y0.dtype, device=y0.device).unbind()
+        for t, (_, a) in zip(moments, extra, strict=True):
+            y = weighted_sum(y0, [w * dt for w in a], slopes)
+            slopes.append(self.plain(t, y).k)
+        return slopes
+
     def attempt(self, first: Stage, times: list[float], dt: float, *, final: bool) -> Attempt:
         """The step of size ``dt`` that begins with ``first``, its stages at ``times`` (one each).
 

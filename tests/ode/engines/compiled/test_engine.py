@@ -123,6 +123,21 @@ def test_a_tape_is_used_again_only_where_nobody_holds_its_recording(
 
 
 @pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize(
+    "sensitivity", [Interpolating(), pytest.param(Gauss(), marks=pytest.mark.slow)]
+)
+def test_the_stages_that_dense_output_adds(sensitivity: Sensitivity) -> None:
+    """Only where steps are accepted, and counted."""
+    field, y0 = field_and_start("dense")
+    solver = Solver("dopri8", rtol=1e-7, atol=1e-7, max_steps=1000, first_step=2.0)
+    compiled = train(CompiledField(field), y0, sensitivity, solver, times(0.0, 0.6, 2.0))
+    assert any(work.forward.rejected for _, work in compiled)
+    field, y0 = field_and_start("dense")
+    expected = train(field, y0, sensitivity, solver, times(0.0, 0.6, 2.0))
+    assert_equal(compiled, expected, 1e-8)
+
+
+@pytest.mark.usefixtures("graphs")
 @pytest.mark.parametrize("sensitivity", METHODS)
 def test_any_times_and_the_pi_controller(sensitivity: Sensitivity) -> None:
     field, y0 = field_and_start("dense")

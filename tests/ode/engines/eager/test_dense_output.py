@@ -1,5 +1,6 @@
 """Dense output: its order, and where it meets the solution."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -37,8 +38,8 @@ def values(trajectory: DenseOutput, t1: float) -> Tensor:
 
 @lru_cache
 def truth(f: Function, y0: Tensor, t1: float) -> Tensor:
-    """Cubic interpolation over steps of 1 / 700 adds some 1e-12."""
-    return values(solve_densely(f, y0, *equal_steps("dopri8", 1024, 0.0, t1))[2], t1)
+    """To rounding: polynomials of degree 7 over steps of 1 / 80."""
+    return values(solve_densely(f, y0, *equal_steps("dopri8", 128, 0.0, t1))[2], t1)
 
 
 @pytest.mark.parametrize("t1", [1.5, -1.5])
@@ -47,19 +48,20 @@ def truth(f: Function, y0: Tensor, t1: float) -> Tensor:
 def test_order_of_the_dense_output(name: str, f: Function, y0: Tensor, t1: float) -> None:
     """The largest error between the steps falls like that of the method, or of the interpolant.
 
-    A polynomial of order 3 misses a smooth y by O(h^4), one of order 4 by O(h^5): dopri5 and tsit5
-    lose nothing by it, dopri8 falls from order 8 to 4. For growing and for falling t.
+    A polynomial of degree p misses a smooth y by O(h^(p + 1)), no more than the method does. For
+    growing and for falling t.
     """
-    order = METHODS[name].order
-    assert order is not None
-    expected = min(order, 5 if name in QUARTIC else 4)
-    counts = [16, 24, 32, 48]
+    expected = METHODS[name].order
+    assert expected is not None
+    counts = [8, 10, 12, 16] if name == "dopri8" else [16, 24, 32, 48]
     errors = []
     for n in counts:
         trajectory = solve_densely(f, y0, *equal_steps(name, n, 0.0, t1))[2]
         errors.append(float((values(trajectory, t1) - truth(f, y0, t1)).abs().max()))
     slope = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
-    assert slope >= expected - 0.3, f"slope {slope:.2f}, errors {errors}"
+    assert slope >= expected - (0.5 if name == "dopri8" else 0.3), (
+        f"slope {slope:.2f}, errors {errors}"
+    )
 
 
 @pytest.mark.parametrize("values", [[0.0, 0.7, 2.0], [2.0, 0.7, -1.0]])
@@ -80,7 +82,8 @@ def test_it_meets_state_and_slope_at_the_ends_of_every_step(name: str, values: l
                 2 * d
             )
             torch.testing.assert_close(slope, f, rtol=0, atol=1e-6)
-        assert len(points) == (5 if name in QUARTIC else 4)  # states kept per step
+        kept = {"dopri5": 5, "tsit5": 5, "dopri8": 8}.get(name, 4)
+        assert len(points) == kept  # states per step
 
 
 @pytest.mark.parametrize("name", QUARTIC)
@@ -94,7 +97,7 @@ def test_the_middle_of_a_step_has_order_4(name: str) -> None:
     assert slope >= 4.7
 
 
-@pytest.mark.parametrize("name", RUNGE_KUTTA)
+@pytest.mark.parametrize("name", [name for name in RUNGE_KUTTA if name != "dopri8"])
 def test_it_costs_one_evaluation_at_most(name: str) -> None:
     """None where the last stage of a step is f at its end."""
     plain, dense = Spy(pendulum), Spy(pendulum)
@@ -106,6 +109,22 @@ def test_it_costs_one_evaluation_at_most(name: str) -> None:
     extra = 0 if solver(name).tableau.first_same_as_last else 1
     assert dense.nfe == plain.nfe + extra
     assert dense.t[: plain.nfe] == plain.t
+
+
+def test_dopri8_costs_four_evaluations_in_each_step_that_was_accepted() -> None:
+    """None in those that were rejected; and the polynomial meets what they give."""
+    plain, dense = Spy(pendulum), Spy(pendulum)
+    y0, t, loose = times(0.7, 0.4), times(0.0, 9.0), Solver("dopri8", rtol=1e-6, atol=1e-6)
+    loose = replace(loose, first_step=9.0)
+    _, steps = solve(plain, y0, t, loose)
+    _, _, trajectory = solve_densely(dense, y0, t, loose)
+    assert steps.rejected
+    assert steps.accepted is not None
+    assert dense.nfe == plain.nfe + 4 * steps.accepted
+    for step, points in zip(trajectory.steps, trajectory.points, strict=True):
+        for theta, y in zip(loose.tableau.fractions, points[4:], strict=True):
+            inside = trajectory.at(step.t0 + theta * step.dt)
+            torch.testing.assert_close(inside, y, rtol=1e-13, atol=1e-13)
 
 
 def test_the_result_is_a_tensor_of_its_own() -> None:
