@@ -17,7 +17,8 @@ class Solve(ABC):
     """A solve that has come to (t, y), by the native engine, whether eager or compiled.
 
     ``memory``: of the first step size, for ``first_step="warm"``. ``slope``: f(t, y), if it is
-    known. ``size``: of the next step of an adaptive method; ``dt``: of the step at hand.
+    known. ``size``: of the next step of an adaptive method; ``dt``: of the step at hand; ``error``:
+    of the last attempt, infinite where a smaller step may help, NaN where none will.
     """
 
     def __init__(self, solver: Solver, memory: StepMemory | None = None) -> None:
@@ -27,6 +28,7 @@ class Solve(ABC):
         self.accepted = self.rejected = self.nfe = 0
         self.slope: Tensor | None = None
         self.size = math.nan
+        self.error = 0.0
         self.dt: float | None = None
 
     def through(self, times: list[float], y0: Tensor) -> Tensor:
@@ -73,6 +75,8 @@ class Solve(ABC):
         if not math.isfinite(t1):
             self._fail_not_finite()
         if t1 == self.t:
+            if not math.isfinite(self.error):
+                self._fail_not_finite()
             advice = f"{LOOSEN}, or compute in a higher precision."
             self._fail("the step size underflows", advice)
         return t1
@@ -85,8 +89,13 @@ class Solve(ABC):
             self._fail(reason, f"{LOOSEN}, or raise max_nfe.")
 
     def _fail_not_finite(self) -> NoReturn:
-        reason = "f, or the estimate of the error, is not finite within a step"
+        reason = "f, or the estimate of the error, is not finite within a step, however small"
         self._fail(reason, f"{LOOSEN}. {STABILISE}")
+
+    def _fail_where_it_begins(self) -> NoReturn:
+        """y or f(t, y) is not finite, so that no smaller step helps."""
+        what = "f" if bool(self.y.isfinite().all()) else "the state"
+        self._fail(f"{what} is not finite where a step begins", STABILISE)
 
     def _fail(self, reason: str, advice: str) -> NoReturn:
         raise SolveFailed(
