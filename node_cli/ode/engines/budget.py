@@ -1,6 +1,7 @@
 """What every solve of the native engine does: walk from time to time within its budget, or fail."""
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import NoReturn
@@ -29,6 +30,8 @@ class Solve(ABC):
         self.slope: Tensor | None = None
         self.size = math.nan
         self.error = 0.0
+        self.crossed = 0  # accepted steps before the interval at hand
+        self.told = False
         self.dt: float | None = None
 
     def through(self, times: list[float], y0: Tensor) -> Tensor:
@@ -42,7 +45,22 @@ class Solve(ABC):
             if not self._cross(i, start, end):
                 self._fail("the state is not finite", SMALLER_STEPS)
             ys.append(self.y)
+            self._check_resolution(start, end)
         return torch.stack(ys)
+
+    def _check_resolution(self, start: float, end: float) -> None:
+        """Warn, once a solve, where f cannot tell the times of a step apart."""
+        steps, self.crossed = self.accepted - self.crossed, self.accepted
+        resolution = torch.finfo(self.y.dtype).eps * max(abs(start), abs(end))
+        if self.told or abs(end - start) >= resolution * max(1, steps):
+            return
+        self.told = True
+        dtype = str(self.y.dtype).removeprefix("torch.")
+        warnings.warn(
+            f"f is given t in the dtype of the state, and {dtype} resolves t={end:g} to "
+            f"{resolution:.1g} only, more than a step: take float64, or begin at t=0",
+            stacklevel=2,
+        )
 
     def set_out(self, times: list[float], y0: Tensor) -> None:
         """Go to the first requested time."""

@@ -59,7 +59,7 @@ def change_of_size(solver: Solver, error: Number, previous: Number) -> tuple[Num
 
 def usable(error: Number) -> Number:
     """The error, infinite where it is NaN: the smallest factor then, as diffrax and scipy do."""
-    found: Number = functions_for(error).where(error == error, error, math.inf)  # noqa: PLR0124
+    found: Number = functions_for(error).where(error == error, error, math.inf)
     return found
 
 

@@ -21,8 +21,8 @@ from torchdiffeq._impl.rk_common import (
 from torchdiffeq._impl.scipy_wrapper import ScipyWrapperODESolver
 from torchdiffeq._impl.solvers import FixedGridODESolver
 
-from node_cli.ode.failures import LOOSEN, STABILISE, SolveFailed
 from node_cli.ode.engines.step_control import probing_size
+from node_cli.ode.failures import LOOSEN, STABILISE, SolveFailed
 from node_cli.ode.field import Field
 from node_cli.ode.norms import rms_norm
 from node_cli.ode.solver import Solver
