@@ -1,14 +1,20 @@
 """The right-hand side f of dy/dt = f(t, y): its type, its precision, its parameters and buffers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 Field = Callable[[Tensor, Tensor], Tensor]
-"""f(t, y): t is 0-dim, y has any shape, and f(t, y) has the shape of y."""
+"""f(t, y): t is 0-dim, y has any shape, and f(t, y) has the shape of y.
+
+The native engine hands t over in the dtype of y, on its device: for a float32 state a float32 t,
+which tells times apart that differ by more than 1.2e-7 of their size. torchdiffeq hands over a
+float64 t.
+"""
 
 
 def no_autocast(device_type: str) -> AbstractContextManager[object]:
@@ -102,6 +108,51 @@ class FunctionalCall(nn.Module):
             for name, tensor in getattr(module, kind).items():
                 if tensor is not None:
                     yield f"{prefix}.{name}" if prefix else name, tensor
+
+
+class Tensors:
+    """The parameters and buffers that a module has now, to put them into it again.
+
+    For a module may be called with others than its own (torch.func.functional_call). Cost: a look
+    at each of its slots.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.slots: list[tuple[dict[str, Any], str, Tensor]] = [
+            (slots, name, x)
+            for part in module.modules()
+            for slots in (part._parameters, part._buffers)
+            for name, x in slots.items()
+            if x is not None
+        ]
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """The module has them inside; nothing happens where it still does."""
+        others = [(s, name, s.get(name), x) for s, name, x in self.slots if s.get(name) is not x]
+        for slots, name, _, x in others:
+            slots[name] = x
+        try:
+            yield
+        finally:
+            for slots, name, own, _ in others:
+                slots[name] = own
+
+
+@contextmanager
+def silent_hooks(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Inside, hooks of these tensors (``Tensor.register_hook``) are not called.
+
+    A hook acts on the gradient of a tensor, and the products of f are only its summands.
+    """
+    hooked = [(x, x._backward_hooks) for x in tensors if x._backward_hooks]
+    for x, _ in hooked:
+        x._backward_hooks = None
+    try:
+        yield
+    finally:
+        for x, hooks in hooked:
+            x._backward_hooks = hooks
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from node_cli.ode.checks import checked
 from node_cli.ode.field import Autocast, Field
 
 
@@ -49,13 +50,14 @@ class Work:
 
 
 class CountedField:
-    """f as a solve calls it: its evaluations are counted, as ``backward`` ones or forward ones.
+    """f as a solve calls it: its evaluations are counted, as ``backward`` ones or forward ones, and
+    its results ``checked``.
 
-    Cost: one Python call per evaluation.
+    Cost: two Python calls per evaluation.
     """
 
     def __init__(self, f: Field, work: Work, autocast: Autocast, *, backward: bool = False) -> None:
-        self.f = autocast.around(f)
+        self.f = autocast.around(checked(f))
         self.work = work
         self.backward = backward
 

@@ -1,6 +1,7 @@
 """What every solve of the native engine does: walk from time to time within its budget, or fail."""
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import NoReturn
@@ -17,7 +18,8 @@ class Solve(ABC):
     """A solve that has come to (t, y), by the native engine, whether eager or compiled.
 
     ``memory``: of the first step size, for ``first_step="warm"``. ``slope``: f(t, y), if it is
-    known. ``size``: of the next step of an adaptive method; ``dt``: of the step at hand.
+    known. ``size``: of the next step of an adaptive method; ``dt``: of the step at hand; ``error``:
+    of the last attempt, infinite where a smaller step may help, NaN where none will.
     """
 
     def __init__(self, solver: Solver, memory: StepMemory | None = None) -> None:
@@ -27,6 +29,9 @@ class Solve(ABC):
         self.accepted = self.rejected = self.nfe = 0
         self.slope: Tensor | None = None
         self.size = math.nan
+        self.error = 0.0
+        self.crossed = 0  # accepted steps before the interval at hand
+        self.told = False
         self.dt: float | None = None
 
     def through(self, times: list[float], y0: Tensor) -> Tensor:
@@ -40,7 +45,22 @@ class Solve(ABC):
             if not self._cross(i, start, end):
                 self._fail("the state is not finite", SMALLER_STEPS)
             ys.append(self.y)
+            self._check_resolution(start, end)
         return torch.stack(ys)
+
+    def _check_resolution(self, start: float, end: float) -> None:
+        """Warn, once a solve, where f cannot tell the times of a step apart."""
+        steps, self.crossed = self.accepted - self.crossed, self.accepted
+        resolution = torch.finfo(self.y.dtype).eps * max(abs(start), abs(end))
+        if self.told or abs(end - start) >= resolution * max(1, steps):
+            return
+        self.told = True
+        dtype = str(self.y.dtype).removeprefix("torch.")
+        warnings.warn(
+            f"f is given t in the dtype of the state, and {dtype} resolves t={end:g} to "
+            f"{resolution:.1g} only, more than a step: take float64, or begin at t=0",
+            stacklevel=2,
+        )
 
     def set_out(self, times: list[float], y0: Tensor) -> None:
         """Go to the first requested time."""
@@ -73,6 +93,8 @@ class Solve(ABC):
         if not math.isfinite(t1):
             self._fail_not_finite()
         if t1 == self.t:
+            if not math.isfinite(self.error):
+                self._fail_not_finite()
             advice = f"{LOOSEN}, or compute in a higher precision."
             self._fail("the step size underflows", advice)
         return t1
@@ -85,8 +107,13 @@ class Solve(ABC):
             self._fail(reason, f"{LOOSEN}, or raise max_nfe.")
 
     def _fail_not_finite(self) -> NoReturn:
-        reason = "f, or the estimate of the error, is not finite within a step"
+        reason = "f, or the estimate of the error, is not finite within a step, however small"
         self._fail(reason, f"{LOOSEN}. {STABILISE}")
+
+    def _fail_where_it_begins(self) -> NoReturn:
+        """y or f(t, y) is not finite, so that no smaller step helps."""
+        what = "f" if bool(self.y.isfinite().all()) else "the state"
+        self._fail(f"{what} is not finite where a step begins", STABILISE)
 
     def _fail(self, reason: str, advice: str) -> NoReturn:
         raise SolveFailed(

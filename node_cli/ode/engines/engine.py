@@ -23,8 +23,8 @@ class StepRecord(Protocol):
         """The gradients of the numerical solution from dL/dy at the requested times.
 
         ``grad_y``: (T, *y0.shape). Step sizes that were chosen are constants. Cost: one VJP for
-        each stage that the result depends on, and where only ``states`` were kept, one evaluation
-        of f before it. RuntimeError the second time, where the record had to be used up.
+        each stage that the result depends on, and where only ``states`` were kept, or ``stages``
+        have been used up by an earlier call, one evaluation of f before it.
         """
 
 
@@ -77,11 +77,17 @@ class Engine(Protocol):
 
 def engine_for(problem: Problem) -> Engine:
     """torchdiffeq where the solver says so, a compiled loop where the field is a ``CompiledField``
-    that is enabled and dL/dt is not wanted, else eager steps."""
+    that is enabled and dL/dt is not wanted, else eager steps; so too where the field is called with
+    other parameters than its own (``torch.func.functional_call``)."""
     if problem.solver.engine == "torchdiffeq":
         return Reference(problem)
     field = problem.field
-    if isinstance(field, CompiledField) and field.enabled and not problem.t.requires_grad:
+    if (
+        isinstance(field, CompiledField)
+        and field.enabled
+        and not problem.t.requires_grad
+        and field.has_its_own_parameters()
+    ):
         return Compiled(problem, field)
     return Eager(problem)
 

@@ -65,6 +65,12 @@ def new_factor(
     return factor, of.where(accepted, error, previous)
 
 
+def usable(error: Number) -> Number:
+    """The error, infinite where it is NaN: the smallest factor then, as diffrax and scipy do."""
+    found: Number = functions_for(error).where(error == error, error, math.inf)
+    return found
+
+
 def natural_size(factor: Number, tried: Number, proposed: Number) -> Number:
     """The size that an accepted step could have had, were there no time to land on; infinite where
     the controller asks for the largest factor."""
@@ -75,15 +81,15 @@ def natural_size(factor: Number, tried: Number, proposed: Number) -> Number:
 
 def probing_size(d0: Number, d1: Number) -> Number:
     """A tiny step, over which to see how f changes. d0, d1: norms of y and f in units of the
-    tolerance. Source: ``first_size``."""
+    tolerance; 1e-6 where they are so large that they are not finite. Source: ``first_size``."""
     of = functions_for(d0)
     small = (d0 < 1e-5) | (d1 < 1e-5)
     size: Number = of.where(small, 1e-6, of.divide(0.01 * d0, d1))
-    return size
+    return of.where((size > 0) & (size < math.inf), size, 1e-6)  # type: ignore[no-any-return]
 
 
 def first_size(h0: Number, d1: Number, d2: Number, order: int) -> Number:
-    """A first step size from the scales of f and of its change; NaN where f is not finite.
+    """A first step size from the scales of f and of its change; h0 where f was not finite there.
 
     h0: ``probing_size``. d1: the norm of f, d2: that of its change over h0 divided by h0, both in
     units of the tolerance. Source: Hairer, Norsett and Wanner, "Solving Ordinary Differential
@@ -93,7 +99,7 @@ def first_size(h0: Number, d1: Number, d2: Number, order: int) -> Number:
     flat = (d1 <= 1e-15) & (d2 <= 1e-15)
     steep = of.pow(0.01 / of.clamp(of.fmax(d1, d2), min=1e-15), 1 / order)
     size: Number = of.minimum(100 * h0, of.where(flat, of.clamp(h0 * 1e-3, min=1e-6), steep))
-    return size
+    return of.where((d2 < math.inf) & (size > 0), size, h0)  # type: ignore[no-any-return]
 
 
 def end_of_equal_step(start: Number, end: Number, index: Any, count: Any) -> Number:

@@ -26,9 +26,10 @@ class Discrete(OfSteps):
     evaluation of f that the result depends on, no further evaluation. Do not use it where that
     memory does not fit, or with scipy, whose solution carries no gradient.
 
-    With the native engine autograd sees f alone: the steps are differentiated by ``step_adjoint``,
-    and a second backward pass raises RuntimeError, as the first frees the graphs. With
-    engine=torchdiffeq autograd goes through the solver, and second derivatives exist.
+    With the native engine autograd sees f alone: the steps are differentiated by ``step_adjoint``.
+    The first backward pass frees the graphs, so that a second one (``retain_graph=True``) costs and
+    counts what ``Checkpointed`` does, with the same result. With engine=torchdiffeq autograd goes
+    through the solver, and second derivatives exist.
 
     Source: Gholami, Keutzer and Biros, "ANODE: Unconditionally accurate memory-efficient gradients
     for neural ODEs", IJCAI 2019, section 3 (the discretise-then-optimise gradient).

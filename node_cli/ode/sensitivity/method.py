@@ -1,15 +1,16 @@
 """What a gradient method is, and how its backward pass becomes part of autograd."""
 
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from node_cli.ode.checks import AGAIN, check_start, drew, random_states, stands_still
 from node_cli.ode.engines.engine import Engine, engine_for
-from node_cli.ode.field import Autocast, no_autocast, untouched_buffers
+from node_cli.ode.field import Autocast, Tensors, no_autocast, silent_hooks, untouched_buffers
 from node_cli.ode.problem import Gradients, Problem
 from node_cli.ode.sensitivity.methods import SENSITIVITIES, Traits
 from node_cli.ode.solver import FirstSteps, Keep, Solver
@@ -22,7 +23,9 @@ class Sensitivity(ABC):
 
     Second derivatives raise RuntimeError (but for those that autograd takes through torchdiffeq),
     as does a backward pass after y0, the result or a parameter has been changed in place. Where no
-    gradient is wanted, nothing is kept.
+    gradient is wanted, nothing is kept. A backward pass may be repeated (``retain_graph=True``).
+    Parameters are those that the field has during the forward solve, also where it was called with
+    others than its own (``torch.func.functional_call``); their hooks see the whole gradient, once.
     """
 
     name: ClassVar[str]
@@ -50,8 +53,10 @@ class Sensitivity(ABC):
         Args:
             field: called as ``field(t, y)``, t 0-dim. Its buffers, such as a BatchNorm's
                 statistics, see every forward evaluation and no backward one.
-            y0: any shape, float32 or float64.
-            t: (T,), strictly increasing or decreasing, T >= 2.
+            y0: any shape, float32 or float64 (with torchdiffeq any floating-point or complex
+                number that it takes).
+            t: (T,), strictly increasing or decreasing; or one time, or equal ones, at which y is
+                y0. f is given t in the dtype of y0 (see ``field.Field``).
             solver: of the forward solve.
             work: the cost of the forward solve is added to it and, once it has run, that of the
                 backward pass.
@@ -62,12 +67,22 @@ class Sensitivity(ABC):
 
         Raises:
             SolveFailed: from here or, of a backward solve, from the backward pass.
+            TypeError, ValueError: y0 or t is none that can be solved, f gives no dy/dt, changes y,
+                depends on a tensor that would get no gradient (from the backward pass, but for
+                ``discrete``), or draws random numbers, with an adaptive solver or where the
+                backward pass evaluates it again.
+            RuntimeError: inside a transform of torch.func.
         """
+        check_start(y0, solver.engine)
         parameters = [p for p in field.parameters() if p.requires_grad]
         autocast = Autocast(y0.device.type)
         first_steps = first_steps or FirstSteps()
         problem = Problem(field, y0, t, solver, work, autocast, parameters, first_steps)
+        if stands_still(t):
+            still: Tensor = _Still.apply(problem, t, y0, *parameters)
+            return still
         engine = engine_for(problem)
+        before = random_states(y0.device)
         y: Tensor
         if torch.is_grad_enabled() and self.keeps in engine.differentiates:
             y, _ = engine.solve(self.keeps)
@@ -75,6 +90,9 @@ class Sensitivity(ABC):
             y = _Function.apply(self, engine, t, y0, *parameters)
         else:
             y, _ = engine.solve("nothing")
+        if solver.method.kind in ("adaptive", "scipy") and drew(before, y0.device):
+            reason = "a solver that chooses its steps needs a function of t and y"
+            raise ValueError(f"f draws random numbers (dropout?); {reason}. {AGAIN}")
         return y
 
     @abstractmethod
@@ -94,8 +112,15 @@ class _Function(torch.autograd.Function):
     def forward(
         ctx: Any, method: Sensitivity, engine: Engine, t: Tensor, y0: Tensor, *parameters: Tensor
     ) -> Tensor:
+        before = random_states(y0.device)
         y, ctx.record = engine.solve(method.keeps)
         ctx.method, ctx.engine = method, engine
+        ctx.evaluates = method.keeps != "stages"
+        ctx.random = drew(before, y0.device)
+        if ctx.evaluates and ctx.random:
+            reason = f"sensitivity={method.name} evaluates f again, and would get others"
+            raise ValueError(f"f draws random numbers (dropout?); {reason}. {AGAIN}")
+        ctx.tensors = Tensors(engine.problem.field)
         ctx.save_for_backward(y, y0, *parameters)
         return y
 
@@ -104,9 +129,43 @@ class _Function(torch.autograd.Function):
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         y, *_ = ctx.saved_tensors  # raises where one of them has been changed since
         method, engine = ctx.method, ctx.engine
-        evaluates = method.keeps != "stages"
-        untouched = untouched_buffers(engine.problem.field) if evaluates else nullcontext()
-        # f enters the autocast of the forward pass again, wherever the backward pass is called.
-        with untouched, no_autocast(y.device.type):
+        problem = engine.problem
+        if ctx.evaluates and ctx.random:
+            raise RuntimeError(
+                f"a second backward pass of sensitivity={method.name} evaluates f again, which "
+                "draws random numbers (dropout?)"
+            )
+        with ExitStack() as stack:
+            stack.enter_context(silent_hooks(problem.parameters))
+            # f enters the autocast of the forward pass again, wherever the backward pass is called.
+            stack.enter_context(no_autocast(y.device.type))
+            if ctx.evaluates:
+                stack.enter_context(ctx.tensors.again())
+                stack.enter_context(untouched_buffers(problem.field))
+            ctx.evaluates = True  # the next time, stages have been used up
             found = method.gradient(engine, ctx.record, y, grad_y)
         return None, None, found.t, found.y0, *found.parameters
+
+
+class _Still(torch.autograd.Function):
+    """y0 at each of T equal times, as the limit of a solve over a vanishing interval."""
+
+    @staticmethod
+    def forward(ctx: Any, problem: Problem, t: Tensor, y0: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.problem = problem
+        ctx.save_for_backward(y0)
+        return y0.detach().expand(len(t), *y0.shape).clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+        (y0,) = ctx.saved_tensors
+        problem, grad_t = ctx.problem, None
+        t = problem.t
+        if ctx.needs_input_grad[1]:
+            with untouched_buffers(problem.field):
+                f = problem.counted(backward=True)(t[0].detach().to(y0), y0.detach().clone())
+            grad_t = (grad_y * f).reshape(len(t), -1).sum(1).to(t)
+            grad_t[0] -= grad_t.sum()
+        zeros = [torch.zeros_like(p) for p in problem.parameters]
+        return None, grad_t, grad_y.sum(0), *zeros

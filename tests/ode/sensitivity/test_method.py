@@ -212,18 +212,33 @@ def test_discrete_with_torchdiffeq_has_second_derivatives() -> None:
 
 @every_method
 def test_a_second_backward_pass(sensitivity: Sensitivity) -> None:
-    """Repeats the first with retain_graph, but for discrete, which explains why not."""
-    y0 = start()
-    loss = loss_of(sensitivity(MLP(), y0, T, RK4, Work()))
-    (once,) = torch.autograd.grad(loss, y0, retain_graph=True)
-    if sensitivity.keeps == "stages":
-        with pytest.raises(RuntimeError, match=r"frees its graphs .* sensitivity=checkpointed"):
-            loss.backward()
-    else:
-        (twice,) = torch.autograd.grad(loss, y0)
-        assert torch.equal(once, twice)
-        with pytest.raises(RuntimeError, match="second time"):
-            loss.backward()
+    """Repeats the first with retain_graph, to the last bit, and a third one does."""
+    y0, field, work, t = start(), MLP(), Work(), T.clone().requires_grad_()
+    loss = loss_of(sensitivity(field, y0, t, RK4, work))
+    inputs = [y0, t, *field.parameters()]
+    once = torch.autograd.grad(loss, inputs, retain_graph=True)
+    before = work.nfe_backward
+    for retain in (True, False):
+        for a, b in zip(once, torch.autograd.grad(loss, inputs, retain_graph=retain), strict=True):
+            assert torch.equal(a, b)
+    assert work.nfe_backward == before + 2 * (before or work.nfe_forward)
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+
+
+@every_method
+def test_gradcheck_and_jacobian(sensitivity: Sensitivity) -> None:
+    """Those of torch, which go backwards through one solve many times."""
+    field, solver = MLP(), Solver("tsit5", rtol=1e-10, atol=1e-10)
+
+    def end(y0: Tensor) -> Tensor:
+        return sensitivity(field, y0, T, solver, Work())[-1]
+
+    y0 = start()[:1].detach().requires_grad_()
+    assert torch.autograd.gradcheck(end, (y0,), nondet_tol=1e-7, atol=1e-5)
+    jacobian = torch.autograd.functional.jacobian(end, y0.detach())
+    expected = [torch.autograd.grad(end(y0)[0, i], y0)[0] for i in range(3)]
+    torch.testing.assert_close(jacobian[0], torch.stack(expected))
 
 
 @pytest.mark.parametrize("what", ["start", "result", "parameter"])

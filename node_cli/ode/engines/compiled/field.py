@@ -2,15 +2,17 @@
 
 import weakref
 from collections.abc import Callable, Hashable, Sequence
+from operator import is_
 from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from node_cli.ode.checks import AGAIN, check_graph, checked, drew, random_states
 from node_cli.ode.engines.compiled.captured import CapturedField
 from node_cli.ode.engines.compiled.tape import Recording, Tape, new_tape
-from node_cli.ode.field import Autocast
+from node_cli.ode.field import Autocast, Field
 from node_cli.ode.solver import Keep
 from node_cli.ode.tableau import Tableau
 
@@ -33,6 +35,7 @@ class CompiledField(nn.Module):
         assert not any(True for _ in field.buffers())
         self.field = field
         self.enabled = True
+        self._own = list(field.parameters())
         self._functions: dict[Hashable, Function] = {}
         self._captured: dict[Hashable, CapturedField] = {}
         self._lent: dict[Hashable, tuple[Tape, weakref.ref[Recording]]] = {}
@@ -40,6 +43,11 @@ class CompiledField(nn.Module):
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         dy: Tensor = self.field(t, y)
         return dy
+
+    def has_its_own_parameters(self) -> bool:
+        """Whether they are the objects that the field had when this was made."""
+        now = list(self.field.parameters())
+        return len(now) == len(self._own) and all(map(is_, now, self._own))
 
     def key(self, autocast: Autocast, y: Tensor) -> Hashable:
         """What the graphs of f depend on."""
@@ -50,6 +58,7 @@ class CompiledField(nn.Module):
         key = self.key(autocast, y)
         if key not in self._captured:
             t = torch.zeros((), dtype=y.dtype, device=y.device)
+            _check(autocast.around(checked(self.field)), t, y, self._own)
             self._captured[key] = CapturedField(self.field, autocast, t, y)
         return self._captured[key]
 
@@ -91,6 +100,16 @@ class CompiledField(nn.Module):
     def lend(self, key: Hashable, recording: Recording) -> None:
         """Remember the tape of this recording for the solves of this key after its end."""
         self._lent[key] = recording.tape, weakref.ref(recording)
+
+
+def _check(f: Field, t: Tensor, y: Tensor, parameters: Sequence[Tensor]) -> None:
+    """What eager steps find out as they go, found before anything is compiled; one evaluation."""
+    before = random_states(y.device)
+    y = y.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        check_graph(f(t, y), (y, *parameters))
+    if drew(before, y.device):
+        raise ValueError(f"f draws random numbers (dropout?): not with compile=true. {AGAIN}")
 
 
 def _of_its_own(function: Function) -> Function:

@@ -4,6 +4,7 @@ Everything here is traced: numbers are 0-dim tensors, decisions are ``torch.wher
 are those of ``eager.solve``, accepted and rejected alike.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from node_cli.ode.engines.step_control import (
     landing,
     natural_size,
     probing_size,
+    usable,
 )
 from node_cli.ode.norms import Norm
 from node_cli.ode.solver import Keep, Solver
@@ -33,7 +35,8 @@ class Numbers(NamedTuple):
     """How far a solve has come: what a loop is given, and returns, as a vector (float64).
 
     ``last``: of all requested times. ``size``: of the next step. ``previous``: error of the last
-    accepted step (PI controller). ``error`` and ``dt``: of the last attempt. ``attempts``: made in
+    accepted step (PI controller). ``error`` and ``dt``: of the last attempt; see ``Solve`` for an
+    infinite or NaN one. ``attempts``: made in
     this call, of at most ``limit``. ``accepted``: steps of the whole solve. ``evaluated``: 1 if f
     is known at (t, y). ``learnt``: ``size`` after the first accepted step. ``finite``: 1 if y is.
     """
@@ -212,10 +215,11 @@ class SolveLoop:
             self.record(tape, row, t1, y1, slopes)
         accept = torch.ones_like(t, dtype=torch.bool)
         if tableau.adaptive:
-            error = error_of(self.solver, self.norm, y, y1, slopes, dt.to(y.dtype))
+            error = usable(error_of(self.solver, self.norm, y, y1, slopes, dt.to(y.dtype)))
             accept = error <= 1
             factor, previous = change_of_size(self.solver, error, previous)
             tried, size = size, torch.where(lands, dt.abs(), size) * factor
+            error = self.hopeless(error, y, k)
             if tape is not None:
                 tape.record(row, sizes=natural_size(factor, tried, size))
             learnt = torch.where(accept & (accepted == 0), size, learnt)
@@ -234,6 +238,19 @@ class SolveLoop:
             torch.where(accept, y1, y),
             torch.where(accept, slopes[-1] if shared else k, k),
         )
+
+    def hopeless(self, error: Tensor, y: Tensor, k: Tensor) -> Tensor:
+        """The error; NaN where it is infinite because y or k, where the step begins, is not finite:
+        no smaller step helps. A loop of one turn or none."""
+
+        def look(go: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
+            finite = y.isfinite().all() & k.isfinite().all()
+            return torch.zeros_like(go), torch.where(finite, error, math.nan)
+
+        found: Tensor
+        start = (error.isinf().long(), error.clone())
+        _, found = torch.while_loop(lambda go, _: go > 0, look, start)
+        return found
 
     def next_step(self, span: Span, state: State) -> tuple[Tensor, Tensor, Tensor]:
         """The size to try, where the step then ends, and whether it lands on the end."""
@@ -303,11 +320,13 @@ class SolveLoop:
 def error_of(
     solver: Solver, norm: Norm, y: Tensor, y1: Tensor, slopes: Sequence[Tensor], dt: Tensor
 ) -> Tensor:
-    """The estimated local error in units of the tolerance, float64; ``Stepper._error`` is the twin
-    for eager steps."""
+    """The estimated local error in units of the tolerance, float64, NaN where a stage or y1 is not
+    finite; ``Stepper._error`` is the twin for eager steps."""
     weights = solver.tableau.b_error
     assert weights is not None
     assert solver.rtol is not None
     assert solver.atol is not None
     error = traced_sum(torch.zeros_like(y), weights, slopes, dt)
+    # An infinite y1 would have an error of zero in these units; f(t1, y1) may have no weight.
+    error = torch.where(y1.isfinite() & slopes[-1].isfinite(), error, math.nan)
     return norm(error / (solver.atol + solver.rtol * torch.maximum(y.abs(), y1.abs()))).double()

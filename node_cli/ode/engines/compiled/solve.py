@@ -140,7 +140,7 @@ class LoopSolve(Solve):
                 self._learn(now.learnt)
         self.accepted += accepted
         self.rejected += attempts - accepted
-        self.t, self.size, self.dt = now.t, now.size, now.dt
+        self.t, self.size, self.dt, self.error = now.t, now.size, now.dt, now.error
 
     def _cross(self, interval: int, start: float, end: float) -> bool:
         before = self.accepted
@@ -150,8 +150,7 @@ class LoopSolve(Solve):
                 self._make_room(self.accepted + 1)
             now = self._run(start, end)
             if math.isnan(now.error):
-                self.rejected -= 1
-                self._fail_not_finite()
+                self._fail_where_it_begins()
         if self.recording:
             self.recording.spans.append((before, self.accepted))
         return bool(now.finite)

@@ -1,7 +1,7 @@
 """The adjoint of explicit Runge-Kutta steps, step by step: the gradient of the numerical
 solution."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -28,39 +28,6 @@ Pull = Callable[[Tensor, list[Tensor]], StepCotangents]
 """The adjoint of one step: from dL/dy1; dL/dtheta is added to the list in place."""
 
 
-class KeptStages:
-    """The accepted steps with the graphs of their stages; see ``engine.StepRecord``.
-
-    Memory: the activations of f at every stage that the result depends on.
-    """
-
-    def __init__(self, problem: Problem) -> None:
-        with_time = problem.t.requires_grad
-        self.problem = problem
-        self.f = Linearised(problem.counted(), problem.parameters, with_time=with_time)
-        self.steps: list[tuple[Step, list[Stage]]] = []
-
-    def record(self, step: Step, _first: Stage, attempt: Attempt) -> None:
-        """Add an accepted step; to be called by the solve, as its ``on_accept``."""
-        self.steps.append((step, attempt.stages))
-
-    def pull_back(self, grad_y: Tensor) -> Gradients:
-        """Once only, as it frees the graphs: RuntimeError the second time."""
-        if not self.steps:
-            raise RuntimeError(
-                "sensitivity=discrete frees its graphs in the first backward pass; for a second "
-                "one take sensitivity=checkpointed, or solver.engine=torchdiffeq"
-            )
-        return _adjoint_of_steps(self._taken(), grad_y, self.problem)
-
-    def _taken(self) -> Iterator[tuple[Step, Pull]]:
-        """The steps from the last to the first, none of them kept any longer."""
-        tableau = self.problem.solver.tableau
-        while self.steps:
-            step, stages = self.steps.pop()
-            yield step, partial(step_adjoint, self.f, tableau, step, stages)
-
-
 class KeptStates:
     """The accepted steps alone, whose stages are computed again; see ``engine.StepRecord``.
 
@@ -83,6 +50,38 @@ class KeptStates:
         tableau = problem.solver.tableau
         steps = ((step, partial(_pull_again, f, tableau, step)) for step in reversed(self.steps))
         return _adjoint_of_steps(steps, grad_y, problem)
+
+
+class KeptStages(KeptStates):
+    """The accepted steps with the graphs of their stages; see ``engine.StepRecord``.
+
+    The first ``pull_back`` frees the graphs; a further one (``retain_graph=True``) computes the
+    stages again. Memory: the activations of f at every stage that the result depends on, and after
+    the first one a state per step.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        with_time = problem.t.requires_grad
+        self.f = Linearised(problem.counted(), problem.parameters, with_time=with_time)
+        self.stages: list[list[Stage]] | None = []  # of each step
+
+    def record(self, step: Step, first: Stage, attempt: Attempt) -> None:
+        super().record(step, first, attempt)
+        assert self.stages is not None
+        self.stages.append(attempt.stages)
+
+    def pull_back(self, grad_y: Tensor) -> Gradients:
+        stages, self.stages = self.stages, None
+        if stages is None:
+            return super().pull_back(grad_y)
+        tableau = self.problem.solver.tableau
+        # None of the stages is kept any longer than its step is at hand.
+        steps = (
+            (step, partial(step_adjoint, self.f, tableau, step, stages.pop()))
+            for step in reversed(self.steps)
+        )
+        return _adjoint_of_steps(steps, grad_y, self.problem)
 
 
 def _pull_again(

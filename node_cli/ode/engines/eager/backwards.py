@@ -24,8 +24,11 @@ class Path(Protocol):
 
 def right_hand_side(problem: Problem, system: AdjointSystem, along: Path | None) -> Field:
     """The derivative of an adjoint system as a function of (t, state), evaluated by autograd."""
-    parameters = problem.parameters if system.with_parameters else []
-    f = Linearised(problem.counted(backward=True), parameters)
+    counted = problem.counted(backward=True)
+    if system.with_parameters:
+        f = Linearised(counted, problem.parameters)
+    else:
+        f = Linearised(counted, [], constants=problem.parameters)
 
     def derivative(t: Tensor, state: Tensor) -> Tensor:
         return system.derivative(f, t, state, *([along.at(float(t))] if along else []))

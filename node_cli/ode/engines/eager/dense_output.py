@@ -92,4 +92,4 @@ class DenseOutput:
         fraction = (t - step.t0) / step.dt
         weights = dense_weights(fraction, self.tableau.fractions)
         w = torch.tensor(weights, dtype=points.dtype, device=points.device)
-        return torch.mv(points.flatten(1).t(), w).view(step.y0.shape)
+        return torch.mv(points.view(len(weights), -1).t(), w).view(step.y0.shape)

@@ -51,7 +51,7 @@ class Eager:
         memory = problem.first_steps.forward
         y, steps = integrate(
             stepper,
-            problem.y0.detach(),
+            problem.y0.detach().clone(),  # should f change it
             problem.t,
             problem.solver,
             on_accept=on_accept,

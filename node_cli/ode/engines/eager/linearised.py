@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Variable
 
+from node_cli.ode.checks import check_graph
 from node_cli.ode.engines.eager.step import Stage
 from node_cli.ode.problem import Products
 from node_cli.ode.work import CountedField
@@ -15,15 +16,24 @@ class Linearised:
     """Evaluates f so that v^T df/dy, v^T df/dtheta and, ``with_time``, v^T df/dt can follow.
 
     Every evaluation has a graph of its own, which its first product frees. Evaluations and
-    products are counted in the work of f.
+    products are counted in the work of f. ``constants``: further parameters, whose products are
+    not wanted. ValueError where f depends on any other tensor that requires grad; the first
+    evaluation is looked at.
     """
 
     def __init__(
-        self, f: CountedField, parameters: Sequence[Tensor], *, with_time: bool = False
+        self,
+        f: CountedField,
+        parameters: Sequence[Tensor],
+        *,
+        constants: Sequence[Tensor] = (),
+        with_time: bool = False,
     ) -> None:
         self.f = f
         self.parameters = tuple(parameters)
+        self.constants = tuple(constants)
         self.with_time = with_time
+        self.looked_at = False
 
     def evaluate(self, t: Tensor, y: Tensor) -> Stage:
         """f(t, y), with a graph. t: 0-dim; y: no part of another graph, made a leaf of this one."""
@@ -31,7 +41,11 @@ class Linearised:
         if self.with_time:
             t = t.detach().clone().requires_grad_()
         with torch.enable_grad():
-            return Stage(t, y, self.f(t, y))
+            k = self.f(t, y)
+        if not self.looked_at:
+            self.looked_at = True
+            check_graph(k, (t, y, *self.parameters, *self.constants))
+        return Stage(t, y, k)
 
     def products(self, stage: Stage, v: Tensor) -> Products:
         """All products with ``v``, shaped like y; zero where f does not depend on an input.

@@ -21,6 +21,7 @@ from node_cli.ode.engines.step_control import (
     landing,
     natural_size,
     probing_size,
+    usable,
 )
 from node_cli.ode.field import no_autocast
 from node_cli.ode.norms import Norm, rms_norm
@@ -156,6 +157,8 @@ class _Solve(Solve):
         _, y0, f0 = first
         scale = y0.abs().mul_(self.solver.rtol).add_(self.solver.atol)
         d0, d1 = torch.stack([self.norm(y0 / scale), self.norm(f0 / scale)]).tolist()
+        if not math.isfinite(d0 + d1):
+            self._check_first(first)
         h0: float = probing_size(d0, d1)
         h = self.direction * h0
         f1 = self.stepper.probe(self.t + h, torch.add(y0, f0, alpha=h))
@@ -178,16 +181,15 @@ class _Solve(Solve):
             t1, lands = landing(self._next(), end, self.direction)
             times, attempt = self._attempt(t1)
             assert attempt.error is not None
-            if math.isnan(attempt.error):
-                self._fail_not_finite()
+            self.error = usable(attempt.error)
             # The factor applies to the size that was asked for: dt is that size rounded to units in
             # the last place of t, and a size of one such unit could then never shrink.
             size = abs(t1 - self.t) if lands else self.size
             factor, self.previous_error = change_of_size(
-                self.solver, attempt.error, self.previous_error
+                self.solver, self.error, self.previous_error
             )
             tried, self.size = self.size, size * factor
-            if attempt.error <= 1:
+            if self.error <= 1:
                 natural = natural_size(factor, tried, self.size)
                 self._accept(
                     interval,
@@ -202,6 +204,14 @@ class _Solve(Solve):
                     self._learn(self.size)
             else:
                 self.rejected += 1
+                if self.error == math.inf:
+                    self._check_first(self._first_stage())
+
+    def _check_first(self, first: Stage) -> None:
+        """Fail where y or f is not finite where a step begins. Asks the device for one number, and
+        only where something was not finite."""
+        if not math.isfinite(first.y.abs().max() + first.k.abs().max()):
+            self._fail_where_it_begins()
 
     def _attempt(self, t1: float) -> tuple[list[float], Attempt]:
         tableau, t0, first = self.tableau, self.t, self._first_stage()

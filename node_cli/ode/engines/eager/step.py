@@ -104,13 +104,19 @@ class Stepper:
         return Attempt(y1, stages[-1] if tableau.first_same_as_last else None, error, stages)
 
     def _error(self, stages: list[Stage], y1: Tensor, dt: float) -> float:
-        """In units of the tolerance; the twin of ``loop.error_of``, by operations in place."""
+        """In units of the tolerance, NaN where a stage or y1 is not finite; the twin of
+        ``loop.error_of``, by operations in place."""
         weights = self.tableau.b_error
         assert weights is not None and self.rtol is not None and self.atol is not None
         error = torch.mul(stages[0].k, weights[0] * dt)
         for weight, stage in zip(weights[1:], stages[1:], strict=True):
             if weight:
                 error.add_(stage.k, alpha=weight * dt)
+        if not weights[-1]:
+            # What the estimate leaves out: f(t1, y1) is the first stage of the next step.
+            error.add_(stages[-1].k, alpha=0)
+        # An infinite y1 would have an error of zero in units of the tolerance.
+        error.add_(y1, alpha=0)
         scale = torch.maximum(stages[0].y.abs(), y1.abs()).mul_(self.rtol).add_(self.atol)
         return float(self.norm(error.div_(scale)))
 

@@ -30,12 +30,13 @@ class Reference:
         if keep == "stages":
             assert problem.solver.name != "scipy", "its solution has no gradient"
             y, steps = integrate(
-                _counting_vjps(problem.counted()), problem.y0, problem.t, problem.solver
+                _counting_vjps(problem.counted()), problem.y0.clone(), problem.t, problem.solver
             )
         else:
             assert keep == "nothing", "refused where the configuration is checked"
             with torch.no_grad():
-                y, steps = integrate(problem.counted(), problem.y0, problem.t, problem.solver)
+                y0 = problem.y0.clone()  # should f change it
+                y, steps = integrate(problem.counted(), y0, problem.t, problem.solver)
         problem.work.forward.add(steps)
         return y, None
 

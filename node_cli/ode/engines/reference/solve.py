@@ -121,7 +121,7 @@ def _solution(
 
 
 def _check_finite(solution: Tensor, t: Tensor, solver: Solver, steps: Steps) -> None:
-    finite = solution.isfinite().flatten(1).all(1)
+    finite = solution.isfinite().reshape(len(t), -1).all(1)
     if not finite.all():
         raise SolveFailed(
             "the state is not finite",

@@ -21,6 +21,7 @@ from torchdiffeq._impl.rk_common import (
 from torchdiffeq._impl.scipy_wrapper import ScipyWrapperODESolver
 from torchdiffeq._impl.solvers import FixedGridODESolver
 
+from node_cli.ode.engines.step_control import probing_size
 from node_cli.ode.failures import LOOSEN, STABILISE, SolveFailed
 from node_cli.ode.field import Field
 from node_cli.ode.norms import rms_norm
@@ -64,8 +65,13 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
                 first_step = _select_initial_step(
                     self.func, t[0], self.y0, self.order - 1, self.rtol, self.atol, self.norm, f0=f0
                 )
+                if not (first_step.isfinite() and first_step > 0):
+                    scale = self.atol + self.y0.abs() * self.rtol
+                    norms = self.norm(self.y0 / scale), self.norm(f0 / scale)
+                    first_step = probing_size(*norms).to(self.dtype)
         self.rk_state = _RungeKuttaState(self.y0, f0, t[0], t[0], first_step, None)
         self.jump_t = t[:0]
+        self.spoilt = False  # whether something was not finite in the last attempt
 
     def integrate(self, t: Tensor) -> Tensor:
         t = t.to(self.dtype)
@@ -93,6 +99,15 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
             after = super()._adaptive_step(state)
         except AssertionError as error:
             raise self._explained(state) from error
+        # As torchdiffeq's own solvers do not, take a smaller step then.
+        finite = after.y1.isfinite().all() & after.f1.isfinite().all() & after.dt.isfinite()
+        self.spoilt = not finite
+        if self.spoilt:
+            self.steps.rejected += 1
+            if not (state.y1.isfinite().all() and state.f1.isfinite().all()):
+                raise self._explained(state)
+            tried = torch.minimum(state.dt, self.step_t[0] - state.t1)
+            return state._replace(dt=tried * self.dfactor)
         if after.t1 > state.t1:
             self.steps.accepted += 1
         else:
@@ -104,10 +119,13 @@ class _Landing(RKAdaptiveStepsizeODESolver):  # type: ignore[misc]
 
     def _explained(self, state: Any) -> SolveFailed:
         if not state.y1.isfinite().all():
-            reason = "the state is not finite"
+            reason = "the state is not finite where a step begins"
             advice = STABILISE
-        elif not state.dt.isfinite():
-            reason = "f, or the estimate of the error, is not finite within a step"
+        elif not state.f1.isfinite().all():
+            reason = "f is not finite where a step begins"
+            advice = STABILISE
+        elif self.spoilt or not state.dt.isfinite():
+            reason = "f, or the estimate of the error, is not finite within a step, however small"
             advice = f"{LOOSEN}. {STABILISE}"
         else:
             reason = "the step size underflows"
