@@ -113,16 +113,25 @@ class FunctionalCall(nn.Module):
 class Tensors:
     """The parameters and buffers that a module has now, to put them into it again.
 
-    For a module may be called with others than its own (torch.func.functional_call). Cost: a look
-    at each of its slots.
+    For a module may be called with others than its own (torch.func.functional_call). ``trained``:
+    the parameters that require grad, each once. Cost: a look at each slot, as ``parameters()`` has.
     """
 
     def __init__(self, module: nn.Module) -> None:
+        parts = list(module.modules())
         self.slots: list[tuple[dict[str, Any], str, Tensor]] = [
-            (slots, name, x)
-            for part in module.modules()
-            for slots in (part._parameters, part._buffers)
-            for name, x in slots.items()
+            (part._parameters, name, x)
+            for part in parts
+            for name, x in part._parameters.items()
+            if x is not None
+        ]
+        parameters = {id(x): x for _, _, x in self.slots if x.requires_grad}
+        self.trained: list[Any] = list(parameters.values())
+        self.slots += [
+            (part._buffers, name, x)
+            for part in parts
+            if part._buffers
+            for name, x in part._buffers.items()
             if x is not None
         ]
 

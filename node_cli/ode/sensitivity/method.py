@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from node_cli.ode.checks import AGAIN, check_start, drew, random_states, stands_still
+from node_cli.ode.checks import AGAIN, check_start, random_states, stands_still
 from node_cli.ode.engines.engine import Engine, engine_for
 from node_cli.ode.field import Autocast, Tensors, no_autocast, silent_hooks, untouched_buffers
 from node_cli.ode.problem import Gradients, Problem
@@ -74,7 +74,8 @@ class Sensitivity(ABC):
             RuntimeError: inside a transform of torch.func.
         """
         check_start(y0, solver.engine)
-        parameters = [p for p in field.parameters() if p.requires_grad]
+        tensors = Tensors(field)
+        parameters = tensors.trained
         autocast = Autocast(y0.device.type)
         first_steps = first_steps or FirstSteps()
         problem = Problem(field, y0, t, solver, work, autocast, parameters, first_steps)
@@ -87,13 +88,24 @@ class Sensitivity(ABC):
         if torch.is_grad_enabled() and self.keeps in engine.differentiates:
             y, _ = engine.solve(self.keeps)
         elif torch.is_grad_enabled() and any(x.requires_grad for x in (y0, t, *parameters)):
-            y = _Function.apply(self, engine, t, y0, *parameters)
+            y = _Function.apply(self, engine, tensors, t, y0, *parameters)
         else:
             y, _ = engine.solve("nothing")
-        if solver.method.kind in ("adaptive", "scipy") and drew(before, y0.device):
-            reason = "a solver that chooses its steps needs a function of t and y"
-            raise ValueError(f"f draws random numbers (dropout?); {reason}. {AGAIN}")
+        if random_states(y0.device) != before:
+            self._refuse_random(solver, y)
         return y
+
+    def _refuse_random(self, solver: Solver, y: Tensor) -> None:
+        """f has drawn random numbers in the solve whose result is y."""
+        reason = None
+        if solver.method.kind in ("adaptive", "scipy"):
+            reason = "a solver that chooses its steps needs a function of t and y"
+        elif y.requires_grad and self.keeps != "stages":
+            reason = f"sensitivity={self.name} evaluates f again, and would get others"
+        if reason:
+            raise ValueError(f"f draws random numbers (dropout?); {reason}. {AGAIN}")
+        if y.grad_fn is not None and hasattr(y.grad_fn, "random"):
+            y.grad_fn.random = True  # the ctx of ``_Function``
 
     @abstractmethod
     def gradient(self, engine: Engine, record: Any, y: Tensor, grad_y: Tensor) -> Gradients:
@@ -110,17 +122,19 @@ class Sensitivity(ABC):
 class _Function(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, method: Sensitivity, engine: Engine, t: Tensor, y0: Tensor, *parameters: Tensor
+        ctx: Any,
+        method: Sensitivity,
+        engine: Engine,
+        tensors: Tensors,
+        t: Tensor,
+        y0: Tensor,
+        *parameters: Tensor,
     ) -> Tensor:
-        before = random_states(y0.device)
         y, ctx.record = engine.solve(method.keeps)
         ctx.method, ctx.engine = method, engine
         ctx.evaluates = method.keeps != "stages"
-        ctx.random = drew(before, y0.device)
-        if ctx.evaluates and ctx.random:
-            reason = f"sensitivity={method.name} evaluates f again, and would get others"
-            raise ValueError(f"f draws random numbers (dropout?); {reason}. {AGAIN}")
-        ctx.tensors = Tensors(engine.problem.field)
+        ctx.random = False
+        ctx.tensors = tensors
         ctx.save_for_backward(y, y0, *parameters)
         return y
 
@@ -144,7 +158,7 @@ class _Function(torch.autograd.Function):
                 stack.enter_context(untouched_buffers(problem.field))
             ctx.evaluates = True  # the next time, stages have been used up
             found = method.gradient(engine, ctx.record, y, grad_y)
-        return None, None, found.t, found.y0, *found.parameters
+        return None, None, None, found.t, found.y0, *found.parameters
 
 
 class _Still(torch.autograd.Function):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from node_cli.ode.checks import AGAIN, check_graph, checked, drew, random_states
+from node_cli.ode.checks import AGAIN, check_graph, checked, random_states
 from node_cli.ode.engines.compiled.captured import CapturedField
 from node_cli.ode.engines.compiled.tape import Recording, Tape, new_tape
 from node_cli.ode.field import Autocast, Field
@@ -108,7 +108,7 @@ def _check(f: Field, t: Tensor, y: Tensor, parameters: Sequence[Tensor]) -> None
     y = y.detach().clone().requires_grad_()
     with torch.enable_grad():
         check_graph(f(t, y), (y, *parameters))
-    if drew(before, y.device):
+    if random_states(y.device) != before:
         raise ValueError(f"f draws random numbers (dropout?): not with compile=true. {AGAIN}")
 
 

@@ -4,14 +4,14 @@ Everything here is traced: numbers are 0-dim tensors, decisions are ``torch.wher
 are those of ``eager.solve``, accepted and rejected alike.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from node_cli.ode.engines.compiled.error import error_of, nan_if_hopeless
 from node_cli.ode.engines.compiled.tape import Tape, stages_per_step
 from node_cli.ode.engines.formulas import stage_times, traced_sum
 from node_cli.ode.engines.step_control import (
@@ -219,7 +219,7 @@ class SolveLoop:
             accept = error <= 1
             factor, previous = change_of_size(self.solver, error, previous)
             tried, size = size, torch.where(lands, dt.abs(), size) * factor
-            error = self.hopeless(error, y, k)
+            error = nan_if_hopeless(error, y, k)
             if tape is not None:
                 tape.record(row, sizes=natural_size(factor, tried, size))
             learnt = torch.where(accept & (accepted == 0), size, learnt)
@@ -238,19 +238,6 @@ class SolveLoop:
             torch.where(accept, y1, y),
             torch.where(accept, slopes[-1] if shared else k, k),
         )
-
-    def hopeless(self, error: Tensor, y: Tensor, k: Tensor) -> Tensor:
-        """The error; NaN where it is infinite because y or k, where the step begins, is not finite:
-        no smaller step helps. A loop of one turn or none."""
-
-        def look(go: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
-            finite = y.isfinite().all() & k.isfinite().all()
-            return torch.zeros_like(go), torch.where(finite, error, math.nan)
-
-        found: Tensor
-        start = (error.isinf().long(), error.clone())
-        _, found = torch.while_loop(lambda go, _: go > 0, look, start)
-        return found
 
     def next_step(self, span: Span, state: State) -> tuple[Tensor, Tensor, Tensor]:
         """The size to try, where the step then ends, and whether it lands on the end."""
@@ -315,18 +302,3 @@ class SolveLoop:
             torch.while_loop(lambda go: go > 0, write, (accept.long(),))
         else:
             write(row)
-
-
-def error_of(
-    solver: Solver, norm: Norm, y: Tensor, y1: Tensor, slopes: Sequence[Tensor], dt: Tensor
-) -> Tensor:
-    """The estimated local error in units of the tolerance, float64, NaN where a stage or y1 is not
-    finite; ``Stepper._error`` is the twin for eager steps."""
-    weights = solver.tableau.b_error
-    assert weights is not None
-    assert solver.rtol is not None
-    assert solver.atol is not None
-    error = traced_sum(torch.zeros_like(y), weights, slopes, dt)
-    # An infinite y1 would have an error of zero in these units; f(t1, y1) may have no weight.
-    error = torch.where(y1.isfinite() & slopes[-1].isfinite(), error, math.nan)
-    return norm(error / (solver.atol + solver.rtol * torch.maximum(y.abs(), y1.abs()))).double()
