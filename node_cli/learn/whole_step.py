@@ -10,9 +10,9 @@ from node_cli.models.blocks import ODEBlock
 from node_cli.models.classifier import Classifier
 from node_cli.ode.engines.compiled.adjoint import adjoint_loop, count_adjoint
 from node_cli.ode.engines.compiled.captured import Captured, CapturedField
+from node_cli.ode.engines.compiled.carried import Numbers
 from node_cli.ode.engines.compiled.engine import Compiled
 from node_cli.ode.engines.compiled.field import CompiledField, Function
-from node_cli.ode.engines.compiled.loop import Numbers
 from node_cli.ode.engines.compiled.solve import LoopSolve
 from node_cli.ode.engines.compiled.tape import Tape
 from node_cli.ode.failures import SolveFailed

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from node_cli.ode.engines.compiled.carried import State
 from node_cli.ode.engines.compiled.error import error_of, nan_if_hopeless
 from node_cli.ode.engines.compiled.tape import Tape, stages_per_step
 from node_cli.ode.engines.formulas import stage_times, traced_sum
@@ -29,47 +30,6 @@ from node_cli.ode.tableau import Tableau
 
 System = Callable[..., tuple[Tensor, list[Tensor]]]
 """A right-hand side that can be traced: (t, y, *inputs) -> (dy, what is kept of each stage)."""
-
-
-class Numbers(NamedTuple):
-    """How far a solve has come: what a loop is given, and returns, as a vector (float64).
-
-    ``last``: of all requested times. ``size``: of the next step. ``previous``: error of the last
-    accepted step (PI controller). ``error`` and ``dt``: of the last attempt; see ``Solve`` for an
-    infinite or NaN one. ``attempts``: made in
-    this call, of at most ``limit``. ``accepted``: steps of the whole solve. ``evaluated``: 1 if f
-    is known at (t, y). ``learnt``: ``size`` after the first accepted step. ``finite``: 1 if y is.
-    """
-
-    t: float
-    end: float
-    last: float
-    size: float = 0.0
-    previous: float = 1.0
-    error: float = 0.0
-    dt: float = 0.0
-    attempts: float = 0.0
-    limit: float = 0.0
-    accepted: float = 0.0
-    evaluated: float = 0.0
-    learnt: float = 0.0
-    finite: float = 1.0
-
-
-class State(NamedTuple):
-    """What a loop carries from attempt to attempt: most of ``Numbers``, y and k = f(t, y)."""
-
-    t: Tensor
-    size: Tensor
-    error: Tensor
-    attempts: Tensor
-    accepted: Tensor
-    dt: Tensor
-    previous: Tensor
-    evaluated: Tensor
-    learnt: Tensor
-    y: Tensor
-    k: Tensor
 
 
 class Span(NamedTuple):

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from node_cli.ode.engines.budget import Solve
+from node_cli.ode.engines.compiled.carried import Numbers
 from node_cli.ode.engines.compiled.field import CompiledField, Function
-from node_cli.ode.engines.compiled.loop import Numbers, SolveLoop, System
+from node_cli.ode.engines.compiled.loop import SolveLoop, System
 from node_cli.ode.engines.compiled.tape import Recording, Tape, copy_tape, new_tape
 from node_cli.ode.field import no_autocast
 from node_cli.ode.norms import Norm
