@@ -21,9 +21,9 @@ def fill(tree: Tree) -> None:
     root, choices = root_values(), default_choices()
     for name in missing:
         if choice := choices.get(name):
-            tree[name] = values_of(name, choice)
+            tree[name] = {"name": choice}
         elif name in root:
-            tree[name] = root[name]
+            tree[name] = {} if name in sections() else root[name]
     for section in sections():
         if isinstance(values := tree.get(section), dict):
             is_group = section in choices
@@ -33,9 +33,10 @@ def fill(tree: Tree) -> None:
 
 def _lacks_options(tree: Tree, section: str) -> bool:
     values = tree.get(section)
-    if not isinstance(values, dict) or (variant := variant_of(variants(section), values)) is None:
+    if not isinstance(values, dict):
         return False
-    return not set(variant.model_fields) <= set(values)
+    variant = variant_of(variants(section), values)
+    return variant is None or not set(variant.model_fields) <= set(values)
 
 
 def _resolved(value: Any, tree: Tree) -> Any:

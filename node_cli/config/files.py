@@ -1,5 +1,6 @@
 """The YAML files of the configuration, read without Hydra."""
 
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ def choices(group: str) -> list[str]:
 def values_of(group: str, choice: str) -> dict[str, Any]:
     """The values of a choice of a group, those it shares with others included; none where it has
     no file. Interpolations are left as they are."""
-    return dict(_values(CONF / group / f"{choice}.yaml")) if choice in choices(group) else {}
+    return deepcopy(_values(CONF / group / f"{choice}.yaml")) if choice in choices(group) else {}
 
 
 def root_values() -> dict[str, Any]:
     """The values of config.yaml, without those of the groups."""
-    return dict(_values(CONF / "config.yaml"))
+    return deepcopy(_values(CONF / "config.yaml"))
 
 
 @cache

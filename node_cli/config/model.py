@@ -7,7 +7,7 @@ from pydantic import Field
 from node_cli.config.section import Section, Variants
 
 _NO_FIELD = "model.core={core}: model={name} has no field f; set model.field, or model.core=none"
-_NO_BLOCKS = "model.blocks: model.core=residual needs a number of blocks, model.blocks=6 say"
+_NO_BLOCKS = "model.blocks: model.core=residual needs a number, for example model.blocks=6"
 
 
 class ModelSection(Section):

@@ -27,11 +27,12 @@ class Optimizer(Section):
     grad_clip: PositiveFloat | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments of that class, beside the parameters.
+        """The arguments of that class, beside the parameters; null ones take torch's defaults.
 
         Fused: one kernel for all parameters, which of a small model takes a tenth of the time.
         """
-        return self.model_dump(exclude={"name", "grad_clip"}) | {"fused": True}
+        given = self.model_dump(exclude={"name", "grad_clip"}, exclude_none=True)
+        return given | {"fused": True}
 
 
 class Adam(Optimizer):
@@ -53,7 +54,7 @@ class SGD(Optimizer):
 
     chosen_by: ClassVar = {"name": ["sgd"]}
     class_name: ClassVar = "SGD"
-    momentum: Annotated[float, Field(ge=0, lt=1)]
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
 
 
 OptimizerConfig = Annotated[Adam | AdamW | SGD, Variants()]

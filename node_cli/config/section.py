@@ -23,7 +23,9 @@ class Section(BaseModel):
     ``{key}`` stands for a value of the section.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True
+    )
 
     chosen_by: ClassVar[Mapping[str, Collection[str]]] = {}
     spare: ClassVar[Collection[str]] = ()

@@ -1,8 +1,11 @@
 """The command line as a user meets it."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -248,6 +251,20 @@ def test_python_m_is_the_same_door(tmp_path: Path) -> None:
     result = in_new_process("model=convv", cwd=tmp_path)
     assert result.code == 2
     assert result.err.startswith("error: model=convv: choose from")
+
+
+def test_the_process_is_left_as_it_was(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    formatwarning = warnings.formatwarning
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    for arguments in ([*QUICK, "hydra.run.dir=run"], ["--cfg", "hydra"], ["epocs=1"]):
+        node_train(*arguments)
+        assert sys.argv == ["node-train", *arguments]
+        assert "HYDRA_FULL_ERROR" not in os.environ
+        assert warnings.formatwarning is formatwarning
+        assert signal.getsignal(signal.SIGTERM) == on_sigterm
 
 
 @pytest.mark.slow

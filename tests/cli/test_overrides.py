@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from node_cli.cli.overrides import Parser
+from node_cli.cli.overrides import CommandLine, Parser, key_of
 from node_cli.config.messages import quoted, shell_override
 from tests.commands import QUICK, NodeTrain, composed
 
@@ -121,3 +121,67 @@ def test_a_folder_named_after_the_overrides(
     assert node_train(*typed).code == 0
     assert [path.name for path in (tmp_path / "ov").iterdir()] == ["data.limit=60,epochs=1"]
     assert sys.argv[0] == "node-train"
+
+
+parser = Parser()
+
+
+def jobs(*texts: str, multirun: bool = True) -> tuple[list[list[str]], list[str]]:
+    problems: list[str] = []
+    found = parser.command_line(texts).jobs(parser, multirun=multirun, problems=problems)
+    return [[override.text for override in job] for job in found], problems
+
+
+def test_keys_and_values() -> None:
+    typed = parser.command_line(["+epochs=3", "model=conv", "a.b=[1,x]", "c='x y'", "d=null"])
+    assert [(o.key, o.value) for o in typed.overrides] == [
+        ("epochs", 3),
+        ("model", "conv"),
+        ("a.b", [1, "x"]),
+        ("c", "x y"),
+        ("d", None),
+    ]
+    assert typed.problems == []
+    found = typed.find("model")
+    assert found is not None and found.value == "conv"
+    assert typed.find("modell") is None
+
+
+def test_several_values_are_several_jobs() -> None:
+    assert jobs("seed=1,2", "model=conv", "epochs=1,2") == (
+        [
+            ["seed=1", "model=conv", "epochs=1"],
+            ["seed=1", "model=conv", "epochs=2"],
+            ["seed=2", "model=conv", "epochs=1"],
+            ["seed=2", "model=conv", "epochs=2"],
+        ],
+        [],
+    )
+    assert jobs("seed=1,2", "epochs=3", multirun=False) == (
+        [["epochs=3"]],
+        ["seed=1,2: several values need -m (or brackets, for a list)"],
+    )
+    assert jobs("hydra/sweeper=optuna", "seed=1,2", "x=3") == (
+        [["hydra/sweeper=optuna", "x=3"]],
+        [],
+    ), "it chooses the values of seed itself"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("epochs", "not of the form key=value"),
+        ("a=b=[", "not of the form key=value"),
+        ("~model", "nothing can be left out"),
+    ],
+)
+def test_what_is_no_override(text: str, problem: str) -> None:
+    typed = parser.command_line([text, "seed=1"])
+    assert isinstance(typed, CommandLine)
+    (line,) = typed.problems
+    assert line.startswith(f"{text}: {problem}")
+    assert [o.key for o in typed.overrides] == ["seed"], "the others are still looked at"
+
+
+def test_the_key_of_a_recorded_override() -> None:
+    assert [key_of(text) for text in ("a.b=c=d", "+x=1", "++y=2", "z")] == ["a.b", "x", "y", "z"]
