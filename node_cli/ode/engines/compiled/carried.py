@@ -9,9 +9,10 @@ class Numbers(NamedTuple):
     """How far a solve has come: what a loop is given, and returns, as a vector (float64).
 
     ``last``: of all requested times. ``size``: of the next step. ``previous``: error of the last
-    accepted step (PI controller). ``error`` and ``dt``: of the last attempt; see ``Solve`` for an infinite or NaN error. ``attempts``: made in
-    this call, of at most ``limit``. ``accepted``: steps of the whole solve. ``evaluated``: 1 if f
-    is known at (t, y). ``learnt``: ``size`` after the first accepted step. ``finite``: 1 if y is.
+    accepted step (PI controller). ``error`` and ``dt``: of the last attempt; see ``Solve`` for an
+    infinite or NaN error. ``attempts``: made in this call, of at most ``limit``. ``accepted``:
+    steps of the whole solve. ``evaluated``: 1 if f is known at (t, y). ``learnt``: ``size`` after
+    the first accepted step. ``finite``: 1 if y is.
     """
 
     t: float
