@@ -38,7 +38,13 @@ class Problem:
 
     def counted(self, *, backward: bool = False) -> CountedField:
         """f, each evaluation of which is counted, as one of the backward pass or the forward."""
-        return CountedField(self.field, self.work, self.autocast, backward=backward)
+        return CountedField(
+            self.field,
+            self.work,
+            self.autocast,
+            backward=backward,
+            repeatable=self.solver.method.kind in ("adaptive", "scipy"),
+        )
 
 
 class Gradients(NamedTuple):

@@ -56,8 +56,16 @@ class CountedField:
     Cost: two Python calls per evaluation.
     """
 
-    def __init__(self, f: Field, work: Work, autocast: Autocast, *, backward: bool = False) -> None:
-        self.f = autocast.around(checked(f))
+    def __init__(
+        self,
+        f: Field,
+        work: Work,
+        autocast: Autocast,
+        *,
+        backward: bool = False,
+        repeatable: bool = False,
+    ) -> None:
+        self.f = autocast.around(checked(f, repeatable=repeatable))
         self.work = work
         self.backward = backward
 

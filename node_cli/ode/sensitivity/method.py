@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from node_cli.ode.checks import AGAIN, check_start, random_states, stands_still
+from node_cli.ode.checks import AGAIN, NOT_REPEATED, check_start, random_states, stands_still
 from node_cli.ode.engines.engine import Engine, engine_for
 from node_cli.ode.field import Autocast, Tensors, no_autocast, silent_hooks, untouched_buffers
 from node_cli.ode.problem import Gradients, Problem
@@ -99,7 +99,7 @@ class Sensitivity(ABC):
         """f has drawn random numbers in the solve whose result is y."""
         reason = None
         if solver.method.kind in ("adaptive", "scipy"):
-            reason = "a solver that chooses its steps needs a function of t and y"
+            reason = NOT_REPEATED
         elif y.requires_grad and self.keeps != "stages":
             reason = f"sensitivity={self.name} evaluates f again, and would get others"
         if reason:
