@@ -19,7 +19,7 @@ derivative of each stage needs; the states where steps begin; or y(t) at any tim
 Controller = Literal["integral", "pi"]
 """The names of ``step_control.CONTROLLERS``."""
 
-DEFAULT_CONTROLLER: Controller = "pi"
+DEFAULT_CONTROLLER: Controller = "integral"
 
 STEPS = frozenset({"step_size", "n_steps"})
 TOLERANCES = frozenset({"rtol", "atol"})

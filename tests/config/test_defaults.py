@@ -13,7 +13,7 @@ from node_cli.errors import UserError
 Configure = Callable[..., Config]
 
 CHOICES = [
-    ["solver.controller=integral"],
+    [],
     ["solver=rk4", "sensitivity=backsolve", "optimizer=sgd", "schedule=step"],
     ["data=spiral_linear", "model=linear_field"],
     ["data=mnist", "model=resnet"],

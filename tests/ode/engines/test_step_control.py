@@ -45,8 +45,8 @@ def test_controllers_have_names() -> None:
 
 def test_the_default_of_the_configuration_is_that_of_the_library() -> None:
     error, previous = 0.3, 0.7
-    default, pi = (Solver("bosh3", controller=c) for c in (None, DEFAULT_CONTROLLER))
-    assert change_of_size(default, error, previous) == change_of_size(pi, error, previous)
+    default, named = (Solver("bosh3", controller=c) for c in (None, DEFAULT_CONTROLLER))
+    assert change_of_size(default, error, previous) == change_of_size(named, error, previous)
     text = (Path(__file__).parents[3] / "conf/solver/_adaptive.yaml").read_text()
     assert f"\ncontroller: {DEFAULT_CONTROLLER} " in text
 
