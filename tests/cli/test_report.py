@@ -79,7 +79,7 @@ def test_a_page_of_every_sweep_in_a_folder(
     assert node_train("report=..").code == 0, "below the folder, from another one"
     page = (tmp_path / "elsewhere" / "RESULTS.md").read_text()
     assert "## Mine: a title" in page
-    assert "Jobs that are not done: 1 (unknown)." in page
+    assert "Jobs that are not done: 1 (damaged)." in page
 
     monkeypatch.chdir(tmp_path)
     assert node_train("-m", *QUICK, "seed=0", "hydra.sweep.dir=results/grid").code == 2
