@@ -107,6 +107,7 @@ def record(
     assert spec.origin is not None, "no node_cli to import"
     code = Path(spec.origin).parents[1]
     print(f"node_cli of {code}", flush=True)
+    written = _last_written(code)
     texts = {str(folder): "<tmp>", str(code): "<code>"}
     write_files(folder)
     _draw_nothing()
@@ -126,12 +127,20 @@ def record(
         )
     seconds = round(time.perf_counter() - begin)
     print(f"{len(found)} cases, {seconds} s")
+    if _last_written(code) != written:
+        print("the code has changed while it ran: record again", file=sys.stderr)
     return {
         "machine": _machine(),
         "seconds": seconds,
         "cases": found,
         "messages": said,
     }
+
+
+def _last_written(code: Path) -> float:
+    """When a file of the package or of its configuration was last changed."""
+    files = [p for name in ("node_cli", "conf") for p in (code / name).rglob("*.[py]*")]
+    return max(p.stat().st_mtime for p in files if p.suffix in (".py", ".yaml"))
 
 
 def _draw_nothing() -> None:

@@ -122,11 +122,17 @@ def differences(old: Facts, new: Facts) -> list[str]:
     hold the same tensors; of all else nothing may be gone, and more may be there.
     """
     places: dict[str, list[str]] = {}
-    for fact in sorted({*old, *new}):
+    for fact in sorted(_kept(old, new) | _kept(new, old)):
         if word := _difference(fact, old.get(fact), new.get(fact)):
             file, _, place = fact.partition(": ")
             places.setdefault(f"{file} {word}", []).append(_part(place))
     return [f"{where}{_listed(parts)}" for where, parts in places.items()]
+
+
+def _kept(facts: Facts, others: Facts) -> set[str]:
+    """Those facts that are not about the inside of a file that the others lack."""
+    files = {fact: fact.partition(": ")[0] for fact in facts}
+    return {f for f, file in files.items() if file == f or f"file {file}" in others}
 
 
 def _difference(fact: str, old: str | None, new: str | None) -> str:
