@@ -101,7 +101,7 @@ def test_the_configured_interval_is_from_0_to_1(configure: Configure) -> None:
     torch.testing.assert_close(ode(images), block(images))
 
 
-adaptive = partial(Solver, controller="pi")
+adaptive = partial(Solver, controller="integral")
 
 
 @pytest.mark.parametrize(
