@@ -34,8 +34,12 @@ def test_a_checkpoint_on_every_polite_signal(
                 os.kill(os.getpid(), number)
 
     monkeypatch.setattr("node_cli.tasks.terminal.Terminal.step", signal_at_step_2)
-    with pytest.raises(Stopped) as caught:
-        run(configure("data.limit=200", "batch_size=32", "epochs=3"), tmp_path / "run")
+    before = signal.signal(number, signal.SIG_DFL)  # a background process may ignore it
+    try:
+        with pytest.raises(Stopped) as caught:
+            run(configure("data.limit=200", "batch_size=32", "epochs=3"), tmp_path / "run")
+    finally:
+        signal.signal(number, before)
     assert exit_code(caught.value) == 128 + number
     folder = RunFolder(tmp_path / "run")
     status = folder.read_status()

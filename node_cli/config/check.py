@@ -142,7 +142,7 @@ def _key(location: tuple[int | str, ...]) -> str:
     section, and goes on into lists and unions; of published tables, the place in them."""
     section = str(location[0])
     if section == "published":
-        return ".".join(map(str, location))
+        return ".".join(map(plain, location))
     if section not in sections():
         return section
     inner = location[2:] if len(variants(section)) > 1 else location[1:]

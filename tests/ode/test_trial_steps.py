@@ -138,7 +138,7 @@ METHODS_OF_GRADIENTS = [Discrete(), ONE_OF_EACH["interpolating"]]
 @pytest.mark.usefixtures("graphs")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 @pytest.mark.parametrize("sensitivity", METHODS_OF_GRADIENTS)
-@pytest.mark.parametrize("name", ["tsit5", "adaptive_heun"])
+@pytest.mark.parametrize("name", [pytest.param("tsit5", marks=pytest.mark.slow), "adaptive_heun"])
 def test_compiled_loops_reject_alike(name: str, sensitivity: Sensitivity) -> None:
     """The same counts and gradients; the same failures, at the same place."""
     solver = Solver(name, 1e-3, 1e-3, first_step=1.0, max_steps=500)

@@ -123,9 +123,8 @@ def test_a_tape_is_used_again_only_where_nobody_holds_its_recording(
 
 
 @pytest.mark.usefixtures("graphs")
-@pytest.mark.parametrize(
-    "sensitivity", [Interpolating(), pytest.param(Gauss(), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sensitivity", [Interpolating(), Gauss()])
 def test_the_stages_that_dense_output_adds(sensitivity: Sensitivity) -> None:
     """Only where steps are accepted, and counted."""
     field, y0 = field_and_start("dense")
