@@ -70,7 +70,10 @@ FLOAT64 = ("precision=float64", "batch_size=6", "optimizer.lr=0.05")
         ("solver.tol=1e-4",),
         ("solver.tol=1e-4", "sensitivity=checkpointed", "optimizer.grad_clip=0.1"),
         ("solver=rk4", "solver.n_steps=3"),
-        ("solver=fehlberg2", "solver.tol=1e-3", "solver.first_step=warm"),
+        pytest.param(
+            ("solver=fehlberg2", "solver.tol=1e-3", "solver.first_step=warm"),
+            marks=pytest.mark.slow,
+        ),
         ("model=odenet", "optimizer=sgd", "solver.tol=0.1", "optimizer.lr=1e-3"),
     ],
     ids=" ".join,
@@ -96,6 +99,7 @@ def test_an_odd_batch_is_not_compiled(configure: Configure, graphs: list[object]
     assert len(graphs) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("graphs")
 def test_a_solve_with_more_steps_than_any_before(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
@@ -121,7 +125,10 @@ def test_a_solve_with_more_steps_than_any_before(
 @pytest.mark.usefixtures("graphs")
 @pytest.mark.parametrize(
     ("option", "message"),
-    [("solver.max_nfe=20", "20 evaluations"), ("solver.max_steps=2", "2 steps were not enough")],
+    [
+        ("solver.max_nfe=20", "20 evaluations"),
+        pytest.param("solver.max_steps=2", "2 steps were not enough", marks=pytest.mark.slow),
+    ],
 )
 def test_a_failing_solve_fails_as_by_parts(option: str, message: str, configure: Configure) -> None:
     config = configure(*FLOAT64, "solver.tol=1e-9", option)

@@ -76,7 +76,15 @@ def test_other_parameters_than_the_modules_own(sensitivity: Sensitivity, solver:
 
 @no_grad_warning
 @pytest.mark.usefixtures("graphs")
-@every_method
+@pytest.mark.parametrize(
+    "sensitivity",
+    [
+        pytest.param(
+            method, id=name, marks=[pytest.mark.slow] * (name in ("interpolating", "gauss"))
+        )
+        for name, method in ONE_OF_EACH.items()
+    ],
+)
 def test_other_parameters_where_solves_are_compiled(sensitivity: Sensitivity) -> None:
     block = ODEBlock(Bare(), 0.0, 1.0, TIGHT, sensitivity)
     block.compile_core(solves=True)

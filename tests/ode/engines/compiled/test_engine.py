@@ -65,7 +65,14 @@ def assert_equal(
             assert float((a - b).norm()) <= tol * scale
 
 
-@pytest.mark.parametrize("name", [name for name in FIELDS if name not in WITH_BUFFERS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "linear" else pytest.param(name, marks=pytest.mark.slow)
+        for name in FIELDS
+        if name not in WITH_BUFFERS
+    ],
+)
 def test_no_field_needs_a_new_graph_when_step_sizes_change(name: str, graphs: list[object]) -> None:
     field, y0 = field_and_start(name)
     faster = 1.2 if name in UNBOUNDED else 1.7
@@ -80,7 +87,8 @@ def test_no_field_needs_a_new_graph_when_step_sizes_change(name: str, graphs: li
     assert_equal(compiled, train(field, y0, Discrete(), solver, faster=faster), 1e-10)
 
 
-METHODS = [Discrete(), Checkpointed(), Backsolve("seminorm"), Interpolating(), Gauss()]
+DENSE_OUTPUT = [Interpolating(), Gauss()]  # a dozen seconds each to trace
+METHODS = [Discrete(), Checkpointed(), Backsolve("seminorm"), *DENSE_OUTPUT]
 
 
 @pytest.mark.usefixtures("graphs")
@@ -124,7 +132,7 @@ def test_a_tape_is_used_again_only_where_nobody_holds_its_recording(
 
 @pytest.mark.usefixtures("graphs")
 @pytest.mark.slow
-@pytest.mark.parametrize("sensitivity", [Interpolating(), Gauss()])
+@pytest.mark.parametrize("sensitivity", DENSE_OUTPUT)
 def test_the_stages_that_dense_output_adds(sensitivity: Sensitivity) -> None:
     """Only where steps are accepted, and counted."""
     field, y0 = field_and_start("dense")
@@ -137,7 +145,13 @@ def test_the_stages_that_dense_output_adds(sensitivity: Sensitivity) -> None:
 
 
 @pytest.mark.usefixtures("graphs")
-@pytest.mark.parametrize("sensitivity", METHODS)
+@pytest.mark.parametrize(
+    "sensitivity",
+    [
+        pytest.param(method, marks=pytest.mark.slow) if method in DENSE_OUTPUT else method
+        for method in METHODS
+    ],
+)
 def test_any_times_and_the_pi_controller(sensitivity: Sensitivity) -> None:
     field, y0 = field_and_start("dense")
     t = times(0.7, 0.4, -0.5)
