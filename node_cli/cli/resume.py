@@ -1,6 +1,7 @@
 """What is left of a run or of a sweep, as jobs to run."""
 
 import contextlib
+import sys
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -16,6 +17,7 @@ from node_cli.config.tasks import TASKS
 from node_cli.config.tree import Tree, get, lay, put, show
 from node_cli.errors import UserError
 from node_cli.records import checkpoints, sweep_folder
+from node_cli.records.early_stop import reason_to_stop
 from node_cli.records.files import short
 from node_cli.records.run_folder import RunFolder
 
@@ -25,6 +27,8 @@ RESUME_KEYS = (
     # What helps where a solve fails again and again.
     *(f"solver.{name}" for name in ("tol", "rtol", "atol", "max_nfe", "max_steps")),
     *("train.on_solver_failure", "train.max_skipped"),
+    # They change when the run ends, and no number of it.
+    *(f"train.{name}" for name in ("stop_early", "min_delta", "target", "max_seconds")),
 )
 
 
@@ -58,6 +62,11 @@ def rest_of(folder: RunFolder, typed: Mapping[str, Any], begun: Job | None = Non
             *notes,
         ]
     return Job(overrides, config, notes)
+
+
+def lift(reason: str) -> str:
+    """How to train a run further that has stopped for a reason."""
+    return f"to train it further, give another {reason.partition('=')[0]}, or null"
 
 
 def job_in(sweep: Path, name: str) -> Job | None:
@@ -142,8 +151,13 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
     done = folder.completed_epochs()
     if config.epochs < done:
         raise UserError(f"epochs={config.epochs}: the run has already completed {done}")
-    if folder.read_status().get("status") == "done" and config.epochs == done:
-        return None
+    if folder.read_status().get("status") == "done":
+        if config.epochs == done:
+            return None
+        if reason := reason_to_stop(config, folder, sys.maxsize):
+            if typed:
+                raise UserError(f"{folder.path}: this run has stopped ({reason}); {lift(reason)}")
+            return None
     if config.epochs == done and config.eval.test == "end":
         raise UserError(
             f"epochs={done}: those are completed, without the evaluation of the test split that "

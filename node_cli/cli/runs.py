@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from node_cli.cli.compose import Command, Job
-from node_cli.cli.resume import check_unchanged, command_of, job_in, rest_of
+from node_cli.cli.resume import check_unchanged, command_of, job_in, lift, rest_of
 from node_cli.config.messages import shell_override
 from node_cli.config.schema import Config, keys, sections
 from node_cli.config.section import absolute
@@ -112,7 +112,12 @@ def _rest(folder: RunFolder, typed: Mapping[str, Any], begun: Job | None = None)
     """
     job = rest_of(folder, typed, begun)
     if job is None:
-        Display().line(f"{folder.path}: this run is finished; train it further with epochs=N")
+        reason = folder.read_status().get("reason")
+        Display().line(
+            f"{folder.path}: this run has stopped ({reason}); {lift(str(reason))}"
+            if reason
+            else f"{folder.path}: this run is finished; train it further with epochs=N"
+        )
     else:
         preflight(job.config)
     return job

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from node_cli.config import data, defaults, rules, sensitivity, solver
+from node_cli.config import data, defaults, rules, sensitivity, solver, train
 from node_cli.config.eval import unused_first_step
 from node_cli.config.messages import not_among, plain
 from node_cli.config.schema import Config, keys, options, sections, variants
@@ -68,7 +68,8 @@ def _unused(tree: Tree, typed: Collection[str]) -> list[str]:
                 takes=variant.options(),
                 spare=variant.spare,
             )
-    return lines + unused_first_step(tree, typed) + sensitivity.unused(tree, typed)
+    lines += unused_first_step(tree, typed) + train.unused_min_delta(tree, typed)
+    return lines + sensitivity.unused(tree, typed)
 
 
 def _validated(tree: Tree) -> tuple[Config | None, dict[str, str]]:

@@ -15,6 +15,7 @@ from node_cli.machine import memory
 from node_cli.machine.device import Backend
 from node_cli.ode.failures import SolveFailed
 from node_cli.records.columns import EPOCHS, STEPS
+from node_cli.records.early_stop import reason_to_stop
 from node_cli.records.progress import EpochSums, Progress
 from node_cli.records.run_folder import RunFolder
 from node_cli.stopping import Interrupted, StopRequest
@@ -42,8 +43,9 @@ class Trainer(Generic[Batch]):
         """How far the training has come."""
         return self.state.progress
 
-    def run(self, observers: Observers, stop: StopRequest) -> None:
-        """Train until ``epochs`` are completed.
+    def run(self, observers: Observers, stop: StopRequest) -> str:
+        """Train until ``epochs`` are completed, or a rule of ``train`` says that they need not be;
+        return that rule and why, empty where they are. An epoch that has begun is completed.
 
         Raises ``Interrupted`` once a stop is requested and the checkpoint is written; ``Diverged``
         and ``SolveFailed``, after which the last checkpoint is as it was; and OSError.
@@ -55,10 +57,17 @@ class Trainer(Generic[Batch]):
             )
             if progress.step == 0 and config.eval.initial:
                 self._evaluate(observers)
+            reason = ""
             while progress.epoch < config.epochs:
+                if not progress.sums.batches and (reason := self._reason_to_stop()):
+                    break
                 self._epoch(observers, stop)
         finally:
             observers.end()
+        return reason
+
+    def _reason_to_stop(self) -> str:
+        return reason_to_stop(self.config, self.folder, self.progress.step)
 
     def _epoch(self, observers: Observers, stop: StopRequest) -> None:
         """Train the rest of the epoch in progress."""

@@ -96,8 +96,8 @@ def markdown(records: tuple[Record, ...] = RECORDS) -> str:
     summary = ", ".join(f"`{name}`" for name in (*measures.SUMMARY, *measures.SUMMARY_SECONDS))
     parts.append(
         "### summary.csv\n\nEach row is one job of a sweep: `job`, a column for each key that was "
-        f"typed, then {summary} of its last epoch (times: of the whole run), and `status`. "
-        "summary.md shows mean ± standard deviation over the seeds."
+        f"typed, then {summary} of its last epoch (times: of the whole run), `status` and "
+        "`reason`. summary.md shows mean ± standard deviation over the seeds."
     )
     return "\n\n".join(parts) + "\n"
 

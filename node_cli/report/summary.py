@@ -15,13 +15,17 @@ from node_cli.report.markdown import number, spread, table
 from node_cli.report.over_seeds import Row, by_setting, varied
 from node_cli.report.sweep_plots import plot_sweep
 
+# How a job ended, the last columns.
+STANDING = ("status", "reason")
+
 
 def summarise(sweep: Path) -> list[Row]:
     """Write summary.csv, summary.md and plots into a sweep's folder; return the rows.
 
     A row holds ``job``, one column for each key that was typed, the numbers of
-    ``measures.SUMMARY`` and ``SUMMARY_SECONDS`` (None where the job has none) and ``status``. Jobs
-    that have not started have no row. Raises OSError, and ``UserError`` where a record is damaged.
+    ``measures.SUMMARY`` and ``SUMMARY_SECONDS`` (None where the job has none), ``status``, and
+    ``reason``: why it ended as it did. Jobs that have not started have no row. Raises OSError, and
+    ``UserError`` where a record is damaged.
     """
     names = sweep_folder.jobs_in(sweep)
     folders = [RunFolder(sweep / name) for name in names]
@@ -48,14 +52,16 @@ def as_text(rows: Sequence[Row]) -> str:
     typed = _typed(rows)
     keys = varied(rows, typed) or typed
     metrics = _measures(rows)
+    stopped = any(row["status"] == "done" and row["reason"] for row in rows)
     text = table(
-        ["job", *keys, *metrics, "status"],
+        ["job", *keys, *metrics, "status", *["stopped by"] * stopped],
         [
             [
                 row["job"],
                 *(row[key] for key in keys),
                 *(number(m, row[m]) for m in metrics),
                 row["status"],
+                *[row["reason"] if row["status"] == "done" else ""] * stopped,
             ]
             for row in rows
         ],
@@ -86,7 +92,7 @@ def averages(rows: Sequence[Row]) -> str:
 
 def _typed(rows: Sequence[Row]) -> list[str]:
     """The keys that were typed for a job."""
-    measured = ("job", *SUMMARY, *SUMMARY_SECONDS, "status")
+    measured = ("job", *SUMMARY, *SUMMARY_SECONDS, *STANDING)
     return [key for key in (rows[0] if rows else ()) if key not in measured]
 
 
@@ -102,9 +108,11 @@ def _row(folder: RunFolder) -> tuple[dict[str, str], Row]:
     """What was typed for a job, and what was measured."""
     overrides = dict(o.partition("=")[::2] for o in folder.read_overrides())
     measured: Row = dict.fromkeys((*SUMMARY, *SUMMARY_SECONDS))
-    if damage(folder):  # costs this row alone
-        return overrides, {**measured, "status": "damaged"}
-    return overrides, {**measured, **_measured(folder), "status": folder.standing()}
+    if what := damage(folder):  # costs this row alone
+        return overrides, {**measured, "status": "damaged", "reason": what}
+    reason = str(folder.read_status().get("reason", ""))
+    standing = {"status": folder.standing(), "reason": reason}
+    return overrides, {**measured, **_measured(folder), **standing}
 
 
 def _measured(folder: RunFolder) -> dict[str, float]:
@@ -120,7 +128,7 @@ def _measured(folder: RunFolder) -> dict[str, float]:
 
 def _csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
-    columns = list(rows[0]) if rows else ["job", *SUMMARY, *SUMMARY_SECONDS, "status"]
+    columns = list(rows[0]) if rows else ["job", *SUMMARY, *SUMMARY_SECONDS, *STANDING]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -24,6 +24,7 @@ from node_cli.records.files import write_csv
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.reference_gradient import Reference, Row, core_of, empty_row, work_of
 from node_cli.tasks.setup import Setup, load_for_evaluation
+from node_cli.tasks.task import End
 
 LEAST_REPEATS, LEAST_SECONDS = 3, 1.0  # of each timing
 
@@ -73,7 +74,7 @@ class CheckGradients:
         self.batch = next(setup.objective.batches(epoch=0, done=0))
         setup.model.train()
 
-    def run(self, display: Display) -> float | None:
+    def run(self, display: Display) -> End:
         """Compute, show and record a row for each method.
 
         Raises ``SolveFailed`` where the reference or every method fails.
@@ -119,7 +120,7 @@ class CheckGradients:
                 "gradients": rows,
             }
         )
-        return None
+        return End(None)
 
     def _loss(self, model: Model) -> Tensor:
         """The loss as in training, or in float64 where the model is in float64."""

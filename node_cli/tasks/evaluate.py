@@ -10,6 +10,7 @@ from node_cli.records.files import write_csv
 from node_cli.records.measures import unit
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.setup import Setup, load_for_evaluation
+from node_cli.tasks.task import End
 
 
 class Evaluation:
@@ -22,7 +23,7 @@ class Evaluation:
         self.setup = Setup(config)
         self.path, self.progress = load_for_evaluation(config.checkpoint, self.setup.model)
 
-    def run(self, display: Display) -> float | None:
+    def run(self, display: Display) -> End:
         """Evaluate, record and show every split. Raises ``SolveFailed`` and ``Diverged``."""
         setup, folder, step = self.setup, self.folder, self.progress.step
         setup.show_header(display, folder)
@@ -49,7 +50,7 @@ class Evaluation:
                 **setup.facts(),
             }
         )
-        return metrics["holdout"].accuracy if "holdout" in metrics else None
+        return End(metrics["holdout"].accuracy if "holdout" in metrics else None)
 
 
 def _figures(m: Metrics) -> str:

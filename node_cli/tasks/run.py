@@ -61,7 +61,7 @@ def execute(
                     )
                 except OSError as error:
                     complain(f"{folder.status}: {error.strerror}")
-            if reason:
+            if reason and status != "done":
                 complain(f"{status}: {reason}")
 
         def plot() -> None:
@@ -78,9 +78,9 @@ def execute(
                 begin()
             for note in notes:
                 display.line(f"note: {note}")
-            score = task.run(display)
+            score, reason = task.run(display)
             plot()
-            end("done", 0)
+            end("done", 0, reason)
             return score
         except UserError as error:
             if begun_before:

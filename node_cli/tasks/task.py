@@ -1,10 +1,18 @@
 """What every task is to ``run.py``."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from node_cli.config.schema import Config
 from node_cli.display import Display
 from node_cli.records.run_folder import RunFolder
+
+
+class End(NamedTuple):
+    """How a task came to its end. ``score``: of the run, None where it has none. ``reason``: why it
+    ended before it was complete, as it was told to; empty where it is."""
+
+    score: float | None
+    reason: str = ""
 
 
 class Task(Protocol):
@@ -13,5 +21,5 @@ class Task(Protocol):
     def __init__(self, config: Config, folder: RunFolder) -> None:
         """Raises ``UserError`` where data, device or checkpoint cannot be had."""
 
-    def run(self, display: Display) -> float | None:
-        """Do it; return the score of the run, None where it has none."""
+    def run(self, display: Display) -> End:
+        """Do it."""

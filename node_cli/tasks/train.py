@@ -12,6 +12,7 @@ from node_cli.records.run_folder import RunFolder
 from node_cli.stopping import stop_on_signal
 from node_cli.tasks.observers import observers
 from node_cli.tasks.setup import Setup
+from node_cli.tasks.task import End
 
 
 class Training:
@@ -43,13 +44,15 @@ class Training:
             or "holdout" in setup.objective.splits,
         )
 
-    def run(self, display: Display) -> float | None:
+    def run(self, display: Display) -> End:
         """Train to the end. Raises what ``Trainer.run`` raises."""
         config, folder, objective = self.config, self.folder, self.setup.objective
         self.setup.show_header(display, folder)
         objective.begin(folder)
         with stop_on_signal() as stop:
-            self.trainer.run(observers(config, folder, display), stop)
+            reason = self.trainer.run(observers(config, folder, display), stop)
+        if reason:
+            display.line(f"stopped: {reason}")
         objective.finish(folder)
 
         rows = read_csv(folder.epochs)
@@ -61,6 +64,7 @@ class Training:
                 "seconds": sum(float(row["seconds"]) for row in rows),
                 "eval_seconds": sum(float(row["eval_seconds"]) for row in rows),
                 "metrics": metrics,
+                "stopped": reason or None,
                 "best": None
                 if progress.best_epoch is None
                 else {"epoch": progress.best_epoch, "holdout_accuracy": progress.best_score},
@@ -69,9 +73,9 @@ class Training:
         )
         for name in ("holdout_accuracy", "train_accuracy"):
             if metrics[name] is not None:
-                return metrics[name]
+                return End(metrics[name], reason)
         loss = metrics["train_loss"]
-        return None if loss is None else -loss
+        return End(None if loss is None else -loss, reason)
 
 
 def _number(cell: str) -> float | None:

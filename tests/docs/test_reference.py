@@ -27,6 +27,7 @@ CONFIGURATIONS = (
     ["optimizer=sgd"],
     ["schedule=step"],
     ["train.on_solver_failure=skip"],
+    ["train.stop_early=5"],
 )
 
 
