@@ -15,6 +15,8 @@ FIXED = {
     "eval.batch_size": (1, "there is one trajectory to evaluate"),
     "eval.test": ("always", "the trajectory is all there is to evaluate"),
     "eval.train": ("none", "the trajectory is evaluated as a whole"),
+    "model.t0": (None, "which has its own times"),
+    "model.t1": (None, "which has its own times"),
 }
 
 

@@ -6,7 +6,7 @@ A configuration that an older version has written lacks the keys that are new si
 import re
 from typing import Any
 
-from node_cli.config.files import default_choices, root_values, values_of
+from node_cli.config.files import common_values, default_choices, root_values, values_of
 from node_cli.config.schema import Config, sections, variants
 from node_cli.config.section import variant_of
 from node_cli.config.tree import Tree
@@ -14,7 +14,8 @@ from node_cli.config.tree import Tree
 
 def fill(tree: Tree) -> None:
     """Give missing keys the defaults of the shipped files: those of the root, and of the groups
-    the files that were chosen. A choice that has no file among these stays as it is."""
+    the files that were chosen. A choice that has no file among these takes what all choices of its
+    group have in common."""
     missing = [name for name in Config.model_fields if name not in tree]
     if not missing and not any(_lacks_options(tree, section) for section in sections()):
         return
@@ -26,8 +27,11 @@ def fill(tree: Tree) -> None:
             tree[name] = {} if name in sections() else root[name]
     for section in sections():
         if isinstance(values := tree.get(section), dict):
-            is_group = section in choices
-            found = values_of(section, str(values.get("name"))) if is_group else root[section]
+            if section in choices:
+                name = str(values.get("name"))
+                found = values_of(section, name) or common_values(section)
+            else:
+                found = root[section]
             values |= {k: _resolved(v, tree) for k, v in found.items() if k not in values}
 
 

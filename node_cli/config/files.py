@@ -24,6 +24,13 @@ def values_of(group: str, choice: str) -> dict[str, Any]:
     return deepcopy(_values(CONF / group / f"{choice}.yaml")) if choice in choices(group) else {}
 
 
+def common_values(group: str) -> dict[str, Any]:
+    """The values that all choices of a group have in common, from ``_GROUP.yaml``; none where it
+    has no such file."""
+    path = CONF / group / f"_{group}.yaml"
+    return deepcopy(_values(path)) if path.is_file() else {}
+
+
 def root_values() -> dict[str, Any]:
     """The values of config.yaml, without those of the groups."""
     return deepcopy(_values(CONF / "config.yaml"))

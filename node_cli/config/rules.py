@@ -1,6 +1,6 @@
 """Rules across sections: what a task reads, and what cannot work together."""
 
-from node_cli.config import data, sensitivity, solver, train
+from node_cli.config import data, model, sensitivity, solver, train
 from node_cli.config.schema import Config, Precision
 from node_cli.config.tasks import TASKS, TaskTraits
 from node_cli.config.tree import Tree, get, put, show
@@ -67,8 +67,8 @@ def missing(tree: Tree) -> list[str]:
 
 def impossible(tree: Tree) -> list[str]:
     """Choices that do not work together."""
-    lines = data.impossible(tree) + solver.impossible(tree) + sensitivity.impossible(tree)
-    lines += train.impossible(tree)
+    parts = (data, model, solver, sensitivity, train)
+    lines = [line for part in parts for line in part.impossible(tree)]
     traits, core = traits_of(tree), get(tree, "model.core")
     if traits and traits.gradients == "every" and core in ("residual", "plain", "none"):
         lines.append(

@@ -10,24 +10,26 @@ from node_cli.models.shape import Shape
 from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.sensitivity.methods import SENSITIVITIES
 
-T0 = 0.0
+START = 0.0
+"""The time at which f is seen where nothing is integrated, and where a trajectory begins."""
 
 
 def core(config: Config, state: Shape) -> nn.Module:
-    """Between a stem and a head, over [0, 1]. Raises ``UserError`` where the field does not fit."""
+    """Between a stem and a head. Raises ``UserError`` where the field does not fit."""
     match config.model:
         case CorelessModel():
             return nn.Identity()
         case ResidualModel() as model:
-            return ResidualStack([field(model.field, state) for _ in range(model.blocks)], T0)
+            return ResidualStack([field(model.field, state) for _ in range(model.blocks)], START)
         case PlainModel() as model:
-            return PlainField(field(model.field, state), T0)
-        case OdeModel():
-            return ode_block(config, state, t1=1.0)
+            return PlainField(field(model.field, state), START)
+        case OdeModel() as model:
+            assert model.t0 is not None and model.t1 is not None
+            return ode_block(config, state, model.t0, model.t1)
 
 
-def ode_block(config: Config, state: Shape, t1: float) -> ODEBlock:
-    """Over [0, t1]. Raises ``UserError`` where the field does not fit."""
+def ode_block(config: Config, state: Shape, t0: float, t1: float) -> ODEBlock:
+    """Over [t0, t1]. Raises ``UserError`` where the field does not fit."""
     model = config.model
     assert isinstance(model, OdeModel), "no ODE"
     f = field(model.field, state)
@@ -35,7 +37,7 @@ def ode_block(config: Config, state: Shape, t1: float) -> ODEBlock:
         f.compile(fullgraph=True, dynamic=False)
     return ODEBlock(
         f,
-        T0,
+        t0,
         t1,
         config.forward_solver(),
         sensitivity(config),

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from node_cli.config.schema import Config
 from node_cli.models.blocks import ODEBlock
-from node_cli.models.cores import ode_block
+from node_cli.models.cores import START, ode_block
 from node_cli.models.model import Model, glorot
 from node_cli.models.shape import Shape
 
@@ -31,7 +31,7 @@ def build(config: Config, state: Shape, end: float) -> Flow:
     ``end``: the last time of interest, at which the forward pass of the core alone ends. Raises
     ``UserError`` for an unknown field, or one that does not fit the state.
     """
-    flow = Flow(ode_block(config, state, end))
+    flow = Flow(ode_block(config, state, START, end))
     if config.model.init == "glorot":
         flow.apply(glorot)
     return flow

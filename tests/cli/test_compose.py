@@ -67,6 +67,13 @@ MISTAKES = [
     (["model=mlp", "model.core=ode"], "model.core=ode: model=mlp has no field f; set model.field"),
     (["model.core=residual"], "model.blocks: model.core=residual needs a number"),
     (["model.blocks=3"], "model.blocks=3: not used by model.core=ode"),
+    (["model.t1=0"], "model.t1=0: equals model.t0"),
+    (["model.t0=null"], "model.t0: model.core=ode needs it"),
+    (["model.core=plain", "model.t1=2"], "model.t1=2: not used by model.core=plain"),
+    (
+        ["data=spiral_linear", "model=linear_field", "model.t1=2"],
+        "model.t1=2: not with data=spiral_linear, which has its own times",
+    ),
     (["checkpoint=x"], "checkpoint=x: not used by task=train"),
     (["task=eval"], "task=eval: needs checkpoint="),
     (["solver.tol=1e-2,1e-3"], "solver.tol=1e-2,1e-3: several values need -m"),

@@ -45,8 +45,11 @@ def test_a_default_that_refers_to_another_key(configure: Configure) -> None:
     assert checked(tree)[0].eval.batch_size == 32
 
 
-def test_a_choice_without_a_file_has_no_defaults(configure: Configure) -> None:
+def test_a_choice_without_a_file_has_what_its_group_has_in_common(configure: Configure) -> None:
     tree = configure().model_dump()
-    tree["model"] = {"name": "../model/dense", "core": "ode"}
-    with pytest.raises(UserError, match=r"model\.init: missing"):
+    tree["model"] = {"name": "../model/dense", "stem": "dense", "field": "dense"}
+    with pytest.raises(UserError, match=r"^model\.head: missing"):
         checked(tree)
+    tree["model"]["head"] = "linear"
+    model = checked(tree)[0].model
+    assert (model.core, model.init, model.t1) == ("ode", "torch", 1.0)

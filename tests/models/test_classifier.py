@@ -93,12 +93,25 @@ def test_one_euler_step_is_a_residual_block_under_autocast_too(configure: Config
     assert torch.equal(ode, block)
 
 
-def test_the_configured_interval_is_from_0_to_1(configure: Configure) -> None:
+def test_the_interval_is_from_0_to_1_unless_told_otherwise(configure: Configure) -> None:
     """One Euler step over it has the length 1, and so equals one residual block."""
     images = torch.randn(3, *MNIST)
     ode = model(configure, "model=odenet", "solver=euler", "solver.n_steps=1")
     block = model(configure, "model=odenet", "model.core=residual", "model.blocks=1")
     torch.testing.assert_close(ode(images), block(images))
+
+
+def test_an_interval_and_the_way_back(configure: Configure) -> None:
+    """From t0 to t1 and from t1 to t0 the same ODE leads back to where it began."""
+    tight = ["precision=float64", "solver=dopri8", "solver.tol=1e-10"]
+    there = model(configure, *tight, "model.t0=-1", "model.t1=2").core.double()
+    back = model(configure, *tight, "model.t0=2", "model.t1=-1").core.double()
+    y = torch.randn(3, 20, dtype=torch.float64)
+    end = there(y)
+    torch.testing.assert_close(back(end), y, rtol=0, atol=1e-8)
+    a, b = model(configure, *tight, "model.t0=-1", "model.t1=0.5").core.double(), there
+    rest = model(configure, *tight, "model.t0=0.5", "model.t1=2").core.double()
+    torch.testing.assert_close(rest(a(y)), b(y), rtol=0, atol=1e-8)
 
 
 adaptive = partial(Solver, controller="integral")
