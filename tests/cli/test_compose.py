@@ -195,9 +195,10 @@ def test_a_file_that_cannot_be_composed_is_one_line(tmp_path: Path, text: str) -
     assert "\n" not in problem
 
 
-def test_a_model_file_without_a_core(tmp_path: Path) -> None:
+def test_a_model_file_without_its_parts(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "half.yaml").write_text("name: half\n")
     with pytest.raises(UserError) as caught:
         composed("model=half", config_dir=tmp_path)
-    assert "model.core: missing" in caught.value.problems
+    for part in ("stem", "head"):
+        assert f"model.{part}: missing" in caught.value.problems
