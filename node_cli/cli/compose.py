@@ -24,7 +24,7 @@ from node_cli.cli import tables
 from node_cli.cli.hydra_keys import PLUGIN_KEYS, problem_with_key, refused
 from node_cli.cli.over_checkpoint import configure, plain_tree
 from node_cli.cli.overrides import CommandLine, Override, Parser
-from node_cli.config.check import unknown_key
+from node_cli.config.check import unknown_key, used_keys
 from node_cli.config.files import CONF
 from node_cli.config.limits import check_interpolations, check_yaml
 from node_cli.config.messages import not_among, plain
@@ -150,11 +150,13 @@ class Composer:
                 problems += refused(cfg)
             except Exception as error:  # whatever a file leads Hydra to
                 problems.append(f"the configuration cannot be composed: {one_line(error)}")
-        some_ode = any(_is_ode(tree) for _, _, _, tree in composed)
+        used = set()
+        if multirun:
+            used = {key for typed, _, _, tree in composed for key in used_keys(tree, typed)}
         jobs = []
         for typed, written, texts, tree in composed:
             try:
-                config, notes = configure(tree, typed, in_sweep=multirun and some_ode)
+                config, notes = configure(tree, typed, elsewhere=used)
                 jobs.append(Job(texts, config, notes))
             except UserError as error:
                 problems += _as_typed(error.problems, written)
@@ -241,8 +243,3 @@ def _forced(override: Override) -> str:
     """``++`` in front of a key of the schema, since the chosen group file may not have it: to be
     refused with a better word than Hydra has, or read by a checkpoint's solver."""
     return f"++{override.text.lstrip('+')}" if override.key in keys() else override.text
-
-
-def _is_ode(tree: dict[str, Any]) -> bool:
-    model = tree.get("model")
-    return isinstance(model, dict) and model.get("core") == "ode"

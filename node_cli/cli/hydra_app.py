@@ -81,7 +81,9 @@ def _job(cfg: DictConfig) -> float | None:
     def prepare() -> Job:
         try:
             typed = Parser().keys(overrides)
-            config, notes = configure(plain_tree(cfg), typed, in_sweep=in_sweep)
+            # That each key is of use to some job was checked before the sweep began.
+            elsewhere = typed if in_sweep else ()
+            config, notes = configure(plain_tree(cfg), typed, elsewhere=elsewhere)
         except UserError as error:  # only where what was checked at the door has changed since
             folder.write_status("failed", overrides=overrides, reason=str(error), exit_code=2)
             raise

@@ -1,6 +1,6 @@
 """From a composed configuration and what was typed for it to the checked ``Config`` of a run."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Container
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -27,11 +27,13 @@ def plain_tree(cfg: DictConfig) -> Tree:
     return {str(key): value for key, value in resolved.items()}
 
 
-def configure(tree: Tree, typed: Collection[str], *, in_sweep: bool) -> tuple[Config, list[str]]:
+def configure(
+    tree: Tree, typed: Collection[str], *, elsewhere: Container[str]
+) -> tuple[Config, list[str]]:
     """The checked configuration, and notes, of a composed tree.
 
-    ``typed``: the keys and groups that the user typed. ``in_sweep``: see ``checked``. Raises
-    ``UserError`` with every problem.
+    ``typed``: the keys and groups that the user typed. ``elsewhere``: see ``checked``.
+    Raises ``UserError`` with every problem.
     """
     tree, typed = dict(tree), {key for key in typed if not key.startswith("hydra")}
     if (folder := tree.pop("resume", None)) is not None:
@@ -39,7 +41,7 @@ def configure(tree: Tree, typed: Collection[str], *, in_sweep: bool) -> tuple[Co
     task = tree.get("task")
     traits = TASKS.get(task) if isinstance(task, str) else None
     if traits is None or not traits.over_checkpoint or tree.get("checkpoint") is None:
-        return checked(tree, typed, in_sweep=in_sweep)
+        return checked(tree, typed, elsewhere=elsewhere)
     foreign = {key for key in typed if key.split(".")[0] not in Config.model_fields}
     typed -= foreign
     problems = [
@@ -47,7 +49,7 @@ def configure(tree: Tree, typed: Collection[str], *, in_sweep: bool) -> tuple[Co
         for key in sorted(foreign)
     ]
     try:
-        config, notes = checked(_over_checkpoint(tree, typed), typed, in_sweep=in_sweep)
+        config, notes = checked(_over_checkpoint(tree, typed), typed, elsewhere=elsewhere)
     except UserError as error:
         problems += error.problems
     if problems:

@@ -1,8 +1,7 @@
 """From a composed tree to a checked ``Config``, or all of its problems at once."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from copy import deepcopy
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from node_cli.config import data, defaults, rules, sensitivity, solver, train
 from node_cli.config.eval import unused_first_step
-from node_cli.config.messages import not_among, plain
+from node_cli.config.messages import close_to, not_among, plain
 from node_cli.config.schema import Config, keys, options, sections, variants
 from node_cli.config.section import Section, choice_in_words, drop_unused, variant_of
 from node_cli.config.tree import WRONG, Tree, get, put, show
@@ -18,48 +17,65 @@ from node_cli.errors import UserError
 
 
 def checked(
-    tree: Tree, typed: Iterable[str] = (), *, in_sweep: bool = False
+    tree: Tree, typed: Iterable[str] = (), *, elsewhere: Container[str] = ()
 ) -> tuple[Config, list[str]]:
     """Check a composed tree; return the configuration and notes for the user, one line each.
 
     ``typed``: the keys that the user typed; one that has no effect is a problem, while a default
-    that has none is dropped. ``in_sweep``: over models, say, where solver keys do not concern every
-    job: there they only give a note. Keys that are missing take the defaults of the YAML files.
+    that has none is dropped. ``elsewhere``: the keys that another job of the sweep uses, as solver
+    keys in a sweep over models: they only give a note. Keys that are missing take the defaults of
+    the YAML files.
     Raises ``UserError`` with every problem found.
     """
-    tree, typed = deepcopy(tree), set(typed)
-    defaults.fill(tree)
+    tree, problems, unused = _without_unused(tree, set(typed))
     notes: list[str] = []
+    for key, line in unused.items():
+        (notes if key in elsewhere else problems).append(line)
+
+    config, wrong = _validated(tree)
+    for key in wrong:
+        if get(tree, key) is not None:
+            put(tree, key, WRONG)
+    problems += [*wrong.values(), *rules.missing(tree), *rules.impossible(tree)]
+    if problems or config is None:
+        raise UserError(*dict.fromkeys(problems))
+    return config, notes + rules.imprecise(config) + rules.without_effect(config)
+
+
+def used_keys(tree: Tree, typed: Iterable[str]) -> set[str]:
+    """Those of the typed keys that have an effect on a composed tree."""
+    typed = set(typed)
+    _, _, unused = _without_unused(tree, typed)
+    return typed - unused.keys()
+
+
+def _without_unused(tree: Tree, typed: set[str]) -> tuple[Tree, list[str], dict[str, str]]:
+    """A copy of a composed tree without what has no effect; lines for what its task or its data
+    leave no choice in; and for each key that the chosen variants do not use, a line."""
+    tree = deepcopy(tree)
+    defaults.fill(tree)
     problems = rules.not_read_by_task(tree, typed)
     rules.fix_for_task(tree)
     said = {line.partition(":")[0] for line in problems}
     problems += [line for line in data.fix(tree, typed) if line.partition(":")[0] not in said]
     solver.silence_alternatives(tree, typed)
 
+    unused: dict[str, str] = {}
     if get(tree, "model.core") in ("residual", "plain", "none"):
         for key in sorted(k for k in typed if k.split(".")[0] in ("solver", "sensitivity")):
-            line = f"{show(tree, key)}: not used, model.core={get(tree, 'model.core')} has no ODE"
-            (notes if in_sweep else problems).append(line)
+            core = get(tree, "model.core")
+            unused[key] = f"{show(tree, key)}: not used, model.core={core} has no ODE"
         tree["solver"] = tree["sensitivity"] = None
-
-    unused = _unused(tree, typed)
-    config, wrong = _validated(tree)
-    for key in wrong:
-        if get(tree, key) is not None:
-            put(tree, key, WRONG)
-    problems += [*wrong.values(), *unused, *rules.missing(tree), *rules.impossible(tree)]
-    if problems or config is None:
-        raise UserError(*dict.fromkeys(problems))
-    return config, notes + rules.imprecise(config) + rules.without_effect(config)
+    return tree, problems, unused | _of_other_variants(tree, typed)
 
 
-def _unused(tree: Tree, typed: Collection[str]) -> list[str]:
+def _of_other_variants(tree: Tree, typed: Collection[str]) -> dict[str, str]:
     """Drop the options of other variants than the chosen ones; the lines for those to be told."""
-    lines = []
+    lines: dict[str, str] = {}
     for section in sections():
         if (variant := variant_of(variants(section), tree.get(section))) is not None:
             others = set(options(section)) - set(variant.model_fields)
-            lines += drop_unused(
+            lines |= drop_unused(
                 tree,
                 typed,
                 section,
@@ -68,8 +84,8 @@ def _unused(tree: Tree, typed: Collection[str]) -> list[str]:
                 takes=variant.options(),
                 spare=variant.spare,
             )
-    lines += unused_first_step(tree, typed) + train.unused_min_delta(tree, typed)
-    return lines + sensitivity.unused(tree, typed)
+    lines |= unused_first_step(tree, typed) | train.unused_min_delta(tree, typed)
+    return lines | sensitivity.unused(tree, typed)
 
 
 def _validated(tree: Tree) -> tuple[Config | None, dict[str, str]]:
@@ -152,15 +168,15 @@ def _key(location: tuple[int | str, ...]) -> str:
 
 def unknown_key(key: str, value: Any) -> str:
     """The line for a key that the schema does not have."""
-    known = [*keys(), "resume"]
+    known = [*keys(), *sections(), "experiment", "table", "resume", "report"]
     section, _, name = key.rpartition(".")
     if name == "name" and section:
         return f"{key}={plain(value)}: not a key to set; choose with {section}={plain(value)}"
-    close = get_close_matches(key, known, n=1) or [k for k in known if k.rpartition(".")[2] == name]
+    same_name = [k for k in known if k.rpartition(".")[2] == name]
+    hint = close_to(key, known) or (f" (did you mean {same_name[0]}?)" if same_name else "")
     neighbours = [k for k in known if k.rpartition(".")[0] == section] or [
         k for k in known if "." not in k
     ]
-    hint = f" (did you mean {close[0]}?)" if close else ""
     if isinstance(value, dict):
         hint += " (a file of root keys begins with # @package _global_)"
     return f"{key}={plain(value)}: no such key{hint}; there are {', '.join(neighbours)}"

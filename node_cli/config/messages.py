@@ -6,13 +6,43 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
+# What choices are called elsewhere: in papers, and in other libraries.
+ELSEWHERE = {
+    "aca": "checkpointed",
+    "adjoint": "backsolve",
+    "autodiff": "discrete",
+    "autograd": "discrete",
+    "backprop": "discrete",
+    "checkpointing": "checkpointed",
+    "continuous_adjoint": "backsolve",
+    "direct": "discrete",
+    "dop853": "dopri8",
+    "dormand_prince": "dopri5",
+    "heun": "heun2",
+    "node": "dense",
+    "ode23": "bosh3",
+    "ode45": "dopri5",
+    "quadrature": "gauss",
+    "recursive_checkpoint": "checkpointed",
+    "rk23": "bosh3",
+    "rk45": "dopri5",
+    "runge_kutta": "rk4",
+}
+
+
+def close_to(text: str, choices: Iterable[str]) -> str:
+    """The hint at the choice that ``text`` is another name of, or resembles; else empty."""
+    choices = list(choices)
+    word = text.lower().replace("-", "_")
+    close = [choice for choice in [ELSEWHERE.get(word)] if choice in choices]
+    close = close or get_close_matches(word, choices, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
 
 def not_among(key: str, value: Any, choices: Iterable[str]) -> str:
     """The line for a value that is not among the choices."""
     choices = list(choices)
-    close = get_close_matches(str(value), choices, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"{key}={plain(value)}: choose from {', '.join(choices)}{hint}"
+    return f"{key}={plain(value)}: choose from {', '.join(choices)}{close_to(str(value), choices)}"
 
 
 def plain(value: Any) -> str:

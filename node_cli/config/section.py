@@ -81,21 +81,21 @@ def drop_unused(
     by: str,
     takes: Iterable[str],
     spare: Collection[str] = (),
-) -> list[str]:
-    """Take options out of a section; return a line for each that the user has to know of.
+) -> dict[str, str]:
+    """Take options out of a section; return a line for each key that the user has to know of.
 
     ``unused``: the options, of which those that are null are dropped in silence. So are values that
     were not typed where they are ``spare``, or where the group was: a file composed before it may
     have set another choice's options. ``by``: what does not use them; ``takes``: what it uses.
     """
-    lines = []
+    lines = {}
     options = ", ".join(takes)
     for name in unused:
         key = f"{section}.{name}"
         silent = key not in typed and (section in typed or name in spare)
         if get(tree, key) is not None and not silent:
             takes_in_words = f"it takes {options}" if options else "it takes no options"
-            lines.append(f"{show(tree, key)}: not used by {by}; {takes_in_words}")
+            lines[key] = f"{show(tree, key)}: not used by {by}; {takes_in_words}"
         tree[section].pop(name)
     return lines
 

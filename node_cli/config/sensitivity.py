@@ -115,11 +115,11 @@ def backward_name(tree: Tree) -> Any:
     return get(tree, "sensitivity.solver") or get(tree, "solver.name")
 
 
-def unused(tree: Tree, typed: Collection[str]) -> list[str]:
+def unused(tree: Tree, typed: Collection[str]) -> dict[str, str]:
     """Drop what the method does not read with the backward solver that was chosen."""
     traits, backward = traits_of(tree), method_of(name := backward_name(tree))
     if traits is None or backward is None or not traits.solves_backwards:
-        return []
+        return {}
     read = traits.options_with(backward)
     unread = traits.options - read
     return drop_unused(

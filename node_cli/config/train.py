@@ -69,16 +69,16 @@ class SkipFailures(TrainSection):
 TrainConfig = Annotated[RaiseFailures | SkipFailures, Variants()]
 
 
-def unused_min_delta(tree: Tree, typed: Collection[str]) -> list[str]:
+def unused_min_delta(tree: Tree, typed: Collection[str]) -> dict[str, str]:
     """What counts as better, where nothing waits for it."""
     if get(tree, "train.min_delta") is None or get(tree, "train.stop_early") is not None:
-        return []
+        return {}
     takes = [key for key in TrainSection.options() if key != "min_delta"]
     by = "train.stop_early=null"
     return drop_unused(tree, typed, "train", ["min_delta"], by=by, takes=takes, spare=["min_delta"])
 
 
-def impossible(tree: Tree) -> list[str]:
+def impossible(tree: Tree) -> dict[str, str]:
     """A rule that looks at a holdout where there is none; a test split that is left to the last
     epoch where it is not known which that is."""
     task = get(tree, "task")

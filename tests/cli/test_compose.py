@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from node_cli.config.files import choices
+from node_cli.config.messages import ELSEWHERE
 from node_cli.errors import UserError
 from tests.commands import composed
 
@@ -142,6 +144,37 @@ def test_in_a_sweep_over_models_solver_keys_are_ignored_where_there_is_no_ode() 
     assert resnet.config.solver is None
     assert resnet.notes == ["solver=rk4: not used, model.core=residual has no ODE"]
     assert problems("model=mlp,resnet", "solver=rk4", multirun=True)
+
+
+def test_in_a_sweep_a_key_that_one_job_uses_is_a_note_in_the_others() -> None:
+    dopri5, rk4 = composed("solver=dopri5,rk4", "solver.tol=1e-3", multirun=True)
+    assert not dopri5.notes
+    assert [note.partition(";")[0] for note in rk4.notes] == [
+        "solver.tol=0.001: not used by solver=rk4"
+    ]
+    assert len(problems("solver=rk4,euler", "solver.tol=1e-3", multirun=True)) == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("modle=conv", "model"),
+        ("experimnt=lux_mnist", "experiment"),
+        ("sensitivity=adjoint", "backsolve"),
+        ("solver=RK45", "dopri5"),
+        ("solver=RK4", "rk4"),
+        ("solver=heun", "heun2"),
+    ],
+)
+def test_what_was_meant(typed: str, meant: str) -> None:
+    (line,) = problems(typed)
+    assert f"(did you mean {meant}?)" in line
+
+
+def test_other_names_are_of_choices_that_there_are() -> None:
+    there = {choice for group in ("model", "solver", "sensitivity") for choice in choices(group)}
+    assert set(ELSEWHERE.values()) <= there
+    assert not set(ELSEWHERE) & there
 
 
 def test_configuration_files_of_the_users_own(tmp_path: Path) -> None:
