@@ -78,7 +78,7 @@ def unused_min_delta(tree: Tree, typed: Collection[str]) -> dict[str, str]:
     return drop_unused(tree, typed, "train", ["min_delta"], by=by, takes=takes, spare=["min_delta"])
 
 
-def impossible(tree: Tree) -> dict[str, str]:
+def impossible(tree: Tree) -> list[str]:
     """A rule that looks at a holdout where there is none; a test split that is left to the last
     epoch where it is not known which that is."""
     task = get(tree, "task")
