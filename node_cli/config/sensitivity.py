@@ -79,6 +79,19 @@ class WithNorm(_SolvedBackwards):
         return super().arguments(forward) | {"norm": self.norm}
 
 
+class SolvingAgain(WithNorm):
+    """Methods that also solve y backwards, which may drift: beyond ``max_drift`` tolerances the
+    backward pass fails; None: it never does."""
+
+    chosen_by: ClassVar = {
+        "name": [name for name, traits in SENSITIVITIES.items() if traits.solves_y_again]
+    }
+    max_drift: PositiveFloat | None = None
+
+    def arguments(self, forward: Solver) -> dict[str, Any]:
+        return super().arguments(forward) | {"max_drift": self.max_drift}
+
+
 class WithoutNorm(_SolvedBackwards):
     """Methods that solve an adjoint backwards, and leave no choice of the norm."""
 
@@ -90,7 +103,7 @@ class WithoutNorm(_SolvedBackwards):
     atol: PositiveFloat | None = None
 
 
-SensitivityConfig = Annotated[ThroughSteps | WithNorm | WithoutNorm, Variants()]
+SensitivityConfig = Annotated[ThroughSteps | SolvingAgain | WithNorm | WithoutNorm, Variants()]
 
 
 def with_method(section: SensitivityConfig, name: str, norm: NormName | None) -> SensitivityConfig:
@@ -98,7 +111,7 @@ def with_method(section: SensitivityConfig, name: str, norm: NormName | None) ->
 
     ``norm``: of a method that has a choice of it.
     """
-    types: list[type[SensitivityConfig]] = [ThroughSteps, WithNorm, WithoutNorm]
+    types: list[type[SensitivityConfig]] = [ThroughSteps, SolvingAgain, WithNorm, WithoutNorm]
     variant = next(t for t in types if name in t.chosen_by["name"])
     values = section.model_dump() | {"name": name, "norm": norm}
     return variant.model_validate({k: v for k, v in values.items() if k in variant.model_fields})
@@ -128,7 +141,7 @@ def unused(tree: Tree, typed: Collection[str]) -> dict[str, str]:
         "sensitivity",
         [key for key in tree["sensitivity"] if key in unread],
         by=f"{show(tree, 'sensitivity')} with the solver {name}",
-        takes=[key for key in WithNorm.options() if key in {*read, "vjp"}],
+        takes=[key for key in SolvingAgain.options() if key in {*read, "vjp"}],
         spare=["norm"],
     )
 

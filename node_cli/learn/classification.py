@@ -159,8 +159,9 @@ class BatchGradient:
                 loss, correct = self.loss(self.model.features(images), labels)
             loss.backward()
         grad_norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        values = torch.stack([loss.detach(), grad_norm, correct.to(loss.dtype)]).tolist()
-        return values[0], values[1], int(values[2]), self.model.take_work()
+        work = self.model.take_work()
+        values = (work or Work()).read(loss, grad_norm, correct.to(loss.dtype))
+        return values[0], values[1], int(values[2]), work
 
 
 class Loss(nn.Module):

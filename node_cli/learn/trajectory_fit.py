@@ -24,6 +24,7 @@ from node_cli.machine.device import Backend
 from node_cli.models import flow
 from node_cli.models.flow import Flow
 from node_cli.ode.failures import SolveFailed
+from node_cli.ode.work import Work
 from node_cli.records.columns import OBSERVED, TRAJECTORIES, Record
 from node_cli.records.files import write_csv
 from node_cli.records.run_folder import RunFolder
@@ -71,8 +72,9 @@ class TrajectoryFit:
             loss = self.loss(self.model, batch)
         loss.backward()
         grad_norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        values = torch.stack([loss.detach(), grad_norm]).tolist()
-        return Outcome(values[0], values[1], None, self.model.take_work())
+        work = self.model.take_work()
+        values = (work or Work()).read(loss, grad_norm)
+        return Outcome(values[0], values[1], None, work)
 
     def loss(self, model: nn.Module, batch: Window) -> Tensor:
         states = batch.states.to(next(model.parameters()))

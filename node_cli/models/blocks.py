@@ -42,7 +42,7 @@ class ODEBlock(nn.Module):
         self.solver = solver
         self.sensitivity = sensitivity
         self.first_steps = FirstSteps()
-        self._work = Work()
+        self._work = Work(reads_later=True)
         # What a solve calls. Tuples, since these are no parts of the model beside the field.
         self._functional = (FunctionalCall(field),) if functional else ()
         self._called: tuple[nn.Module] = self._functional or (field,)
@@ -101,8 +101,11 @@ class ODEBlock(nn.Module):
         ]
 
     def take_work(self) -> Work:
-        """What has been counted since the last call; counting starts again from zero."""
-        work, self._work = self._work, Work()
+        """What has been counted since the last call; counting starts again from zero.
+
+        After a backward pass its ``read`` has to be called.
+        """
+        work, self._work = self._work, Work(reads_later=True)
         return work
 
 

@@ -36,7 +36,8 @@ class Model(nn.Module):
         return self.core.uncompiled() if isinstance(self.core, ODEBlock) else nullcontext()
 
     def take_work(self) -> Work | None:
-        """What the ODE block has counted since the last call; None for a core without an ODE."""
+        """What the ODE block has counted since the last call; None for a core without an ODE. See
+        ``ODEBlock.take_work``."""
         return self.core.take_work() if isinstance(self.core, ODEBlock) else None
 
     def warm_starts(self) -> list[StepMemory]:

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from node_cli.ode.checks import checked
+from node_cli.ode.drift import Drift
 from node_cli.ode.field import Autocast, Field
 
 
@@ -32,7 +34,10 @@ class Work:
     ``nfe_forward``: evaluations of f in the forward solve, those of rejected steps and of the
     initial-step heuristic included. ``nfe_backward``: evaluations of f in the backward pass, 0 by
     definition where the gradient reuses the forward graph. ``vjps_backward``: vector-Jacobian
-    products of f. ``forward`` and ``backward``: the steps of the two solves.
+    products of f. ``forward`` and ``backward``: the steps of the two solves. ``drift_backward``:
+    the largest drift of a y that was solved again backwards (``Drift``), None where none was.
+    ``reads_later``: whether somebody calls ``read`` after the backward pass; else the drift is read
+    at once, for which the host waits for the device.
     """
 
     nfe_forward: int = 0
@@ -40,6 +45,9 @@ class Work:
     vjps_backward: int = 0
     forward: Steps = field(default_factory=Steps)
     backward: Steps = field(default_factory=Steps)
+    drift_backward: float | None = field(default=None, compare=False)  # not a count
+    reads_later: bool = field(default=False, compare=False)
+    unread: list[Drift] = field(default_factory=list, compare=False)
 
     def evaluated(self, times: int, *, backward: bool = False) -> None:
         """Count evaluations of f."""
@@ -47,6 +55,28 @@ class Work:
             self.nfe_backward += times
         else:
             self.nfe_forward += times
+
+    def drifted(self, drift: Drift) -> None:
+        """Take note of the drift of a backward pass; see ``read``."""
+        self.unread.append(drift)
+        if not self.reads_later:
+            self.read()
+
+    def read(self, *numbers: Tensor) -> list[float]:
+        """The values of 0-dim tensors, and with them the drifts that are still on the device.
+
+        Cost: the host waits for the device once. Raises SolveFailed where a drift is above its
+        limit, and warns where it is large.
+        """
+        drifts, self.unread = self.unread, []
+        parts = [x.detach().view(1) for x in numbers] + [drift.sizes for drift in drifts]
+        values: list[float] = torch.cat(parts).tolist() if parts else []
+        place = len(numbers)
+        for drift in drifts:
+            sizes = values[place : place + len(drift.times)]
+            self.drift_backward = max(self.drift_backward or 0.0, drift.largest(sizes))
+            place += len(sizes)
+        return values[: len(numbers)]
 
 
 class CountedField:

@@ -25,6 +25,7 @@ from node_cli.records.units import (
     PER_SECOND,
     SECONDS,
     TEXT,
+    TOLERANCES,
     Unit,
     Value,
 )
@@ -116,6 +117,13 @@ WORK = (
     Measure("rejected_backward", NUMBER, "rejected steps, backward solve", "backward.rejected"),
 )
 
+DRIFT = Measure(
+    "drift_backward",
+    TOLERANCES,
+    "`backsolve`: how far y, solved again backwards, came from that of the forward solve, at most",
+    work="drift_backward",
+)
+
 STEPS = (
     STEP,
     EPOCH,
@@ -125,6 +133,7 @@ STEPS = (
     Measure("grad_norm", NUMBER, "Euclidean norm of the whole gradient, before clipping"),
     *WORK,
     Measure("seconds", SECONDS, "time of the step"),
+    DRIFT,
 )
 
 EPOCHS = (
@@ -171,6 +180,12 @@ EPOCHS = (
         MIB,
         "CUDA: most memory allocated during the epoch; else: most resident memory of the process",
     ),
+    Measure(
+        "drift_backward_max",
+        TOLERANCES,
+        "largest `drift_backward`",
+        total=largest("drift_backward"),
+    ),
 )
 
 EVALUATIONS = (
@@ -189,7 +204,7 @@ EVALUATIONS = (
 )
 
 # Columns that files of older versions lack; there they are empty.
-ADDED = ("unsolved",)
+ADDED = ("unsolved", "drift_backward", "drift_backward_max")
 
 GRADIENTS = (
     Measure("sensitivity", TEXT, "the method; also `reference` and `finite_differences`"),
@@ -206,6 +221,7 @@ GRADIENTS = (
     Measure("extra_memory_mib", MIB, "peak memory of one forward and backward pass"),
     Measure("seconds", SECONDS, "time of one forward and backward pass, median"),
     Measure("note", TEXT, "why there are no numbers, or what the row is"),
+    DRIFT,
 )
 
 # Numbers of a finished run that no file has as a column.
@@ -230,7 +246,7 @@ TOTALS = tuple(measure.total for measure in EPOCHS if measure.total)
 
 STEP_NAMES = frozenset([*UNRECORDED, *(measure.name for measure in STEPS)])
 
-_WORK = {measure.name: attrgetter(measure.work) for measure in WORK}
+_WORK = {measure.name: attrgetter(measure.work) for measure in (*WORK, DRIFT)}
 
 
 def work_cells(work: "Work | None") -> dict[str, Value]:

@@ -152,4 +152,5 @@ def work_of(model: Model) -> Row:
     """Take what the ODE block has counted, as columns of gradients.csv."""
     work = model.take_work()
     assert isinstance(work, Work)
+    work.read()
     return work_cells(work)

@@ -1,6 +1,7 @@
 """One run, from its first record to its last."""
 
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -44,7 +45,8 @@ def execute(
     then left as it was.
     """
     display = Display()
-    with folder.locked():
+    # Python tells the same warning once; here once a run, and not once a sweep.
+    with folder.locked(), warnings.catch_warnings():
         begun_before = folder.status.exists()
 
         def begin() -> None:

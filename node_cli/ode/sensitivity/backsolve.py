@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from node_cli.ode.drift import Drift, Unit
 from node_cli.ode.engines.engine import Engine, backward_solve
 from node_cli.ode.problem import AdjointSystem, Differentiable, Gradients
 from node_cli.ode.sensitivity.continuous import Layout, backward_solver, integrate_adjoint
@@ -26,7 +28,9 @@ class Backsolve(Sensitivity):
     Memory: y at the requested times only. Cost: one evaluation of f and one VJP per backward stage.
     The gradient is that of the ODE, not of the numerical solution: it differs by the order of the
     tolerance. Do not use it where y cannot be recovered backwards (strongly contracting f): the
-    gradient is wrong there.
+    gradient is wrong there. So y is compared, where each interval between requested times begins,
+    with that of the forward solve (``Drift``): there is a warning where the two are far apart, and
+    SolveFailed where that is more than ``max_drift`` tolerances.
 
     Sources: Chen, Rubanova, Bettencourt and Duvenaud, "Neural ordinary differential equations",
     NeurIPS 2018, algorithm 1; Kidger, Chen and Lyons, "Hey, that's not an ODE", ICML 2021, for the
@@ -37,6 +41,7 @@ class Backsolve(Sensitivity):
 
     norm: NormName = "full"
     solver: Solver | None = None
+    max_drift: float | None = None
 
     def gradient(self, engine: Engine, record: None, y: Tensor, grad_y: Tensor) -> Gradients:
         """See ``Sensitivity.gradient``. y, grad_y: (T, *y0.shape)."""
@@ -55,14 +60,21 @@ class Backsolve(Sensitivity):
             state_in_words="(y, adjoint, gradient)",
             norm=layout.norm(self.norm),
         )
-        backwards = backward_solve(engine, system, backward_solver(problem, self.solver))
+        solver = backward_solver(problem, self.solver)
+        backwards = backward_solve(engine, system, solver)
+        unit = Unit(problem.solver, solver)
+        drifts: list[Tensor] = []
 
         def cross(
             i: int, adjoint: Tensor, by_parameters: list[Tensor]
         ) -> tuple[Tensor, list[Tensor]]:
             end = layout.join([y[i], adjoint, *by_parameters])
             start = backwards.solve(end, problem.t[[i, i - 1]])
-            _, adjoint, *by_parameters = layout.split(start)
+            solved, adjoint, *by_parameters = layout.split(start)
+            drifts.append(unit.distance(solved, y[i - 1]))
             return adjoint, by_parameters
 
-        return integrate_adjoint(problem, y, grad_y, cross)
+        found = integrate_adjoint(problem, y, grad_y, cross)
+        times = problem.t[:-1].tolist()[::-1]
+        problem.work.drifted(Drift(torch.stack(drifts), times, solver, self.max_drift))
+        return found

@@ -34,6 +34,7 @@ class Traits:
             with tolerances of its own.
         engines: of the forward solve, with which it works.
         refused_kinds: kinds of forward solvers that it does not work with, and why not.
+        solves_y_again: whether y is solved backwards too, and so may drift.
         backward_dense_output: whether the backward solver needs dense output (native engine).
         norms: those it offers for an adaptive backward solver; empty where it has no choice.
         norm: the default among them.
@@ -52,6 +53,7 @@ class Traits:
     cost: str
     large_error: str
     refused_kinds: Mapping[Kind, str] = field(default_factory=dict)
+    solves_y_again: bool = False
     backward_dense_output: bool = False
     norms: tuple[NormName, ...] = ()
     norm: NormName | None = None
@@ -61,7 +63,8 @@ class Traits:
         """Names of the keys ``sensitivity.*`` that some use of the method reads, but for ``vjp``,
         which says how f is differentiated and is read with all of them."""
         backward = TOLERANCES | {"solver"} if self.solves_backwards else frozenset()
-        return backward | ({"norm"} if self.norms else frozenset())
+        own = {"norm": bool(self.norms), "max_drift": self.solves_y_again}
+        return backward | {key for key, has in own.items() if has}
 
     def options_with(self, backward: Method) -> frozenset[str]:
         """Those of ``options`` that are read with this backward solver."""
@@ -73,8 +76,9 @@ class Traits:
     def build(self, **options: Any) -> Any:
         """The method itself, a ``Sensitivity``.
 
-        ``options``: ``norm`` and ``solver`` (the backward ``Solver``) where the method has them;
-        those left out or None take the method's defaults. Raises TypeError for any other.
+        ``options``: ``norm``, ``solver`` (the backward ``Solver``) and ``max_drift`` where the
+        method has them; those left out or None take the method's defaults. Raises TypeError for any
+        other.
         """
         module, _, name = self.implementation.partition(":")
         given = {key: value for key, value in options.items() if value is not None}
@@ -117,6 +121,7 @@ SENSITIVITIES: dict[str, Traits] = {
         keeps="nothing",
         solves_backwards=True,
         engines=("native", "torchdiffeq"),
+        solves_y_again=True,
         norms=("full", "seminorm"),
         norm="full",
         memory="1 state per requested time",

@@ -39,9 +39,10 @@ def test_a_class_has_the_options_of_its_row(name: str) -> None:
 def test_options_depend_on_the_backward_solver() -> None:
     assert SENSITIVITIES["discrete"].options_with(METHODS["dopri5"]) == set()
     backsolve, gauss = SENSITIVITIES["backsolve"], SENSITIVITIES["gauss"]
-    assert backsolve.options_with(METHODS["dopri5"]) == {"norm", "solver", "rtol", "atol"}
-    assert backsolve.options_with(METHODS["rk4"]) == {"solver"}
-    assert backsolve.options_with(METHODS["implicit_adams"]) == {"solver", "rtol", "atol"}
+    always = {"solver", "max_drift"}
+    assert backsolve.options_with(METHODS["dopri5"]) == {*always, "norm", "rtol", "atol"}
+    assert backsolve.options_with(METHODS["rk4"]) == always
+    assert backsolve.options_with(METHODS["implicit_adams"]) == {*always, "rtol", "atol"}
     assert gauss.options_with(METHODS["dopri5"]) == {"solver", "rtol", "atol"}
 
 
