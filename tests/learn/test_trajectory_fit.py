@@ -37,7 +37,7 @@ def test_the_run_folder(configure: Configure, tmp_path: Path) -> None:
     for epoch in epochs:
         assert {key for key, cell in epoch.items() if cell == ""} == {
             *("train_accuracy", "train_eval_accuracy", "test_accuracy"),
-            *("holdout_loss", "holdout_accuracy"),
+            *("holdout_loss", "holdout_accuracy", "drift_backward_max"),
         }
         losses = [float(row["loss"]) for row in steps if row["epoch"] == epoch["epoch"]]
         assert float(epoch["train_loss"]) == pytest.approx(sum(losses) / 4)

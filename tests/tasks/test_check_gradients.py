@@ -195,6 +195,7 @@ def test_the_check_fails_where_no_method_can_be_had(node_train: NodeTrain) -> No
     assert "3 evaluations of f were not enough" in result.err
 
 
+@pytest.mark.filterwarnings("ignore:y, solved again")
 def test_words_below_the_table_for_what_is_far_off(node_train: NodeTrain) -> None:
     result = node_train(*SMALL, *CURVED, "solver=euler", "solver.n_steps=1")
     assert result.code == 0
