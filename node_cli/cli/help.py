@@ -17,7 +17,7 @@ node-train: train and evaluate image classifiers whose middle is an ODE block.
 Usage: node-train [-m] [key=value | group=choice ...]
        node-train table=TABLE [key=value ...]
        node-train resume=FOLDER
-       node-train report=FOLDER
+       node-train report=FOLDER [report.out=FOLDER]
 
 Groups
 {groups}

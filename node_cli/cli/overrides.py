@@ -20,7 +20,15 @@ from node_cli.errors import one_line
 
 # Keys whose value is a path: what the grammar refuses of one, or reads as a number, is meant as it
 # stands.
-PATH_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "data.root", "checkpoint", "resume", "report")
+PATH_KEYS = (
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+    "data.root",
+    "checkpoint",
+    "resume",
+    "report",
+    "report.out",
+)
 
 MOST_JOBS = 10_000
 AT_MOST = f"a sweep has at most {MOST_JOBS:,}"

@@ -18,9 +18,10 @@ from node_cli.records.damage import damage
 from node_cli.records.files import short
 from node_cli.records.run_folder import RunFolder
 from node_cli.report.over_seeds import INCIDENTAL
-from node_cli.report.results_page import SweepPart, write_results
+from node_cli.report.results_page import NotOurs, SweepPart, write_results
 
 EVERY_TABLE = "all"  # the page has the order of this table
+OUT = "report.out"
 
 # The plots that are shown of a sweep without a table.
 PLOTS = {
@@ -32,33 +33,44 @@ PLOTS = {
 
 
 def report(location: str, typed: Mapping[str, Any]) -> int:
-    """Write RESULTS.md and the folder ``results`` into the working directory; return the exit code.
+    """Write RESULTS.md and the folder ``results`` into that folder; return the exit code.
 
-    Both show every sweep in a folder, at any depth. Nothing is trained. ``typed``: the other
-    overrides; none is allowed. Raises ``UserError``.
+    Both show every sweep in it, at any depth. Nothing is trained. ``typed``: the other overrides;
+    only ``report.out``, another folder to write into, is allowed. Raises ``UserError``.
     """
-    if typed:
-        raise UserError(f"{', '.join(typed)}: not with report=, which reads what runs have left")
-    try:
-        folder = short(Path(absolute(location)))
-    except ValueError as error:
-        raise UserError(f"report={location}: {error}") from error
+    if others := [key for key in typed if key != OUT]:
+        raise UserError(f"{', '.join(others)}: not with report=, which reads what runs have left")
+    folder = _path("report", location)
+    target = _path(OUT, str(typed[OUT])) if OUT in typed else folder
     sweeps = sweep_folder.sweeps_in(folder, depth="**")
     if not sweeps:
         raise UserError(f"report={folder}: holds no sweep, which -m or table= leaves")
     order = [*tables.find([CONF], [EVERY_TABLE])]
     sweeps.sort(key=lambda path: (path.name not in order, [*order, path.name].index(path.name)))
     command = f"node-train {shell_override('report', folder)}"
+    if target != folder:
+        command += f" {shell_override(OUT, target)}"
     try:
-        write_results(Path(), command, [_part(path, _name(path, sweeps)) for path in sweeps])
+        target.mkdir(parents=True, exist_ok=True)
+        write_results(target, command, [_part(path, _name(path, sweeps)) for path in sweeps])
+    except NotOurs as error:
+        raise UserError(f"{error}; choose another folder with {OUT}=") from error
     except Exception as error:  # damaged records lead to anything
         raise UserError(f"report={folder}: {one_line(error)}") from error
     for sweep in sweeps:
         for name in sweep_folder.jobs_in(sweep):
             if what := damage(RunFolder(sweep / name)):
                 complain(f"{what}; job {name} is left out")
-    Display().line(f"RESULTS.md, results; of {', '.join(str(path) for path in sweeps)}")
+    written = f"{target / 'RESULTS.md'}, {target / 'results'}"
+    Display().line(f"{written}; of {', '.join(str(path) for path in sweeps)}")
     return 0
+
+
+def _path(key: str, typed: str) -> Path:
+    try:
+        return short(Path(absolute(typed)))
+    except ValueError as error:
+        raise UserError(f"{key}={typed}: {error}") from error
 
 
 def _name(path: Path, sweeps: Sequence[Path]) -> str:

@@ -13,14 +13,14 @@ from node_cli.records.run_folder import RunFolder
 from node_cli.report.comparison import MACHINES, Comparison, compare, write
 from node_cli.report.summary import averages, summarise
 
-INTRO = """\
+WRITTEN_BY_US = "written from the\nfolders of runs, never by hand"
+INTRO = f"""\
 # Results
 
-Measured results, beside the published ones where there are any. This page is written from the
-folders of runs, never by hand:
+Measured results, beside the published ones where there are any. This page is {WRITTEN_BY_US}:
 
 ```bash
-{command}
+{{command}}
 ```
 
 Each section names the command that made its runs. `node-train table=all` runs every table of the
@@ -34,6 +34,10 @@ published systems. To read the tables:
 - Rows with `model.core=plain` (the layers of f, applied once) and `model.core=none` (stem and head
   alone) are controls without an ODE.
 """
+
+
+class NotOurs(ValueError):
+    """There is a file already that this page did not write."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +61,24 @@ def write_results(target: Path, command: str, sweeps: Sequence[SweepPart]) -> No
     there stay.
 
     ``command``: that the page names as its origin. The summaries and plots of the sweeps are
-    brought up to date. Raises OSError, and ValueError where ``results`` has runs in it.
+    brought up to date. Raises OSError, and ``NotOurs`` where what would be written over was not
+    written by this function.
     """
-    files = target / "results"
+    page, files = target / "RESULTS.md", target / "results"
+    ours = page.exists() and WRITTEN_BY_US in page.read_text(encoding="utf-8", errors="replace")
+    if page.exists() and not ours:
+        raise NotOurs(f"{page}: not written by report=")
     for sweep in sweeps:
-        for name in ("sweep.json", "status.json"):
-            if (files / sweep.name / name).exists():
-                raise ValueError(f"{files / sweep.name}: is a folder of runs, not of results")
+        folder = files / sweep.name
+        if any((folder / name).exists() for name in ("sweep.json", "status.json")):
+            raise NotOurs(f"{folder}: is a folder of runs, not of results")
+        if folder.exists() and not ours:
+            raise NotOurs(f"{folder}: not written by report=, there is no {page} that shows it")
     said = {MACHINES}  # in the introduction, and so nowhere else
     parts = [_part(sweep, files / sweep.name, said) for sweep in sweeps]
     contents = "\n".join(f"- [{s.title}](#{_anchor(s.title)})" for s in sweeps)
     intro = INTRO.format(command=command)
-    write_text(target / "RESULTS.md", f"{intro}\n{contents}\n\n" + "\n".join(parts))
+    write_text(page, f"{intro}\n{contents}\n\n" + "\n".join(parts))
 
 
 def _part(sweep: SweepPart, files: Path, said: set[str]) -> str:

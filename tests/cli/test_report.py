@@ -37,11 +37,11 @@ def test_a_page_of_every_sweep_in_a_folder(
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "old.csv").write_text("of another page")
 
-    result = node_train("report=runs")
+    result = node_train("report=runs", "report.out=.")
     assert result.code == 0, result.err
     page = (tmp_path / "RESULTS.md").read_text()
     for part in (
-        "node-train report=runs",
+        "node-train report=runs report.out=.",
         "- [Mine: a title](#mine-a-title)",
         "## Mine: a title",
         "node-train --config-dir dir table=mine\n",
@@ -65,8 +65,9 @@ def test_a_page_of_every_sweep_in_a_folder(
     assert files == {f"mine/{n}" for n in names} | {f"grid/{n}" for n in grid}
     assert len(rows(results / "mine" / "published.csv")) == 1
 
-    assert node_train("report=runs").code == 0
+    assert node_train("report=runs", "report.out=.").code == 0
     assert (tmp_path / "RESULTS.md").read_text() == page, "a function of the files alone"
+    assert not (tmp_path / "runs" / "RESULTS.md").exists()
 
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -77,16 +78,33 @@ def test_a_page_of_every_sweep_in_a_folder(
     (tmp_path / "runs" / "mine" / "1" / "evaluations.csv").unlink()
     (tmp_path / "runs" / "mine" / "1" / "status.json").write_text("{}")
     assert node_train("report=..").code == 0, "below the folder, from another one"
-    page = (tmp_path / "elsewhere" / "RESULTS.md").read_text()
+    assert not [*(tmp_path / "elsewhere").iterdir()], "written into the folder that was given"
+    page = (tmp_path / "RESULTS.md").read_text()
     assert "## Mine: a title" in page
     assert "Jobs that are not done: 1 (damaged)." in page
 
     monkeypatch.chdir(tmp_path)
     assert node_train("-m", *QUICK, "seed=0", "hydra.sweep.dir=results/grid").code == 2
     (tmp_path / "results" / "grid" / "sweep.json").write_text("{}")
-    result = node_train("report=runs")
+    result = node_train("report=runs", "report.out=.")
     assert result.code == 2
     assert "results/grid: is a folder of runs" in result.err
+
+
+def test_nothing_of_others_is_written_over(node_train: NodeTrain, tmp_path: Path) -> None:
+    assert node_train("-m", *QUICK, "seed=0", "hydra.sweep.dir=runs/grid").code == 0
+    for name in ("RESULTS.md", "results/grid/summary.csv"):
+        file = tmp_path / "runs" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("mine")
+        result = node_train("report=runs")
+        assert result.code == 2
+        assert "not written by report=" in result.err
+        assert "choose another folder with report.out=" in result.err
+        assert file.read_text() == "mine"
+        file.unlink()
+    assert node_train("report=runs", "report.out=new/page").code == 0
+    assert (tmp_path / "new" / "page" / "results" / "grid" / "summary.csv").exists()
 
 
 def test_mistakes(node_train: NodeTrain, tmp_path: Path) -> None:

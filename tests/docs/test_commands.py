@@ -112,7 +112,7 @@ def check_composition(arguments: Sequence[str]) -> None:
     flags, overrides = split(arguments)
     if is_table(overrides):
         assert shipped.find([CONF], [overrides[0].removeprefix("table=")])
-    elif overrides != ["report=outputs/tables"]:  # of RESULTS.md, whose runs are not here
+    elif "report=outputs/tables" not in overrides:  # of RESULTS.md, whose runs are not here
         with Composer() as composer:
             composer.command(composer.parse(overrides), multirun="-m" in flags)
 
