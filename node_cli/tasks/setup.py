@@ -7,7 +7,9 @@ import torch
 
 import node_cli
 from node_cli.config.data import TrajectoryData
+from node_cli.config.messages import plain
 from node_cli.config.schema import Config
+from node_cli.config.section import Section
 from node_cli.config.tasks import TASKS
 from node_cli.display import Display
 from node_cli.errors import UserError, check_all
@@ -110,12 +112,25 @@ class Setup:
                 "data": f"{config.data.name}, {self.objective.data_in_words()}",
                 "solver": self._solver(),
                 "sensitivity": self._sensitivity(),
+                **self._training(),
                 "device": str(self.backend) + self._compiled(),
                 "seed": str(config.seed),
                 "folder": str(folder.path),
             }
         )
         display.line()
+
+    def _training(self) -> dict[str, str]:
+        """How the weights are updated; nothing where they are not."""
+        config = self.config
+        if not TASKS[config.task].trains:
+            return {}
+        augmented = getattr(config.data, "augment", False)
+        steps = f"{self.objective.batches_per_epoch:,} steps each, batch size {config.batch_size}"
+        return {
+            "optimizer": f"{_chosen(config.optimizer)}, schedule {_chosen(config.schedule)}",
+            "training": f"{config.epochs} epochs, {steps}" + ", augmented" * augmented,
+        }
 
     def _compiled(self) -> str:
         if not self.model.is_compiled:
@@ -141,3 +156,10 @@ class Setup:
         norm = f", {norm} norm" if (norm := getattr(sensitivity, "norm", None)) else ""
         backwards = f", backwards {solver}" if (solver := self.config.backward_solver()) else ""
         return sensitivity.name + norm + backwards
+
+
+def _chosen(section: Section) -> str:
+    """What was chosen of a section, and those of its options that are not null or 0."""
+    values = section.model_dump()
+    name = values.pop("name")
+    return " ".join([name, *(f"{key}={plain(value)}" for key, value in values.items() if value)])

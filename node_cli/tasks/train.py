@@ -1,5 +1,7 @@
 """The task train."""
 
+from collections.abc import Mapping, Sequence
+
 from node_cli.config.schema import Config
 from node_cli.display import Display
 from node_cli.errors import UserError, one_line
@@ -8,6 +10,7 @@ from node_cli.machine.threads import usable
 from node_cli.records import checkpoints
 from node_cli.records.checkpoint_schema import DoesNotFit
 from node_cli.records.files import read_csv
+from node_cli.records.measures import unit
 from node_cli.records.run_folder import RunFolder
 from node_cli.stopping import stop_on_signal
 from node_cli.tasks.observers import observers
@@ -56,6 +59,7 @@ class Training:
         objective.finish(folder)
 
         rows = read_csv(folder.epochs)
+        self._show_end(display, rows)
         metrics = {name: _number(cell) for name, cell in rows[-1].items()}
         progress = self.trainer.progress
         folder.write_result(
@@ -76,6 +80,26 @@ class Training:
                 return End(metrics[name], reason)
         loss = metrics["train_loss"]
         return End(None if loss is None else -loss, reason)
+
+    def _show_end(self, display: Display, rows: Sequence[Mapping[str, str]]) -> None:
+        """Print what the training has come to, and where it lies. ``rows``: of epochs.csv."""
+        progress = self.trainer.progress
+        seconds, eval_seconds = (
+            unit(key).on_terminal(sum(float(row[key]) for row in rows))
+            for key in ("seconds", "eval_seconds")
+        )
+        best = {}
+        if progress.best_score is not None:
+            accuracy = unit("holdout_accuracy").on_terminal(progress.best_score)
+            best = {"best": f"epoch {progress.best_epoch}, Holdout Accuracy: {accuracy}"}
+        display.line()
+        display.facts(
+            best
+            | {
+                "time": f"{seconds} s training, {eval_seconds} s evaluation",
+                "plots": str(self.folder.plots),
+            }
+        )
 
 
 def _number(cell: str) -> float | None:

@@ -1,0 +1,28 @@
+"""What a training shows of itself, before the first step and after the last."""
+
+from pathlib import Path
+
+from node_cli.records.run_folder import RunFolder
+from tests.commands import QUICK, NodeTrain
+
+
+def test_the_optimizer_the_steps_and_how_it_ended(node_train: NodeTrain, tmp_path: Path) -> None:
+    options = ["optimizer=sgd", "schedule=step", "schedule.milestones=[1]", "batch_size=32"]
+    out = node_train(*QUICK, *options, "hydra.run.dir=run").out
+    assert "\noptimizer    sgd lr=0.1 momentum=0.9, schedule step milestones=[1] gamma=0.1\n" in out
+    folder = RunFolder(tmp_path / "run")
+    config, result = folder.read_config(), folder.read_result()
+    steps = result["metrics"]["step"] // config["epochs"]
+    assert f"\ntraining     {config['epochs']} epochs, {steps} steps each, batch size 32\n" in out
+    best = result["best"]
+    assert (
+        f"\nbest   epoch {best['epoch']}, Holdout Accuracy: {best['holdout_accuracy']:.2%}\n" in out
+    )
+    assert f"\nplots  {folder.plots.relative_to(tmp_path)}\n" in out
+
+
+def test_an_evaluation_has_no_optimizer(node_train: NodeTrain) -> None:
+    assert node_train(*QUICK, "hydra.run.dir=run").code == 0
+    out = node_train("task=eval", "checkpoint=run").out
+    assert "\nsolver " in out
+    assert "\noptimizer" not in out
