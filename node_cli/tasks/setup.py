@@ -129,7 +129,8 @@ class Setup:
         steps = f"{self.objective.batches_per_epoch:,} steps each, batch size {config.batch_size}"
         return {
             "optimizer": f"{_chosen(config.optimizer)}, schedule {_chosen(config.schedule)}",
-            "training": f"{config.epochs} epochs, {steps}" + ", augmented" * augmented,
+            "training": f"{config.epochs} epoch{'s' * (config.epochs > 1)}, {steps}"
+            + ", augmented" * augmented,
         }
 
     def _compiled(self) -> str:
