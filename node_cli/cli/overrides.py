@@ -25,6 +25,7 @@ PATH_KEYS = (
     "hydra.sweep.dir",
     "data.root",
     "checkpoint",
+    "init_from",
     "resume",
     "report",
     "report.out",

@@ -119,7 +119,8 @@ def _rest(folder: RunFolder, typed: Mapping[str, Any], begun: Job | None = None)
             else f"{folder.path}: this run is finished; train it further with epochs=N"
         )
     else:
-        preflight(job.config)
+        has_weights = folder.last.exists()  # of its own, by now
+        preflight(job.config.model_copy(update={"init_from": None} if has_weights else {}))
     return job
 
 

@@ -66,6 +66,7 @@ def _without_unused(tree: Tree, typed: set[str]) -> tuple[Tree, list[str], dict[
             core = get(tree, "model.core")
             unused[key] = f"{show(tree, key)}: not used, model.core={core} has no ODE"
         tree["solver"] = tree["sensitivity"] = None
+    unused |= rules.unused_start(tree, typed)
     return tree, problems, unused | _of_other_variants(tree, typed)
 
 

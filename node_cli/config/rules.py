@@ -41,6 +41,21 @@ def fix_for_task(tree: Tree) -> None:
         put(tree, "sensitivity.norm", None)
     if not traits.trains:
         put(tree, "published", None)
+        put(tree, "init_from", None)
+
+
+def unused_start(tree: Tree, typed: set[str]) -> dict[str, str]:
+    """What says how to start from weights, without any; how to draw weights that are all given."""
+    traits = traits_of(tree)
+    if traits is None or not traits.trains:
+        return {}
+    if get(tree, "init_from") is None:
+        keys, instead = {"init_from_strict"}, "init_from=null, there are no weights to start from"
+    elif get(tree, "init_from_strict") is True:
+        keys, instead = {"model.init"}, "init_from, all weights are given"
+    else:
+        return {}
+    return {key: f"{show(tree, key)}: not used with {instead}" for key in sorted(keys & typed)}
 
 
 def traits_of(tree: Tree) -> TaskTraits | None:

@@ -48,6 +48,8 @@ class Config(Section):
 
     task: Annotated[str, OneOf(TASKS)]
     checkpoint: Location | None = None
+    init_from: Location | None = None
+    init_from_strict: bool
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: Annotated[str, AfterValidator(_device)]
     precision: Precision

@@ -58,6 +58,7 @@ TASKS: dict[str, TaskTraits] = {
         unread=frozenset(
             {
                 *("seed", "epochs", "batch_size", "optimizer", "schedule", "sensitivity", "train"),
+                *("init_from", "init_from_strict"),
                 *("model.init", "data.augment", "data.drop_last", "published"),
                 *("eval.every_steps", "eval.from_step", "eval.initial", "eval.test"),
                 *SPLIT_KEYS,  # a new holdout would contain images that were trained on
@@ -77,7 +78,7 @@ TASKS: dict[str, TaskTraits] = {
         unread=frozenset(
             {
                 *("epochs", "optimizer", "schedule", "eval", "train", "compile"),
-                *("sensitivity.norm", "published"),
+                *("sensitivity.norm", "published", "init_from", "init_from_strict"),
             }
         ),
         unread_with_checkpoint=frozenset({"model.init"}),

@@ -54,6 +54,21 @@ def check_model(
         _check_like(f"model.{name}", value, expected[name], same_dtype=same_dtype)
 
 
+def misfits(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return which of the given weights a state dict does not take, and why; a number of another
+    precision will do."""
+    found = {}
+    for name, value in given.items():
+        if name not in expected:
+            found[name] = "the model has no such weights"
+            continue
+        try:
+            _check_like(name, value, expected[name], same_dtype=False)
+        except DoesNotFit as error:
+            found[name] = str(error).removeprefix(f"{name}: ")
+    return found
+
+
 def check_optimizer(
     checkpoint: Checkpoint, optimizer: torch.optim.Optimizer, *, every_step_updates: bool
 ) -> None:

@@ -27,8 +27,8 @@ def save(path: Path, checkpoint: dict[str, Any]) -> None:
         temporary.write_bytes(content.getbuffer())
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU, without running any code from it.
+def load(path: Path, key: str = "checkpoint") -> dict[str, Any]:
+    """Read a checkpoint onto the CPU, without running any code from it. ``key``: which named it.
 
     Raises ``UserError`` where the file is missing, damaged or not one of ours, or where the
     configuration in it is not valid.
@@ -39,32 +39,33 @@ def load(path: Path) -> dict[str, Any]:
                 raise ValueError(f"wrong checksum of {part}")
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"checkpoint={path}: no such file") from None
+        raise UserError(f"{key}={path}: no such file") from None
     except Exception as error:  # whatever the damaged bytes lead to
-        raise UserError(f"checkpoint={path}: damaged, or not a checkpoint") from error
+        raise UserError(f"{key}={path}: damaged, or not a checkpoint") from error
     try:
         checkpoint_schema.check_form(checkpoint)
     except checkpoint_schema.DoesNotFit as error:
         raise UserError(
-            f"checkpoint={path}: damaged, or not a checkpoint of node-train ({error})"
+            f"{key}={path}: damaged, or not a checkpoint of node-train ({error})"
         ) from error
     assert isinstance(checkpoint, dict)
     try:
         checked(checkpoint["config"])
     except UserError as error:
         raise UserError(
-            f"checkpoint={path}: its configuration is not valid ({error.problems[0]})"
+            f"{key}={path}: its configuration is not valid ({error.problems[0]})"
         ) from error
     return checkpoint
 
 
-def find(location: str) -> Path:
-    """Return the file that ``checkpoint=`` names: of a run folder best.pt, else last.pt."""
+def find(location: str, key: str = "checkpoint") -> Path:
+    """Return the file that ``checkpoint=``, or another key, names: of a run folder best.pt, else
+    last.pt."""
     path = Path(location)
     if not path.is_dir():
         return path
     if sweep_folder.is_sweep(path):
         jobs = ", ".join(sweep_folder.jobs_in(path)) or "none has started"
-        raise UserError(f"checkpoint={path}: a sweep; name one of its runs ({jobs})")
+        raise UserError(f"{key}={path}: a sweep; name one of its runs ({jobs})")
     folder = RunFolder(path.parent if path.name == "checkpoints" else path)
     return folder.best if folder.best.exists() else folder.last

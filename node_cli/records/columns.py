@@ -80,7 +80,18 @@ PUBLISHED = Record(
     ),
 )
 
-RECORDS = (STEPS, EPOCHS, EVALUATIONS, GRADIENTS, PATHS, TRAJECTORIES, OBSERVED, PUBLISHED)
+CHANGES = Record(
+    "changes.csv",
+    "one setting that was changed when the run went on",
+    (
+        Measure("step", NUMBER, "training steps made with the value before"),
+        Measure("key", TEXT, "the setting"),
+        Measure("before", TEXT, "its value up to that step"),
+        Measure("after", TEXT, "its value from then on"),
+    ),
+)
+
+RECORDS = (STEPS, EPOCHS, EVALUATIONS, CHANGES, GRADIENTS, PATHS, TRAJECTORIES, OBSERVED, PUBLISHED)
 
 
 def markdown(records: tuple[Record, ...] = RECORDS) -> str:

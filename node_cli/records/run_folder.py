@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from node_cli.config.limits import check_yaml
 from node_cli.errors import UserError, one_line
 from node_cli.records.columns import (
+    CHANGES,
     EPOCHS,
     EVALUATIONS,
     GRADIENTS,
@@ -46,6 +47,8 @@ class RunFolder:
         self.steps = path / STEPS.file
         self.epochs = path / EPOCHS.file
         self.evaluations = path / EVALUATIONS.file
+        self.changes = path / CHANGES.file
+        self.init_from = path / "init_from.json"
         self.gradients = path / GRADIENTS.file
         self.paths = path / PATHS.file
         self.trajectories = path / TRAJECTORIES.file
@@ -126,6 +129,14 @@ class RunFolder:
         """Return what was typed for the run; nothing where status.json does not say."""
         overrides = self.read_status().get("overrides")
         return [str(o) for o in overrides] if isinstance(overrides, list) else []
+
+    def write_init_from(self, record: Mapping[str, Any]) -> None:
+        """Write init_from.json, from plain values."""
+        write_text(self.init_from, json.dumps(record, indent=2) + "\n")
+
+    def read_init_from(self) -> dict[str, Any]:
+        """Return the content of init_from.json; empty where it is missing or unreadable."""
+        return read_json(self.init_from)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write result.json, from plain values."""

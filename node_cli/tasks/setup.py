@@ -24,6 +24,7 @@ from node_cli.records import checkpoints
 from node_cli.records.checkpoint_schema import DoesNotFit, check_model
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
+from node_cli.tasks.initial_weights import InitialWeights
 
 
 def objective_of(config: Config) -> type[Objective[Any]]:
@@ -42,6 +43,8 @@ def preflight(config: Config) -> None:
         model = objective.build(config)
         if config.checkpoint is not None and "checkpoint" not in TASKS[config.task].unread:
             load_for_evaluation(config.checkpoint, model)
+        if config.init_from is not None:
+            InitialWeights.read(config.init_from, model, strict=config.init_from_strict)
 
     check_all(lambda: device.choose(config), parts, lambda: objective.check(config))
 

@@ -1,18 +1,24 @@
 """The task train."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from node_cli.config.schema import Config
+from node_cli.config.check import checked
+from node_cli.config.messages import plain
+from node_cli.config.schema import Config, keys
+from node_cli.config.tree import get
 from node_cli.display import Display
 from node_cli.errors import UserError, one_line
 from node_cli.learn.loop import Trainer
 from node_cli.machine.threads import usable
 from node_cli.records import checkpoints
 from node_cli.records.checkpoint_schema import DoesNotFit
-from node_cli.records.files import read_csv
+from node_cli.records.columns import CHANGES
+from node_cli.records.files import read_csv, rows_up_to, write_csv
 from node_cli.records.measures import unit
 from node_cli.records.run_folder import RunFolder
 from node_cli.stopping import stop_on_signal
+from node_cli.tasks.initial_weights import InitialWeights
 from node_cli.tasks.observers import observers
 from node_cli.tasks.setup import Setup
 from node_cli.tasks.task import End
@@ -33,7 +39,14 @@ class Training:
         kept_threads = checkpoint.get("threads", usable()) if checkpoint else None
         self.setup = setup = Setup(config, kept_threads)
         self.trainer = Trainer(config, setup.objective, setup.backend, folder)
+        self.initial: InitialWeights | None = None
+        self.began = config
+        if checkpoint is None and config.init_from is not None:
+            strict = config.init_from_strict
+            self.initial = InitialWeights.read(config.init_from, setup.model, strict=strict)
+            self.initial.put_into(setup.model)
         if checkpoint is not None:
+            self.began, _ = checked(checkpoint["config"])
             try:
                 self.trainer.state.load_state_dict(checkpoint)
             except DoesNotFit as error:
@@ -51,6 +64,11 @@ class Training:
         """Train to the end. Raises what ``Trainer.run`` raises."""
         config, folder, objective = self.config, self.folder, self.setup.objective
         self.setup.show_header(display, folder)
+        if self.initial is not None:
+            folder.write_init_from(self.initial.record())
+            for line in self.initial.in_words(config):
+                display.line(line)
+        self._record_changes()
         objective.begin(folder)
         with stop_on_signal() as stop:
             reason = self.trainer.run(observers(config, folder, display), stop)
@@ -69,6 +87,7 @@ class Training:
                 "eval_seconds": sum(float(row["eval_seconds"]) for row in rows),
                 "metrics": metrics,
                 "stopped": reason or None,
+                "init_from": self._init_from(),
                 "best": None
                 if progress.best_epoch is None
                 else {"epoch": progress.best_epoch, "holdout_accuracy": progress.best_score},
@@ -100,6 +119,25 @@ class Training:
                 "plots": str(self.folder.plots),
             }
         )
+
+    def _init_from(self) -> dict[str, Any] | None:
+        """What result.json says of the weights that the training started from."""
+        found = self.folder.read_init_from()
+        return {key: found.get(key) for key in ("path", "sha256", "step")} if found else None
+
+    def _record_changes(self) -> None:
+        """Record what is other than in the checkpoint. Earlier steps keep their rows; a change at
+        this step without a step after it has moved nothing."""
+        folder, step = self.folder, self.trainer.progress.step
+        before, now = self.began.model_dump(), self.config.model_dump()
+        rows: list[Mapping[str, Any]] = [
+            {"step": step, "key": key, "before": plain(get(before, key)), "after": plain(new)}
+            for key in keys()
+            if (new := get(now, key)) != get(before, key)
+        ]
+        if rows or folder.changes.exists():
+            kept = rows_up_to(folder.changes, CHANGES.columns, step - 1)
+            write_csv(folder.changes, CHANGES.columns, [*kept, *rows])
 
 
 def _number(cell: str) -> float | None:

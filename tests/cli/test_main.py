@@ -165,8 +165,9 @@ def test_a_mistake_ends_with_2_and_writes_nothing(node_train: NodeTrain, tmp_pat
     assert result.err.splitlines() == [
         "error: model=convv: choose from conv, conv_bn, conv_dense, dense, linear_field, mlp, "
         "mlp_field, odenet, resnet (did you mean conv?)",
-        "error: epocs=3: no such key (did you mean epochs?); there are task, checkpoint, seed, "
-        "device, precision, threads, deterministic, compile, epochs, batch_size, published, resume",
+        "error: epocs=3: no such key (did you mean epochs?); there are task, checkpoint, "
+        "init_from, init_from_strict, seed, device, precision, threads, deterministic, compile, "
+        "epochs, batch_size, published, resume",
     ]
     assert not list(tmp_path.iterdir())
 
