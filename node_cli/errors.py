@@ -47,7 +47,10 @@ def out_of_memory(error: BaseException) -> str | None:
     """The line for an error that says that memory is used up, of the host or of a device; None for
     any other error."""
     text = str(error)
-    words = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
+    words = [
+        *("can't allocate memory", "not enough memory", "out of memory", "bad_alloc"),
+        "_ALLOC_FAILED",  # of cuBLAS and cuDNN
+    ]
     is_one = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if not is_one and not (isinstance(error, RuntimeError) and any(w in text for w in words)):
         return None

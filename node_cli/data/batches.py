@@ -13,6 +13,7 @@ from node_cli.config.schema import Config
 from node_cli.data.images import ImageSet
 from node_cli.data.streams import stream
 from node_cli.errors import UserError
+from node_cli.ode.transfer import sent
 
 CROP_PADDING = 4
 
@@ -51,7 +52,7 @@ def _random_crop(pixels: Tensor, generator: torch.Generator) -> Tensor:
     n, _, height, width = pixels.shape
     padded = torch.nn.functional.pad(pixels, [CROP_PADDING] * 4)
     corner = torch.randint(2 * CROP_PADDING + 1, (2, n, 1), generator=generator)
-    rows, columns = corner.to(pixels.device)
+    rows, columns = sent(corner, pixels.device)
     rows = rows + torch.arange(height, device=pixels.device)
     columns = columns + torch.arange(width, device=pixels.device)
     image = torch.arange(n, device=pixels.device).view(n, 1, 1)
@@ -63,13 +64,13 @@ def _random_crop(pixels: Tensor, generator: torch.Generator) -> Tensor:
 def _random_flip(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """Each image mirrored left to right with probability one half."""
     mirrored = torch.randint(2, (len(pixels), 1, 1, 1), generator=generator).bool()
-    return torch.where(mirrored.to(pixels.device), pixels.flip(3), pixels)
+    return torch.where(sent(mirrored, pixels.device), pixels.flip(3), pixels)
 
 
 def in_batches(images: ImageSet, size: int, order: Tensor | None = None) -> Iterator[ImageSet]:
     """Batches of ``size`` images in ``order`` (file order if None); the last one may be smaller."""
     if order is not None:
-        order = order.to(images.labels.device)
+        order = sent(order, images.labels.device)
     for start in range(0, len(images) if order is None else len(order), size):
         part = slice(start, start + size)
         yield images[part if order is None else order[part]]

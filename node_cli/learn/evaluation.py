@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from node_cli.config.schema import Config
@@ -67,8 +68,8 @@ def evaluate(
     """
     training = model.training
     model.eval()
-    loss = 0.0
-    correct = batches = nfe = unsolved = 0
+    found: list[Tensor] = []  # of each batch: loss, and number of correct images
+    nfe = unsolved = 0
     for batch in in_batches(images, batch_size):
         try:
             with backend.autocast(), compiler.for_batch(model, len(batch), batch_size):
@@ -79,18 +80,19 @@ def evaluate(
             unsolved += len(batch)
             model.take_work()
             continue
-        loss += float(cross_entropy(logits.to(backend.dtype), batch.labels, reduction="sum"))
-        correct += int((logits.argmax(1) == batch.labels).sum())
-        batches += 1
+        loss = cross_entropy(logits.to(backend.dtype), batch.labels, reduction="sum")
+        correct = (logits.argmax(1) == batch.labels).sum()
+        found.append(torch.stack([loss.double(), correct.double()]))
         work = model.take_work()
         nfe += work.nfe_forward if work else 0
     model.train(training)
-    solved = len(images) - unsolved
+    batches, solved = len(found), len(images) - unsolved
+    losses, corrects = zip(*torch.stack(found).tolist(), strict=True) if found else ((), ())
     return Metrics(
         images=len(images),
         batches=batches,
-        loss=loss / solved if solved else None,
-        accuracy=correct / len(images),
+        loss=sum(losses) / solved if solved else None,
+        accuracy=int(sum(corrects)) / len(images),
         nfe=nfe if batches and work else None,
         unsolved=unsolved,
     )

@@ -24,6 +24,7 @@ from node_cli.machine.device import Backend
 from node_cli.models import flow
 from node_cli.models.flow import Flow
 from node_cli.ode.failures import SolveFailed
+from node_cli.ode.transfer import sent
 from node_cli.ode.work import Work
 from node_cli.records.columns import OBSERVED, TRAJECTORIES, Record
 from node_cli.records.files import write_csv
@@ -77,7 +78,8 @@ class TrajectoryFit:
         return Outcome(values[0], values[1], None, work)
 
     def loss(self, model: nn.Module, batch: Window) -> Tensor:
-        states = batch.states.to(next(model.parameters()))
+        example = next(model.parameters())
+        states = sent(batch.states.to(example.dtype), example.device)
         return mse_loss(model(states[0], batch.times), states)
 
     @torch.no_grad()

@@ -73,7 +73,7 @@ class Update(Generic[Given]):
         outcome = self.gradient(*args, **kwargs)
         self._check_finite(outcome)
         if self.grad_clip is not None:
-            grad_norm = torch.tensor(outcome.grad_norm, device=self.parameters[0].device)
+            grad_norm = torch.full((), outcome.grad_norm, device=self.parameters[0].device)
             clip_grads_with_norm_(self.parameters, self.grad_clip, grad_norm)
         self.optimizer.step()
 

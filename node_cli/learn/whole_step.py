@@ -20,6 +20,7 @@ from node_cli.ode.field import Autocast
 from node_cli.ode.problem import Problem
 from node_cli.ode.sensitivity.discrete import OfSteps
 from node_cli.ode.tableau import Tableau
+from node_cli.ode.transfer import sent
 from node_cli.ode.work import Steps, Work
 
 
@@ -98,7 +99,7 @@ class WholeStep:
             images.device,
             lambda: _step(parts, solve.loop_of(call), block.solver.tableau),
         )
-        numbers = torch.tensor(call.numbers, dtype=torch.float64, device=images.device)
+        numbers = sent(torch.tensor(call.numbers, dtype=torch.float64), images.device)
         found, *gradient = function(numbers, images, labels, solve.tape, *parts.parameters)
         *values, loss, norm, correct = found.tolist()
         now = Numbers(*values)

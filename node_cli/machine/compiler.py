@@ -14,6 +14,8 @@ from node_cli.machine.device import Backend
 from node_cli.models.blocks import ODEBlock
 from node_cli.models.model import Model
 
+CPU = torch.device("cpu")
+
 # The most graphs of one piece of code; torch counts those of all modules of a class together.
 MOST_GRAPHS = 64
 
@@ -37,14 +39,17 @@ def compile_model(model: Model, backend: Backend) -> None:
     except Exception as error:  # of many types: no C++ compiler, no Triton, ...
         complain(f"compile=true: no working compiler, going on without ({one_line(error)})")
         return
-    solves = loops_write()
+    solves = loops_write(backend.device)
     if not solves and isinstance(model.core, ODEBlock):
         complain(f"compile=true: torch {torch.__version__} compiles no whole solves, only f, alone")
     model.compile_parts(solves=solves)
 
 
-def loops_write() -> bool:
-    """Whether this torch compiles loops that write into a buffer: 2.11 does not, 2.15 does."""
+def loops_write(device: torch.device = CPU) -> bool:
+    """Whether this torch compiles loops that write into a buffer: 2.11 does not, 2.15 does.
+
+    On a CPU it is enough to trace one. For other devices one is compiled, which takes seconds.
+    """
 
     @torch.no_grad()
     def fill(buffer: Tensor) -> Tensor:
@@ -56,11 +61,17 @@ def loops_write() -> bool:
         (found,) = torch.while_loop(lambda i: i < 2, write, (torch.zeros_like(buffer[0]),))
         return found
 
+    backend = "eager" if device == CPU else "inductor"
+    buffer = torch.zeros(2, dtype=torch.int64, device=device)
     try:
-        torch.compile(fill, fullgraph=True, backend="eager")(torch.zeros(2, dtype=torch.int64))
+        torch.compile(fill, fullgraph=True, backend=backend)(buffer)
     except torch._dynamo.exc.UncapturedHigherOrderOpError:
         return False
-    return True
+    except Exception:  # of many types, as above
+        if device == CPU:
+            raise
+        return False
+    return buffer.tolist() == [0, 1]
 
 
 def settle() -> None:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import torch
 
 from node_cli.config.schema import Config, Precision
 from node_cli.errors import UserError
+from node_cli.machine import memory
 
 
 @dataclass(frozen=True)
@@ -38,18 +40,41 @@ class Backend:
         return f"{self.device} ({name}), {self.precision}"
 
 
-def choose(config: Config) -> Backend:
+def choose(config: Config, notice: Callable[[str], object] = lambda _: None) -> Backend:
     """Return the backend that the configuration asks for.
 
-    Raises ``UserError`` where this machine has no such device, and where the device does not have
-    the precision or cannot run the solver.
+    ``notice``: is told of a device that ``auto`` passes over since it does not work. Raises
+    ``UserError`` where this machine has no such device, where it does not work, and where it does
+    not have the precision or cannot run the solver.
     """
-    present = _present()
     if config.device == "auto":
-        capable = (name for name in present if not _refusals(name, config))
-        device = torch.device(next(capable, "cpu"))
+        device = _first_capable(config, notice)
     else:
         device = torch.device(config.device)
+        _check_present(device, config)
+        if device.type != "cpu" and (fault := _fault(device)):
+            raise UserError(f"device={config.device}: {fault}; choose another, or device=cpu")
+    if refusals := _refusals(device, config):
+        raise UserError(*refusals)
+    dtype = torch.float64 if config.precision == "float64" else torch.float32
+    return Backend(device, config.precision, dtype)
+
+
+def _first_capable(config: Config, notice: Callable[[str], object]) -> torch.device:
+    """The first device that works and can compute what is configured; else the CPU."""
+    for device in map(torch.device, _present()):
+        if device.type == "cpu":
+            break
+        if _refusals(device, config):
+            continue
+        if not (fault := _fault(device)):
+            return device
+        notice(f"device=auto: {device} {fault}; going on without")
+    return torch.device("cpu")
+
+
+def _check_present(device: torch.device, config: Config) -> None:
+    present = _present()
     if device.type not in present:
         raise UserError(
             f"device={config.device}: not on this machine, which has {', '.join(present)}"
@@ -59,10 +84,16 @@ def choose(config: Config) -> Backend:
         raise UserError(
             f"device={config.device}: not on this machine, which has cuda:0 to cuda:{last}"
         )
-    if refusals := _refusals(device.type, config):
-        raise UserError(*refusals)
-    dtype = torch.float64 if config.precision == "float64" else torch.float32
-    return Backend(device, config.precision, dtype)
+
+
+def _fault(device: torch.device) -> str | None:
+    """What keeps a device from computing: full, in use by another process alone, of an architecture
+    that this torch has no kernels for. None if it computes. Cost: a kernel."""
+    try:
+        torch.ones(2, device=device).sum().item()
+    except RuntimeError as error:
+        return f"does not work ({str(error).partition(chr(10))[0]})"
+    return None
 
 
 def _present() -> list[str]:
@@ -71,12 +102,13 @@ def _present() -> list[str]:
     return [*(name for name, present in gpus.items() if present), "cpu"]
 
 
-def _refusals(device_type: str, config: Config) -> list[str]:
-    """A line for each part of the configuration that a type of device cannot compute."""
+def _refusals(device: torch.device, config: Config) -> list[str]:
+    """A line for each part of the configuration that a device cannot compute."""
     lines = []
-    if config.precision == "tf32" and device_type != "cuda":
-        lines.append(f"precision=tf32: {device_type} has none; choose from float32, float64, bf16")
-    if device_type == "mps":
+    if config.precision == "tf32" and not _has_tf32(device):
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        lines.append(f"precision=tf32: {name} has none; choose from float32, float64, bf16")
+    if device.type == "mps":
         if config.precision == "float64":
             lines.append("precision=float64: mps has none; choose from float32, bf16")
         lines += [
@@ -87,16 +119,27 @@ def _refusals(device_type: str, config: Config) -> list[str]:
     return lines
 
 
+def _has_tf32(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def activate(backend: Backend, *, deterministic: bool) -> None:
-    """Set each of torch's global switches, since the jobs of a sweep share a process."""
-    precision = "tf32" if backend.precision == "tf32" else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+    """Set each of torch's global switches, and release memory, since the jobs of a sweep share a
+    process."""
+    # Not by the newer ``fp32_precision``, after which reading ``allow_tf32``, as compilers do, may
+    # raise.
+    torch.backends.cuda.matmul.allow_tf32 = backend.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = backend.precision == "tf32"
     torch.backends.cudnn.benchmark = not deterministic
     # Needed by deterministic=true, and read once, at the first matrix product of the process.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call takes a second
         torch.use_deterministic_algorithms(deterministic)
+    # Takes time; what is read here has been written before.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    memory.release()
+    if backend.device.type == "cuda":
+        torch.cuda.set_device(backend.device)  # what libraries mean by "cuda"
     if backend.device.type == "cpu":
         _keep_freed_memory()
 

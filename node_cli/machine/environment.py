@@ -31,6 +31,8 @@ def environment(backend: Backend) -> dict[str, Any]:
             if backend.device.type == "cuda"
             else _processor()
         ),
+        "cuda": torch.version.cuda if backend.device.type == "cuda" else None,
+        "cudnn": torch.backends.cudnn.version() if backend.device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
     }
 

@@ -1,5 +1,6 @@
 """Peak memory of a run, and of a single computation."""
 
+import gc
 import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,14 @@ def peak_mib(device: torch.device) -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def release() -> None:
+    """Give back what an earlier job of this process has used of CUDA devices and keeps."""
+    if torch.cuda.is_initialized():
+        gc.unfreeze()  # what ``compiler.settle`` has frozen
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def extra_mib(compute: Callable[[], object], device: torch.device) -> float:

@@ -13,6 +13,7 @@ from node_cli.ode.engines.compiled.field import CompiledField
 from node_cli.ode.field import FunctionalCall
 from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.solver import FirstSteps, Solver, StepMemory
+from node_cli.ode.transfer import scalar
 from node_cli.ode.work import Work
 
 
@@ -122,7 +123,7 @@ class ResidualStack(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         y = _state(y)
-        t = torch.tensor(self.t0, dtype=y.dtype, device=y.device)
+        t = scalar(self.t0, y)
         for field in self.fields:
             y = y + field(t, y)
         return y
@@ -138,7 +139,7 @@ class PlainField(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         y = _state(y)
-        dy: Tensor = self.field(torch.tensor(self.t0, dtype=y.dtype, device=y.device), y)
+        dy: Tensor = self.field(scalar(self.t0, y), y)
         return dy.to(y.dtype)
 
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 Norm = Callable[[Tensor], Tensor]
-"""Maps a tensor of the state's shape to the 0-dim size that the step control compares with 1."""
+"""Maps a tensor of the state's shape to the 0-dim size that the step control compares with 1; NaN,
+or infinite, where any element is: so a step that is accepted ends at a finite state."""
 
 
 def rms_norm(y: Tensor) -> Tensor:

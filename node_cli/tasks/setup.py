@@ -12,7 +12,7 @@ from node_cli.config.schema import Config
 from node_cli.config.section import Section
 from node_cli.config.tasks import TASKS
 from node_cli.display import Display
-from node_cli.errors import UserError, check_all
+from node_cli.errors import UserError, check_all, complain
 from node_cli.learn.classification import Classification
 from node_cli.learn.objective import Objective
 from node_cli.learn.trajectory_fit import TrajectoryFit
@@ -74,7 +74,7 @@ class Setup:
         """Load the data and build the model. ``kept_threads``: the number of threads of a run that
         goes on. Raises ``UserError`` where data or model cannot be had."""
         self.config = config
-        self.backend = device.choose(config)
+        self.backend = device.choose(config, notice=complain)
         device.activate(self.backend, deterministic=config.deterministic)
         kind = objective_of(config)
         torch.manual_seed(config.seed)

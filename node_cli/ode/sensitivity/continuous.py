@@ -10,6 +10,7 @@ from node_cli.ode.norms import Norm, rms_norm
 from node_cli.ode.problem import Gradients, Problem
 from node_cli.ode.sensitivity.methods import NormName
 from node_cli.ode.solver import Solver
+from node_cli.ode.transfer import vector
 
 Cross = Callable[[int, Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]
 """(i, lambda, dL/dtheta so far) at t[i] -> (lambda, dL/dtheta) at t[i - 1]: lambda is shaped like
@@ -57,12 +58,16 @@ def relative_to_lambda(cross: Cross) -> Cross:
     """
 
     def scaled(i: int, adjoint: Tensor, by_parameters: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        largest = float(adjoint.abs().max()) or 1.0
-        unit = largest * float(rms_norm(adjoint / largest)) or 1.0  # no square leaves its range
+        largest = _one_for_zero(adjoint.abs().max())
+        unit = _one_for_zero(largest * rms_norm(adjoint / largest))  # no square leaves its range
         adjoint, by_parameters = cross(i, adjoint / unit, [g / unit for g in by_parameters])
         return adjoint * unit, [g * unit for g in by_parameters]
 
     return scaled
+
+
+def _one_for_zero(x: Tensor) -> Tensor:
+    return x + (x == 0)
 
 
 class Layout:
@@ -73,6 +78,7 @@ class Layout:
     """
 
     def __init__(self, states: Sequence[Tensor], integrals: Sequence[Tensor]) -> None:
+        self.example = states[0]
         self.count = len(states)
         self.shapes = [x.shape for x in (*states, *integrals)]
         self.sizes = [x.numel() for x in (*states, *integrals)]
@@ -94,13 +100,16 @@ class Layout:
         return [piece.view(shape) for piece, shape in zip(pieces[:-1], shapes, strict=True)]
 
     def norm(self, name: NormName) -> Norm:
-        """The largest RMS norm among all tensors; for ``seminorm`` among the states alone."""
-        count = self.count if name == "seminorm" else len(self.sizes)
-        roots = [size**-0.5 for size in self.sizes[:count]]
+        """The largest RMS norm among all tensors; for ``seminorm`` among the states alone, but
+        NaN where an integral is not finite."""
+        semi = name == "seminorm"
+        sizes = self.sizes[: self.count] if semi else self.sizes
+        roots = vector([size**-0.5 for size in sizes], self.example)
 
         def largest(flat: Tensor) -> Tensor:
-            pieces = flat.split_with_sizes(self.sizes)[:count]
-            norms = torch.stack([torch.linalg.vector_norm(x) for x in pieces])
-            return (norms * norms.new_tensor(roots)).max()
+            pieces = flat.split_with_sizes(self.state_sizes if semi else self.sizes)
+            norms = torch.stack([torch.linalg.vector_norm(x) for x in pieces[: len(sizes)]])
+            found = (norms * roots).max()
+            return found + 0 * torch.linalg.vector_norm(pieces[-1]) if semi else found
 
         return largest

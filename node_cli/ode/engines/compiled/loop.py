@@ -14,14 +14,13 @@ from torch import Tensor
 from node_cli.ode.engines.compiled.carried import State
 from node_cli.ode.engines.compiled.error import error_of, nan_if_hopeless
 from node_cli.ode.engines.compiled.tape import Tape, stages_per_step
+from node_cli.ode.engines.first_size import heuristic_size
 from node_cli.ode.engines.formulas import stage_times, traced_sum
 from node_cli.ode.engines.step_control import (
     change_of_size,
     end_of_equal_step,
-    first_size,
     landing,
     natural_size,
-    probing_size,
     usable,
 )
 from node_cli.ode.norms import Norm
@@ -132,23 +131,11 @@ class SolveLoop:
         """Of the first step."""
         if self.longest:
             return self.longest(span.begin, *span.inputs)
-        return self.heuristic_size(span, y, k)
 
-    def heuristic_size(self, span: Span, y: Tensor, k: Tensor) -> Tensor:
-        """``first_size`` from the scales of y, f and its change over a tiny step.
+        def f(t: Tensor, y: Tensor) -> Tensor:
+            return self.system(t, y, *span.inputs)[0]
 
-        Cost: one evaluation. The twin of ``_heuristic_size`` of eager steps.
-        """
-        assert self.solver.rtol is not None
-        assert self.solver.atol is not None
-        t, norm = span.begin, self.norm
-        scale = y.abs() * self.solver.rtol + self.solver.atol
-        d0, d1 = norm(y / scale).to(t.dtype), norm(k / scale).to(t.dtype)
-        h0 = probing_size(d0, d1)
-        h = span.direction * h0
-        probe, _ = self.system((t + h).to(y.dtype), y + h.to(y.dtype) * k, *span.inputs)
-        d2 = norm((probe - k) / scale).to(t.dtype) / h0
-        return first_size(h0, d1, d2, self.tableau.order)
+        return heuristic_size(f, self.norm, self.solver, span.begin, span.direction, y, k)[0]
 
     def goes_on(self, span: Span, state: State) -> Tensor:
         """Whether there is room, and sense, for another attempt."""

@@ -14,6 +14,7 @@ from node_cli.ode.engines.eager.step import Attempt, Stage, stages_of_step
 from node_cli.ode.engines.formulas import weighted_sum
 from node_cli.ode.problem import Gradients, Problem
 from node_cli.ode.tableau import Tableau
+from node_cli.ode.transfer import vector
 
 
 class StepCotangents(NamedTuple):
@@ -88,10 +89,10 @@ def _pull_again(
     f: Linearised, tableau: Tableau, step: Step, adjoint: Tensor, by_parameters: list[Tensor]
 ) -> StepCotangents:
     """``step_adjoint`` of a step whose stages are computed again."""
-    t = torch.tensor(step.times[0], dtype=step.y0.dtype, device=step.y0.device)
-    first = f.evaluate(t, step.y0.detach())
+    moments = vector(step.times, step.y0).unbind()
+    first = f.evaluate(moments[0], step.y0.detach())
     count = tableau.stages_of_result
-    stages = stages_of_step(f.evaluate, tableau, first, step.times, step.dt, count)
+    stages = stages_of_step(f.evaluate, tableau, first, moments, step.dt, count)
     return step_adjoint(f, tableau, step, stages, adjoint, by_parameters)
 
 

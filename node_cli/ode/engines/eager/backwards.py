@@ -14,6 +14,7 @@ from node_cli.ode.failures import told_of_backward_solve
 from node_cli.ode.field import Field
 from node_cli.ode.problem import AdjointSystem, Nodes, Problem
 from node_cli.ode.solver import Solver
+from node_cli.ode.transfer import sent, vector
 
 
 class Path(Protocol):
@@ -31,9 +32,14 @@ def right_hand_side(problem: Problem, system: AdjointSystem, along: Path | None)
         f = Linearised(counted, [], constants=problem.parameters)
 
     def derivative(t: Tensor, state: Tensor) -> Tensor:
-        return system.derivative(f, t, state, *([along.at(float(t))] if along else []))
+        return system.derivative(f, t, state)
 
-    return derivative
+    def derivative_along(t: Tensor, state: Tensor) -> Tensor:
+        assert along
+        y = along.at(float(t))  # without a wait for a device where t is on the CPU
+        return system.derivative(f, sent(t, state.device), state, y)
+
+    return derivative_along if along else derivative
 
 
 class BackwardSolve:
@@ -46,7 +52,9 @@ class BackwardSolve:
         self.system = system
         self.solver = solver
         self.along = along
-        self.stepper = Stepper(right_hand_side(problem, system, along), solver, system.norm)
+        derivative = right_hand_side(problem, system, along)
+        host_times = along is not None
+        self.stepper = Stepper(derivative, solver, system.norm, host_times=host_times)
         self.longest: LongestStep | None = None
         if along and follows_forward_steps(problem.solver, solver):
             self.longest = along.longest_step
@@ -86,10 +94,10 @@ class BackwardSolve:
         f = Linearised(problem.counted(backward=True), problem.parameters)
         by_parameters = [torch.zeros_like(p) for p in problem.parameters]
         for step in adjoint.steps:
-            for fraction, weight in nodes:
-                s = step.t0 + fraction * step.dt
+            times = [step.t0 + fraction * step.dt for fraction, _ in nodes]
+            moments = vector(times, step.y0).unbind()
+            for s, moment, (_, weight) in zip(times, moments, nodes, strict=True):
                 v = adjoint.at(s).mul_(-weight * step.dt)
-                moment = torch.tensor(s, dtype=v.dtype, device=v.device)
                 stage = f.evaluate(moment, self.along.at(s))
                 torch._foreach_add_(by_parameters, list(f.parameter_products(stage, v)))
         return by_parameters

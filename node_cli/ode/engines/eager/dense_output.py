@@ -9,6 +9,7 @@ from torch import Tensor
 from node_cli.ode.engines.eager.solve import Step
 from node_cli.ode.engines.eager.step import Attempt, Stage, Stepper
 from node_cli.ode.engines.formulas import dense_weights, weighted_sum
+from node_cli.ode.transfer import vector
 
 
 class DenseOutput:
@@ -91,5 +92,5 @@ class DenseOutput:
         step, points = self.steps[i], self.points[i]
         fraction = (t - step.t0) / step.dt
         weights = dense_weights(fraction, self.tableau.fractions)
-        w = torch.tensor(weights, dtype=points.dtype, device=points.device)
+        w = vector(weights, points)
         return torch.mv(points.view(len(weights), -1).t(), w).view(step.y0.shape)

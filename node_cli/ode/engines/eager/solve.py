@@ -13,6 +13,7 @@ from torch import Tensor
 
 from node_cli.ode.engines.budget import Solve
 from node_cli.ode.engines.eager.step import Attempt, Stage, Stepper
+from node_cli.ode.engines.first_size import heuristic_size
 from node_cli.ode.engines.formulas import Floats, stage_times
 from node_cli.ode.engines.step_control import (
     change_of_size,
@@ -125,8 +126,8 @@ class _Solve(Solve):
     def _cross(self, interval: int, start: float, end: float) -> bool:
         if self.tableau.adaptive:
             self._adaptive(interval, end)
-        else:
-            self._fixed(interval, start, end)
+            return True  # where the error was accepted, the state is finite
+        self._fixed(interval, start, end)
         return math.isfinite(self.y.abs().max())  # isfinite().all() takes seven times as long
 
     def _first_stage(self) -> Stage:
@@ -142,14 +143,28 @@ class _Solve(Solve):
             return size
         if self.longest:
             return self.longest(self.t)
-        return self._heuristic_size(self._first_stage())
+        first = self._first_stage()
+        if first.y.device.type == "cuda":
+            return self._heuristic_size_there(first)
+        return self._heuristic_size(first)
+
+    @torch.no_grad()
+    def _heuristic_size_there(self, first: Stage) -> float:
+        """``_heuristic_size``, of which the device is asked for the result alone."""
+        self._spend(1)
+        t = torch.full((), self.t, dtype=torch.float64, device=first.y.device)
+        f = self.stepper.field
+        found = heuristic_size(f, self.norm, self.solver, t, self.direction, first.y, first.k)
+        size, scales = torch.stack(found).tolist()
+        if not math.isfinite(scales):
+            self._check_first(first)
+        return float(size)
 
     @torch.no_grad()
     def _heuristic_size(self, first: Stage) -> float:
         """``first_size`` from the scales of y, f and its change over a tiny step; one evaluation.
 
-        The twin of ``loop.heuristic_size``: sums in place, and norms are asked of the device
-        together.
+        The twin of ``first_size.heuristic_size``: numbers are floats, and sums in place.
         """
         assert self.solver.rtol is not None
         assert self.solver.atol is not None

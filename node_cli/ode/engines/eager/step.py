@@ -1,6 +1,6 @@
 """One explicit Runge-Kutta step: its stages, its result and the estimate of its error."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from node_cli.ode.field import Field
 from node_cli.ode.norms import Norm, rms_norm
 from node_cli.ode.solver import Solver
 from node_cli.ode.tableau import Tableau
+from node_cli.ode.transfer import scalar, vector
 
 
 class Stage(NamedTuple):
@@ -50,6 +51,7 @@ class Stepper:
 
     ``solver``: its tableau and tolerances are read. ``norm``: read by adaptive methods only.
     ``evaluate``: how to evaluate f where the result depends on it, by default as ``f`` does.
+    ``host_times``: f is given times on the CPU, wherever y is.
     """
 
     def __init__(
@@ -58,7 +60,11 @@ class Stepper:
         solver: Solver,
         norm: Norm = rms_norm,
         evaluate: Evaluate | None = None,
+        *,
+        host_times: bool = False,
     ) -> None:
+        self.host_times = host_times
+        self.field = f
         self.plain = plain(f)
         self.evaluate_at = evaluate or self.plain
         self.tableau = solver.tableau
@@ -67,11 +73,18 @@ class Stepper:
 
     def evaluate(self, t: float, y: Tensor) -> Stage:
         """f(t, y), for the first stage of a step."""
-        return self.evaluate_at(torch.tensor(t, dtype=y.dtype, device=y.device), y)
+        return self.evaluate_at(self._moment(t, y), y)
 
     def probe(self, t: float, y: Tensor) -> Tensor:
         """f(t, y), on which no result depends."""
-        return self.plain(torch.tensor(t, dtype=y.dtype, device=y.device), y).k
+        return self.plain(self._moment(t, y), y).k
+
+    def _moment(self, t: float, y: Tensor) -> Tensor:
+        return torch.tensor(t, dtype=y.dtype) if self.host_times else scalar(t, y)
+
+    def _moments(self, times: list[float], y: Tensor) -> Sequence[Tensor]:
+        made = torch.tensor(times, dtype=y.dtype) if self.host_times else vector(times, y)
+        return made.unbind()
 
     def further_slopes(self, stages: list[Stage], t0: float, dt: float) -> list[Tensor]:
         """f at all stages of a step that was accepted, and at those which the dense output adds.
@@ -80,8 +93,9 @@ class Stepper:
         """
         extra, y0 = self.tableau.extra, stages[0].y
         slopes = [stage.k for stage in stages]
-        times = [t0 + c * dt for c, _ in extra]
-        moments = torch.tensor(times, dtype=y0.dtype, device=y0.device).unbind()
+        if not extra:
+            return slopes
+        moments = self._moments([t0 + c * dt for c, _ in extra], y0)
         for t, (_, a) in zip(moments, extra, strict=True):
             y = weighted_sum(y0, [w * dt for w in a], slopes)
             slopes.append(self.plain(t, y).k)
@@ -95,7 +109,8 @@ class Stepper:
         """
         tableau, evaluate = self.tableau, self.evaluate_at
         last = self.plain if final and tableau.first_same_as_last else evaluate
-        stages = stages_of_step(evaluate, tableau, first, times, dt, tableau.stages, last)
+        moments = self._moments(times, first.y)
+        stages = stages_of_step(evaluate, tableau, first, moments, dt, tableau.stages, last)
         if tableau.first_same_as_last:
             y1 = stages[-1].y
         else:
@@ -125,19 +140,18 @@ def stages_of_step(
     evaluate: Evaluate,
     tableau: Tableau,
     first: Stage,
-    times: list[float],
+    moments: Sequence[Tensor],
     dt: float,
     count: int,
     last: Evaluate | None = None,
 ) -> list[Stage]:
     """The first ``count`` stages of a step of size ``dt`` that begins with ``first``.
 
-    ``times``: one for each stage. ``last``: evaluates f for the last of them in place of
-    ``evaluate``.
+    ``moments``: the time of each stage, 0-dim. ``last``: evaluates f for the last of them in place
+    of ``evaluate``.
     """
     y0 = first.y
     stages, slopes = [first], [first.k]
-    moments = torch.tensor(times, dtype=y0.dtype, device=y0.device).unbind()
     for i in range(1, count):
         y = weighted_sum(y0, [a * dt for a in tableau.a[i]], slopes)
         stage = (last if last and i == count - 1 else evaluate)(moments[i], y)
