@@ -25,15 +25,18 @@ def widths(curves: int) -> list[float]:
     return [1.5 + 3 * (curves - 1 - i) / curves for i in range(curves)]
 
 
-def save(path: Path, title: str, draw: Callable[[Axes], None]) -> None:
-    """A figure with one pair of axes, that ``draw`` fills; whole numbers along x."""
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-    draw(axes)
-    axes.set_title(title)
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
+def save(path: Path, title: str, *draw: Callable[[Axes], None]) -> None:
+    """A figure with a panel for each of ``draw``, which fills it; they share x, whole numbers."""
+    figure = Figure(figsize=(7, 1.5 + 3 * len(draw)), layout="constrained")
+    panels = figure.subplots(len(draw), sharex=True, squeeze=False)[:, 0]
+    for axes, fill in zip(panels, draw, strict=True):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+        fill(axes)
+        axes.grid(alpha=0.3, which="both")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend()
+        axes.label_outer()
+    panels[0].set_title(title)
     write(path, figure)
 
 

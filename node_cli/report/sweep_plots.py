@@ -19,8 +19,10 @@ MOST_POINTS = 200  # of a curve; steps between them are averaged
 
 TOLERANCES = ("solver.tol", "solver.rtol")
 
-Curve = Sequence[tuple[float, Sequence[float]]]
+Spread = tuple[float, Sequence[float]]
 """x, and the values of the seeds that have one there."""
+
+Curve = Sequence[Spread]
 
 
 def plot_sweep(folder: Path, settings: Sequence[Setting]) -> None:
@@ -70,8 +72,8 @@ def plot_sweep(folder: Path, settings: Sequence[Setting]) -> None:
 
 def _plot_tolerance(folder: Path, title: str, key: str, settings: Sequence[Setting]) -> None:
     """Write tolerance.png: test error and NFE at the end of the runs against the tolerance."""
-    errors: dict[str, list[tuple[float, Sequence[float]]]] = defaultdict(list)
-    costs: dict[str, list[tuple[float, Sequence[float]]]] = defaultdict(list)
+    errors: dict[str, list[Spread]] = defaultdict(list)
+    costs: dict[str, list[Spread]] = defaultdict(list)
     for setting in settings:
         if key not in setting.keys:
             continue
@@ -84,29 +86,34 @@ def _plot_tolerance(folder: Path, title: str, key: str, settings: Sequence[Setti
             errors[label].append((tolerance, error[-1][1]))
             costs[label].append((tolerance, nfe[-1][1]))
 
-    def draw(axes: Axes) -> None:
-        right = axes.twinx()
-        for i, label in enumerate(errors):
-            for which, curve, words, style in (
-                (axes, errors[label], "test error", "o-"),
-                (right, costs[label], "NFE forward", "s--"),
-            ):
-                which.errorbar(
-                    [x for x, _ in curve],
-                    [mean(values) for _, values in curve],
-                    [stdev(values) if len(values) > 1 else 0 for _, values in curve],
-                    fmt=style,
-                    color=f"C{2 * i + (which is right)}",
-                    capsize=3,
-                    label=f"{words} {label}",
-                )
-        axes.set(xscale="log", xlabel=key, ylabel="test error", ylim=(0, None))
+    def draw_error(axes: Axes) -> None:
+        _draw_spreads(axes, errors)
+        axes.set(xscale="log", ylabel="test error", ylim=(0, None))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-        right.set(ylabel="evaluations of f per batch, forward", ylim=(0, None))
-        axes.plot([], [], "C1s--", label="NFE forward")
+
+    def draw_nfe(axes: Axes) -> None:
+        _draw_spreads(axes, costs)
+        axes.set(xscale="log", xlabel=key, ylabel="evaluations of f per batch, forward")
+        axes.set(ylim=(0, None))
 
     if errors:
-        save(folder / "plots" / "tolerance.png", title, draw)
+        save(folder / "plots" / "tolerance.png", title, draw_error, draw_nfe)
+
+
+def _draw_spreads(axes: Axes, curves: Mapping[str, Sequence[Spread]]) -> None:
+    """Draw each curve: the mean over its seeds, and their standard deviation as bars."""
+    shown = zip(curves.items(), widths(len(curves)), strict=True)
+    for i, ((label, curve), width) in enumerate(shown):
+        axes.errorbar(
+            [x for x, _ in curve],
+            [mean(values) for _, values in curve],
+            [stdev(values) if len(values) > 1 else 0 for _, values in curve],
+            fmt="o-",
+            color=f"C{i}",
+            linewidth=width,
+            capsize=3,
+            label=label or None,
+        )
 
 
 def _draw(axes: Axes, curves: Mapping[str, Curve]) -> None:

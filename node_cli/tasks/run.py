@@ -98,6 +98,8 @@ def execute(
             saved = "checkpoint written" if isinstance(error, Interrupted) else "stopped at once"
             resume = f"; go on with: node-train {shell_override('resume', folder.path)}"
             end("interrupted", exit_code_of(error), saved + resume * TASKS[config.task].trains)
+            if isinstance(error, Interrupted):
+                plot()
             raise
         except OSError as error:
             end("failed", 1, f"{error.filename or folder.path}: {error.strerror or error}")

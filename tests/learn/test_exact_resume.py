@@ -161,6 +161,20 @@ def test_a_signal_ends_the_run_between_two_steps(
     assert_same_run(whole, folder)
 
 
+def test_an_interrupted_run_has_its_plots_once_its_status_is_written(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, seen = RunFolder(tmp_path), list[str]()
+    monkeypatch.setattr(
+        "node_cli.tasks.terminal.Terminal.step", lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        execute(
+            configure(*BUSY), folder, [], report=lambda f: seen.append(f.read_status()["status"])
+        )
+    assert seen == ["interrupted"]
+
+
 def test_more_epochs_under_a_cosine_are_noted(configure: Configure, tmp_path: Path) -> None:
     """The rates so far were those of the shorter schedule."""
     folder = run(configure("data.limit=100", "epochs=1", "schedule=cosine"), tmp_path / "run")
