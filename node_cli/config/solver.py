@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
 from node_cli.config.section import OneOf, Section, Variants
 from node_cli.config.tree import Tree, get, put, show
@@ -30,8 +30,21 @@ def _of_kind(kind: Kind) -> list[str]:
     return [name for name, method in METHODS.items() if method.kind == kind]
 
 
+MOST_JUMPS = 10**4
+
+
+def _unlike(times: list[float]) -> list[float]:
+    if len(set(times)) < len(times):
+        raise ValueError("a time is there twice")
+    return times
+
+
 class SolverSection(Section):
     name: str
+    jump_t: (
+        Annotated[list[float], Field(min_length=1, max_length=MOST_JUMPS), AfterValidator(_unlike)]
+        | None
+    ) = None
 
     def solver(self) -> Solver:
         """The solver, ``tol`` resolved into rtol and atol."""
@@ -39,6 +52,7 @@ class SolverSection(Section):
         tol = options.pop("tol", None)
         for key in TOLERANCES & options.keys():
             options[key] = options[key] or tol
+        options["jump_t"] = tuple(options["jump_t"]) if options["jump_t"] else None
         return Solver(**options)
 
 

@@ -68,6 +68,8 @@ class WholeStep:
         core = model.core
         if not isinstance(core, ODEBlock) or not core.compiled or core.solver.engine != "native":
             return False
+        if core.solver.jump_t:  # several solves
+            return False
         of_steps = isinstance(core.sensitivity, OfSteps)
         parts = (model.stem, core, model.head)
         count = sum(len(list(part.parameters())) for part in parts)

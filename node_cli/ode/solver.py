@@ -44,7 +44,7 @@ class Method:
     @property
     def options(self) -> frozenset[str]:
         """Names of the ``Solver`` fields that this method reads."""
-        return OPTIONS_OF_KIND[self.kind] | {"engine", "max_nfe"}
+        return OPTIONS_OF_KIND[self.kind] | {"engine", "max_nfe", "jump_t"}
 
     @property
     def engines(self) -> tuple[Engine, ...]:
@@ -115,7 +115,9 @@ class Solver:
     plus rejected steps of one solve, ``max_nfe`` its evaluations of f, but for those that dense
     output adds.
     ``controller``: how the next step size follows from the errors, the native engine only; None:
-    ``DEFAULT_CONTROLLER``, as in conf/solver. Time is in the units of the ODE.
+    ``DEFAULT_CONTROLLER``, as in conf/solver. ``jump_t``: times at which f is discontinuous in t:
+    the solve ends and begins anew there, its budgets and steps too (``jumps.pieces``). Time is in
+    the units of the ODE.
     """
 
     name: str
@@ -129,6 +131,7 @@ class Solver:
     max_nfe: int | None = None
     max_order: int | None = None
     scipy_method: str | None = None
+    jump_t: tuple[float, ...] | None = None
     engine: Engine | None = None
 
     def __post_init__(self) -> None:

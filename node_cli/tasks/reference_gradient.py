@@ -49,7 +49,9 @@ class Reference:
         core.sensitivity = Checkpointed()
         found: list[tuple[Solver, Tensor, Tensor, Row]] = []
         for tol in TOLERANCES:
-            core.solver = Solver(REFERENCE, rtol=tol, atol=tol, max_nfe=MOST_NFE)
+            core.solver = Solver(
+                REFERENCE, rtol=tol, atol=tol, max_nfe=MOST_NFE, jump_t=core.solver.jump_t
+            )
             model.zero_grad()
             model.take_work()
             try:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -9,8 +10,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from node_cli.ode.checks import AGAIN, NOT_REPEATED, check_start, random_states, stands_still
+from node_cli.ode.engines.compiled.field import CompiledField
 from node_cli.ode.engines.engine import Engine, engine_for
 from node_cli.ode.field import Autocast, Tensors, no_autocast, silent_hooks, untouched_buffers
+from node_cli.ode.jumps import OneSided, pieces
 from node_cli.ode.problem import Gradients, Problem
 from node_cli.ode.sensitivity.methods import SENSITIVITIES, Traits
 from node_cli.ode.solver import FirstSteps, Keep, Solver
@@ -73,6 +76,8 @@ class Sensitivity(ABC):
                 backward pass evaluates it again.
             RuntimeError: inside a transform of torch.func.
         """
+        if solver.jump_t:
+            return self._in_pieces(field, y0, t, solver, work, first_steps)
         check_start(y0, solver.engine)
         tensors = Tensors(field)
         parameters = tensors.trained
@@ -94,6 +99,34 @@ class Sensitivity(ABC):
         if random_states(y0.device) != before:
             self._refuse_random(solver, y)
         return y
+
+    def _in_pieces(
+        self,
+        field: nn.Module,
+        y0: Tensor,
+        t: Tensor,
+        solver: Solver,
+        work: Work,
+        first_steps: FirstSteps | None,
+    ) -> Tensor:
+        """One solve after the other, from each time at which f jumps to the next."""
+        assert solver.jump_t
+        solver_of_piece = replace(solver, jump_t=None)
+        if stands_still(t):
+            return self(field, y0, t, solver_of_piece, work, first_steps)
+        found = []
+        for piece in pieces(t, solver.jump_t):
+            one_sided = field
+            if piece.start is not None or piece.end is not None:
+                one_sided = (
+                    field.within(*piece.bounds)
+                    if isinstance(field, CompiledField)
+                    else OneSided(field, *piece.bounds)
+                )
+            y = self(one_sided, y0, piece.t, solver_of_piece, work, first_steps)
+            found.append(y[piece.rows])
+            y0, first_steps = y[-1], None  # what is remembered is of the first piece
+        return torch.cat(found)
 
     def _refuse_random(self, solver: Solver, y: Tensor) -> None:
         """f has drawn random numbers in the solve whose result is y."""

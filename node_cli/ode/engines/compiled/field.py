@@ -13,6 +13,7 @@ from node_cli.ode.checks import AGAIN, check_graph, checked, random_states
 from node_cli.ode.engines.compiled.captured import CapturedField
 from node_cli.ode.engines.compiled.tape import Recording, Tape, new_tape
 from node_cli.ode.field import Autocast, Field
+from node_cli.ode.jumps import OneSided
 from node_cli.ode.solver import Keep
 from node_cli.ode.tableau import Tableau
 
@@ -39,10 +40,21 @@ class CompiledField(nn.Module):
         self._functions: dict[Hashable, Function] = {}
         self._captured: dict[Hashable, CapturedField] = {}
         self._lent: dict[Hashable, tuple[Tape, weakref.ref[Recording]]] = {}
+        self._pieces: dict[Hashable, CompiledField] = {}  # no submodules: their field is this one's
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         dy: Tensor = self.field(t, y)
         return dy
+
+    def within(self, start: float | None, end: float | None, inside: float) -> "CompiledField":
+        """The field between two times at which it may jump (``OneSided``), compiled for itself."""
+        bounds = start, end, inside
+        if bounds not in self._pieces:
+            self._pieces[bounds] = CompiledField(OneSided(self.field, *bounds))
+        piece = self._pieces[bounds]
+        piece.enabled = self.enabled
+        piece.field.training = self.field.training
+        return piece
 
     def has_its_own_parameters(self) -> bool:
         """Whether they are the objects that the field had when this was made."""
