@@ -6,12 +6,13 @@ An engine computes the steps of a problem: one by one (``eager``), in a compiled
 
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from node_cli.ode.engines.compiled.engine import Compiled
 from node_cli.ode.engines.compiled.field import CompiledField
 from node_cli.ode.engines.eager.engine import Eager
 from node_cli.ode.engines.reference.engine import Reference
+from node_cli.ode.jumps import OneSided, Piece
 from node_cli.ode.problem import AdjointSystem, Gradients, Nodes, Problem
 from node_cli.ode.solver import Keep, Solver
 
@@ -90,6 +91,15 @@ def engine_for(problem: Problem) -> Engine:
     ):
         return Compiled(problem, field)
     return Eager(problem)
+
+
+def one_sided(field: nn.Module, piece: Piece) -> nn.Module:
+    """The field as a piece of a solve sees it: compiled for itself where the field is compiled."""
+    if piece.start is None and piece.end is None:
+        return field
+    if isinstance(field, CompiledField):
+        return field.within(*piece.bounds)
+    return OneSided(field, *piece.bounds)
 
 
 def backward_solve(

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from node_cli.ode.checks import AGAIN, NOT_REPEATED, check_start, random_states, stands_still
-from node_cli.ode.engines.compiled.field import CompiledField
-from node_cli.ode.engines.engine import Engine, engine_for
+from node_cli.ode.engines.engine import Engine, engine_for, one_sided
 from node_cli.ode.field import Autocast, Tensors, no_autocast, silent_hooks, untouched_buffers
-from node_cli.ode.jumps import OneSided, pieces
+from node_cli.ode.jumps import pieces
 from node_cli.ode.problem import Gradients, Problem
 from node_cli.ode.sensitivity.methods import SENSITIVITIES, Traits
 from node_cli.ode.solver import FirstSteps, Keep, Solver
@@ -116,14 +115,7 @@ class Sensitivity(ABC):
             return self(field, y0, t, solver_of_piece, work, first_steps)
         found = []
         for piece in pieces(t, solver.jump_t):
-            one_sided = field
-            if piece.start is not None or piece.end is not None:
-                one_sided = (
-                    field.within(*piece.bounds)
-                    if isinstance(field, CompiledField)
-                    else OneSided(field, *piece.bounds)
-                )
-            y = self(one_sided, y0, piece.t, solver_of_piece, work, first_steps)
+            y = self(one_sided(field, piece), y0, piece.t, solver_of_piece, work, first_steps)
             found.append(y[piece.rows])
             y0, first_steps = y[-1], None  # what is remembered is of the first piece
         return torch.cat(found)
