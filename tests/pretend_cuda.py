@@ -230,6 +230,8 @@ def pretended_cuda(devices: int = 2) -> Iterator[None]:
 
     def set_device(device: Any) -> None:
         nonlocal current
+        if isinstance(device, torch.device) and device.index is None:
+            raise ValueError(f"Expected a torch.device with a specified index, but got:{device}")
         current = torch.device(device).index or 0
 
     answers = {

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from node_cli.cli.compose import Composer
 from node_cli.data import sources
 from node_cli.data.batches import Preprocess
+from node_cli.data.catalog import IMAGES
 from node_cli.errors import UserError
 from node_cli.models.fields import FIELDS
 from node_cli.models.heads import HEADS
@@ -83,7 +84,7 @@ def modules(task: Task) -> Modules:
 def prepare(root: str, seed: int, path: Path) -> str:
     """Write the batches to a file; returns one line on where they are from."""
     generator = torch.Generator().manual_seed(seed)
-    source = sources.find("mnist")
+    facts = IMAGES["mnist"]
     count = BATCHES * BATCH
     with Composer() as composer:
         (job,) = composer.command(
@@ -99,7 +100,7 @@ def prepare(root: str, seed: int, path: Path) -> str:
     else:
         part = train[torch.randperm(len(train), generator=generator)[:count]]
         preprocess = Preprocess(
-            torch.float32, torch.device("cpu"), source.mean, source.std, flips=False
+            torch.float32, torch.device("cpu"), facts.mean, facts.std, flips=False
         )
         images, labels = preprocess(part.pixels), part.labels
         words = f"MNIST, {count:,} training images"

@@ -139,7 +139,7 @@ def activate(backend: Backend, *, deterministic: bool) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     memory.release()
     if backend.device.type == "cuda":
-        torch.cuda.set_device(backend.device)  # what libraries mean by "cuda"
+        torch.cuda.set_device(backend.device.index or 0)  # what libraries mean by "cuda"
     if backend.device.type == "cpu":
         _keep_freed_memory()
 
