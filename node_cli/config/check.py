@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from node_cli.config import data, defaults, rules, sensitivity, solver, train
+from node_cli.config import data, defaults, model, rules, sensitivity, solver, train
 from node_cli.config.eval import unused_first_step
 from node_cli.config.messages import close_to, not_among, plain
 from node_cli.config.schema import Config, keys, options, sections, variants
@@ -86,7 +86,7 @@ def _of_other_variants(tree: Tree, typed: Collection[str]) -> dict[str, str]:
                 spare=variant.spare,
             )
     lines |= unused_first_step(tree, typed) | train.unused_min_delta(tree, typed)
-    return lines | sensitivity.unused(tree, typed)
+    return lines | model.unused_augmentation(tree, typed) | sensitivity.unused(tree, typed)
 
 
 def _validated(tree: Tree) -> tuple[Config | None, dict[str, str]]:

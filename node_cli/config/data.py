@@ -9,14 +9,19 @@ from node_cli.config.section import Location, Section, Variants
 from node_cli.config.tree import WRONG, Tree, get, put, show
 from node_cli.data.catalog import IMAGES, TRAJECTORIES
 
+ALONE = "which is fitted by y' = f(t, y) alone"
+
 # What a trajectory leaves no choice in: the value, and why.
 FIXED = {
     "batch_size": (1, "a step takes one window"),
     "eval.batch_size": (1, "there is one trajectory to evaluate"),
     "eval.test": ("always", "the trajectory is all there is to evaluate"),
     "eval.train": ("none", "the trajectory is evaluated as a whole"),
-    "model.t0": (None, "which has its own times"),
-    "model.t1": (None, "which has its own times"),
+    **dict.fromkeys(("model.t0", "model.t1"), (None, "which has its own times")),
+    **dict.fromkeys(("model.dropout_before", "model.dropout_after"), (0.0, ALONE)),
+    "model.augment": (0, ALONE),
+    "model.weights_in_t": (1, ALONE),
+    "model.dynamics": ("first_order", ALONE),
 }
 
 

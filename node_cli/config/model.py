@@ -1,20 +1,26 @@
 """The model: stem, core and head by name; the options of each kind of core."""
 
+from collections.abc import Collection
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from node_cli.config.section import Section, Variants
+from node_cli.config.section import OneOf, Section, Variants, drop_unused
 from node_cli.config.tree import WRONG, Tree, get, show
 from node_cli.data.catalog import TRAJECTORIES
 
 _NO_FIELD = "model.core={core}: model={name} has no field f; set model.field, or model.core=none"
 _NO_BLOCKS = "model.blocks: model.core=residual needs a number, for example model.blocks=6"
 
-# The options of an ODE, of which the other cores make no use.
-OF_ODE = ("t0", "t1", "field_call")
+# The options of what the core is given and gives, and those of an ODE.
+AROUND = ("augment", "augment_by", "dropout_before", "dropout_after")
+OF_ODE = ("t0", "t1", "weights_in_t", "dynamics", "velocity", "damping", "field_call")
+
+DYNAMICS = ("first_order", "second_order", "heavy_ball")
 
 Time = Annotated[float, Field(ge=-1e6, le=1e6)]
+Part = Annotated[float, Field(ge=0, lt=1)]
+Start = Literal["zeros", "layer"]
 
 
 class ModelSection(Section):
@@ -27,37 +33,65 @@ class ModelSection(Section):
     init: Literal["torch", "glorot"]
 
 
-class OdeModel(ModelSection):
-    """The core integrates f over [t0, t1]; None for a trajectory, which has its own times."""
+class CoreModel(ModelSection):
+    """There is a core. ``augment``: how many dimensions or channels more its state has;
+    ``augment_by``: what they come from, None where there are none."""
 
-    chosen_by: ClassVar = {"core": ["ode"]}
-    spare: ClassVar = ["blocks"]
     absent: ClassVar = {"field": _NO_FIELD}
     field: str
+    augment: Annotated[int, Field(ge=0, le=10_000)]
+    augment_by: Start | None = None
+    dropout_before: Part
+    dropout_after: Part
+
+
+class OdeModel(CoreModel):
+    """The core integrates f over [t0, t1]; None for a trajectory, which has its own times.
+
+    ``weights_in_t``: how many sets of weights f has, one for each of as many equal parts.
+    """
+
+    chosen_by: ClassVar = {"core": ["ode"]}
+    spare: ClassVar = ["blocks", "velocity", "damping"]
     core: Literal["ode"]
     t0: Time | None
     t1: Time | None
+    weights_in_t: Annotated[int, Field(ge=1, le=1_000)]
+    dynamics: Annotated[str, OneOf(DYNAMICS)]
     field_call: Literal["module", "functional"] | None = None
 
 
-class ResidualModel(ModelSection):
+class SecondOrderModel(OdeModel):
+    """y'' = f(t, y). ``velocity``: what y' at t0 comes from."""
+
+    chosen_by: ClassVar = {"core": ["ode"], "dynamics": ["second_order"]}
+    spare: ClassVar = ["blocks", "damping"]
+    velocity: Start
+
+
+class HeavyBallModel(SecondOrderModel):
+    """y'' = f(t, y) - c y'. ``damping``: c."""
+
+    chosen_by: ClassVar = {"core": ["ode"], "dynamics": ["heavy_ball"]}
+    spare: ClassVar = ["blocks"]
+    damping: Literal["learned"] | Annotated[float, Field(gt=0, le=1e6)]
+
+
+class ResidualModel(CoreModel):
     """The core is a stack of residual blocks y + f(y)."""
 
     chosen_by: ClassVar = {"core": ["residual"]}
     spare: ClassVar = OF_ODE
     absent: ClassVar = {"field": _NO_FIELD, "blocks": _NO_BLOCKS}
-    field: str
     core: Literal["residual"]
     blocks: Annotated[int, Field(ge=1, le=10_000)]
 
 
-class PlainModel(ModelSection):
+class PlainModel(CoreModel):
     """The core applies f once."""
 
     chosen_by: ClassVar = {"core": ["plain"]}
     spare: ClassVar = ["blocks", *OF_ODE]
-    absent: ClassVar = {"field": _NO_FIELD}
-    field: str
     core: Literal["plain"]
 
 
@@ -65,15 +99,37 @@ class CorelessModel(ModelSection):
     """Stem and head alone; a field of the model's file is not used."""
 
     chosen_by: ClassVar = {"core": ["none"]}
-    spare: ClassVar = ["blocks", *OF_ODE]
+    spare: ClassVar = ["blocks", *OF_ODE, *AROUND]
     core: Literal["none"]
 
 
-ModelConfig = Annotated[OdeModel | ResidualModel | PlainModel | CorelessModel, Variants()]
+ModelConfig = Annotated[
+    HeavyBallModel | SecondOrderModel | OdeModel | ResidualModel | PlainModel | CorelessModel,
+    Variants(),
+]
+
+
+def unused_augmentation(tree: Tree, typed: Collection[str]) -> dict[str, str]:
+    """A way to augment where nothing is augmented."""
+    if get(tree, "model.augment") != 0 or get(tree, "model.augment_by") is None:
+        return {}
+    keys, by = ["augment_by"], "model.augment=0"
+    return drop_unused(tree, typed, "model", keys, by=by, takes=["augment"], spare=keys)
 
 
 def impossible(tree: Tree) -> list[str]:
-    """An interval that is none."""
+    """An interval that is none, and an augmentation from nothing."""
+    return _impossible_interval(tree) + _missing_augmentation(tree)
+
+
+def _missing_augmentation(tree: Tree) -> list[str]:
+    count = get(tree, "model.augment")
+    if not isinstance(count, int) or count == 0 or get(tree, "model.augment_by") is not None:
+        return []
+    return [f"model.augment_by: {show(tree, 'model.augment')} needs it"]
+
+
+def _impossible_interval(tree: Tree) -> list[str]:
     if get(tree, "model.core") != "ode" or get(tree, "data.name") in [*TRAJECTORIES]:
         return []
     ends = {key: get(tree, key) for key in ("model.t0", "model.t1")}

@@ -16,7 +16,6 @@ from node_cli.data.images import ImageSet
 from node_cli.data.streams import stream
 from node_cli.machine import compiler
 from node_cli.machine.device import Backend
-from node_cli.models.blocks import ODEBlock
 from node_cli.models.classifier import Classifier
 from node_cli.models.model import Model
 from node_cli.ode.failures import SolveFailed
@@ -102,16 +101,15 @@ def evaluate(
 def without_budget(config: Config, model: Model) -> Iterator[None]:
     """Lift ``solver.max_nfe``, a budget of training, for the evaluations of a training that is to
     go on when solves fail."""
-    core = model.core
-    if config.task != "train" or not skips(config) or not isinstance(core, ODEBlock):
-        yield
-        return
-    solver = core.solver
-    core.solver = replace(solver, max_nfe=None)
+    blocks = model.ode_blocks if config.task == "train" and skips(config) else []
+    solvers = [block.solver for block in blocks]
+    for block in blocks:
+        block.solver = replace(block.solver, max_nfe=None)
     try:
         yield
     finally:
-        core.solver = solver
+        for block, solver in zip(blocks, solvers, strict=True):
+            block.solver = solver
 
 
 def skips(config: Config) -> bool:

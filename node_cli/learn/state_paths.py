@@ -1,15 +1,16 @@
-"""How the state moves inside an ODE block, for an image of each class."""
+"""How the state moves inside the ODE blocks, for an image of each class."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from node_cli.data.batches import Preprocess
 from node_cli.data.images import ImageSet
 from node_cli.machine.device import Backend
-from node_cli.models.blocks import ODEBlock
+from node_cli.models.blocks import Chain, ODEBlock
 from node_cli.models.classifier import Classifier
 from node_cli.ode.work import Work
 
@@ -23,29 +24,42 @@ def paths(
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of paths.csv, none without an ODE.
 
-    They follow the coordinates of the state that move most, for the first image of each class. An
-    adaptive solver lands on the times that are shown, so its steps are not those of training, and
-    the path agrees within the tolerance. Cost: one solve for a batch of one image per class. Raises
-    ``SolveFailed``.
+    They follow the coordinates of the state that move most in a block, for the first image of each
+    class. An adaptive solver lands on the times that are shown, so its steps are not those of
+    training, and the path agrees within the tolerance. Cost: one solve of each block for a batch of
+    one image per class. Raises ``SolveFailed``.
     """
-    block = model.core
-    if not isinstance(block, ODEBlock):
+    if not model.ode_blocks:
         return
     labels = images.labels.unique()
     first = torch.stack([(images.labels == label).nonzero()[0, 0] for label in labels])
+    training = model.training
+    model.eval()
+    found = []
+    with backend.autocast(), model.core_uncompiled():
+        y = model.stem(preprocess(images.pixels[first]))
+        for part in model.core if isinstance(model.core, Chain) else (model.core,):
+            if isinstance(part, ODEBlock):
+                t, states = _solved(part, y.to(backend.dtype))
+                found.append((t.tolist(), states.flatten(2)))
+                y = states[-1]
+            else:
+                y = part(y)
+    model.train(training)
+    for block, (times, states) in enumerate(found, start=1):
+        moved = (states[-1] - states[0]).abs().mean(0)
+        for coordinate in moved.topk(min(COORDINATES, len(moved))).indices.tolist():
+            for i, label in enumerate(labels.tolist()):
+                for time, value in zip(times, states[:, i, coordinate].tolist(), strict=True):
+                    row = {"coordinate": coordinate, "label": label, "t": time, "y": value}
+                    yield row | {"block": block}
+
+
+def _solved(block: ODEBlock, y0: Tensor) -> tuple[Tensor, Tensor]:
+    """Times, and the states of a block there, with its first step chosen anew."""
     solver, intervals = replace(block.solver, max_nfe=None, first_step=None), INTERVALS
     if solver.step_size is not None or solver.n_steps is not None:
         intervals = solver.steps_in(block.t1 - block.t0)
         solver = replace(solver, step_size=None, n_steps=1)
     t = torch.linspace(block.t0, block.t1, intervals + 1, dtype=torch.float64)
-    training = model.training
-    model.eval()
-    with backend.autocast(), block.uncompiled():
-        y0 = model.stem(preprocess(images.pixels[first])).to(backend.dtype)
-        states = block.sensitivity(block.field, y0, t, solver, Work()).flatten(2)
-    model.train(training)
-    moved = (states[-1] - states[0]).abs().mean(0)
-    for coordinate in moved.topk(min(COORDINATES, len(moved))).indices.tolist():
-        for i, label in enumerate(labels.tolist()):
-            for time, value in zip(t.tolist(), states[:, i, coordinate].tolist(), strict=True):
-                yield {"coordinate": coordinate, "label": label, "t": time, "y": value}
+    return t, block.sensitivity(block.field, y0, t, solver, Work())

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from node_cli.errors import complain, one_line
 from node_cli.machine.device import Backend
-from node_cli.models.blocks import ODEBlock
 from node_cli.models.model import Model
 
 CPU = torch.device("cpu")
@@ -40,7 +39,7 @@ def compile_model(model: Model, backend: Backend) -> None:
         complain(f"compile=true: no working compiler, going on without ({one_line(error)})")
         return
     solves = loops_write(backend.device)
-    if not solves and isinstance(model.core, ODEBlock):
+    if not solves and model.ode_blocks:
         complain(f"compile=true: torch {torch.__version__} compiles no whole solves, only f, alone")
     model.compile_parts(solves=solves)
 

@@ -12,6 +12,7 @@ from node_cli.config.schema import Config
 from node_cli.config.tasks import TASKS
 from node_cli.models.blocks import ODEBlock
 from node_cli.models.classifier import Classifier
+from node_cli.models.describe import shapes_in_core
 from node_cli.models.model import Model
 from node_cli.models.shape import Shape, output_shape
 
@@ -49,21 +50,30 @@ def suited(model: Model, sample: Shape, batch: int) -> int:
     """
     from torch.utils.flop_counter import FlopCounterMode  # a tenth of a second
 
-    if isinstance(model.core, ODEBlock):
-        shape = output_shape(model.stem, sample) if isinstance(model, Classifier) else sample
-        module: nn.Module = model.core.field
+    if model.ode_blocks:
+        state = output_shape(model.stem, sample) if isinstance(model, Classifier) else sample
+        modules = [
+            (part.field, given)
+            for part, given, _ in shapes_in_core(model.core, state)
+            if isinstance(part, ODEBlock)
+        ]
     else:
-        module, shape = nn.Sequential(*model.children()), sample
-    module = deepcopy(module).eval()  # neither buffers nor the mode of the model change
-    weights = [p for p in module.parameters() if p.ndim >= 2]
-    if not weights:
-        return 1
-    inputs = [torch.zeros(1, *shape, dtype=weights[0].dtype, device=weights[0].device)]
-    if isinstance(model.core, ODEBlock):
-        inputs.insert(0, inputs[0].new_zeros(()))  # the time
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module.forward(*inputs)  # past a compiled __call__
-    multiply_adds: int = counter.get_total_flops() // 2 * batch // len(weights)
+        modules = [(nn.Sequential(*model.children()), sample)]
+    weights, flops = 0, 0
+    for original, shape in modules:
+        module = deepcopy(original).eval()  # neither buffers nor the mode of the model change
+        parameters = [p for p in module.parameters() if p.ndim >= 2]
+        if not parameters:
+            continue
+        example = parameters[0]
+        inputs = [torch.zeros(1, *shape, dtype=example.dtype, device=example.device)]
+        if model.ode_blocks:
+            inputs.insert(0, inputs[0].new_zeros(()))  # the time
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            module.forward(*inputs)  # past a compiled __call__
+        weights += len(parameters)
+        flops += counter.get_total_flops()
+    multiply_adds = flops // 2 * batch // max(1, weights)
     return max(1, multiply_adds // LEAST_WORK)
 
 

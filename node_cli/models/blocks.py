@@ -110,6 +110,16 @@ class ODEBlock(nn.Module):
         return work
 
 
+class Chain(nn.Sequential):
+    """Parts one after the other: cores, and what stands before, between and after them."""
+
+
+def ode_blocks(core: nn.Module) -> list[ODEBlock]:
+    """The ODE blocks of a core, in the order in which they are solved."""
+    parts = core if isinstance(core, Chain) else (core,)
+    return [part for part in parts if isinstance(part, ODEBlock)]
+
+
 class ResidualStack(nn.Module):
     """y + f(t0, y), once per field in turn: the discrete counterpart of an ``ODEBlock``.
 

@@ -43,7 +43,7 @@ def build(config: Config, image: Shape, classes: int) -> Classifier:
     _check_names(model)
     stem = make("model.stem", STEMS, model.stem, image, after="data")
     state = output_shape(stem, image)
-    between = core(config, state)
+    between, state = core(config, state)
     head = make("model.head", HEADS, model.head, state, classes, after="core")
     classifier = Classifier(stem, between, head)
     if model.init == "glorot":

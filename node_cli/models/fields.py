@@ -1,16 +1,27 @@
 """Fields f(t, y), the right-hand sides of dy/dt = f(t, y); also what a residual block adds to y.
 
 Every field is made for the shape of a state, is called with t 0-dim and y [N, *state], and returns
-a tensor shaped like y. To add one: its class, and a row in the table at the end.
+a tensor shaped like y. Its keyword arguments are its options. To add one: its class, and a row in
+the table at the end.
 """
 
 from itertools import pairwise
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from node_cli.models.activations import ACTIVATIONS, Activation
+from node_cli.models.normalization import group_norm
 from node_cli.models.parts import Part, make
 from node_cli.models.shape import Shape
+
+Width = Annotated[int, Field(ge=1, le=100_000)]
+"""Units, or channels, of a hidden layer."""
+
+Depth = Annotated[int, Field(ge=1, le=1_000)]
+"""The number of hidden layers."""
 
 
 class Autonomous(nn.Module):
@@ -28,9 +39,10 @@ class Autonomous(nn.Module):
 class Dense(Autonomous):
     """Linear d -> 10 -> 10 -> d, tanh after each (Lux.jl's MNIST tutorial, d = 20)."""
 
-    def __init__(self, state: Shape) -> None:
-        (width,) = state
-        super().__init__(nn.Sequential(*_layers(width, 10, nn.Tanh)))
+    def __init__(
+        self, state: Shape, *, width: Width = 10, depth: Depth = 2, activation: Activation = "tanh"
+    ) -> None:
+        super().__init__(nn.Sequential(*_layers(state, width, depth, activation)))
 
 
 class DenseReLU(Autonomous):
@@ -39,9 +51,10 @@ class DenseReLU(Autonomous):
     Every dy/dt is at least 0, and f has kinks, which cost an adaptive solver rejected steps.
     """
 
-    def __init__(self, state: Shape) -> None:
-        (width,) = state
-        super().__init__(nn.Sequential(*_layers(width, 16, nn.ReLU)))
+    def __init__(
+        self, state: Shape, *, width: Width = 16, depth: Depth = 2, activation: Activation = "relu"
+    ) -> None:
+        super().__init__(nn.Sequential(*_layers(state, width, depth, activation)))
 
 
 class Linear(Autonomous):
@@ -57,22 +70,23 @@ class Linear(Autonomous):
 class MLP(Autonomous):
     """Linear d -> 16 -> 16 -> d, ELU after the first two."""
 
-    def __init__(self, state: Shape) -> None:
-        (width,) = state
-        super().__init__(nn.Sequential(*_layers(width, 16, nn.ELU)[:-1]))
+    def __init__(
+        self, state: Shape, *, width: Width = 16, depth: Depth = 2, activation: Activation = "elu"
+    ) -> None:
+        super().__init__(nn.Sequential(*_layers(state, width, depth, activation)[:-1]))
 
 
 class Conv(Autonomous):
     """Two 3x3 convolutions, tanh after each; no time (DiffEqFlux.jl's MNIST tutorial)."""
 
-    def __init__(self, state: Shape) -> None:
+    def __init__(self, state: Shape, *, activation: Activation = "tanh") -> None:
         channels, _, _ = state
         super().__init__(
             nn.Sequential(
                 nn.Conv2d(channels, channels, 3, padding=1),
-                nn.Tanh(),
+                ACTIVATIONS[activation](),
                 nn.Conv2d(channels, channels, 3, padding=1),
-                nn.Tanh(),
+                ACTIVATIONS[activation](),
             )
         )
 
@@ -83,18 +97,19 @@ class ConvTime(nn.Module):
     GroupNorm, ReLU, conv, GroupNorm, ReLU, conv, GroupNorm, with 32 groups.
     """
 
-    def __init__(self, state: Shape) -> None:
+    def __init__(self, state: Shape, *, activation: Activation = "relu") -> None:
         super().__init__()
         channels, _, _ = state
-        self.norm1 = nn.GroupNorm(min(32, channels), channels)
+        self.norm1 = group_norm(channels)
+        self.activation = ACTIVATIONS[activation]()
         self.conv1 = nn.Conv2d(channels + 1, channels, 3, padding=1)
-        self.norm2 = nn.GroupNorm(min(32, channels), channels)
+        self.norm2 = group_norm(channels)
         self.conv2 = nn.Conv2d(channels + 1, channels, 3, padding=1)
-        self.norm3 = nn.GroupNorm(min(32, channels), channels)
+        self.norm3 = group_norm(channels)
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        y = self.conv1(_with_time(t, self.norm1(y).relu()))
-        y = self.conv2(_with_time(t, self.norm2(y).relu()))
+        y = self.conv1(_with_time(t, self.activation(self.norm1(y))))
+        y = self.conv2(_with_time(t, self.activation(self.norm2(y))))
         dy: Tensor = self.norm3(y)
         return dy
 
@@ -103,32 +118,33 @@ class ConvBatchNormTime(nn.Module):
     """Conv without bias, ReLU, BatchNorm, twice, the time an extra channel of both convolutions
     (a notebook after Surtsukov). Every evaluation in training updates the running statistics."""
 
-    def __init__(self, state: Shape) -> None:
+    def __init__(self, state: Shape, *, activation: Activation = "relu") -> None:
         super().__init__()
         channels, _, _ = state
         self.conv1 = nn.Conv2d(channels + 1, channels, 3, padding=1, bias=False)
+        self.activation = ACTIVATIONS[activation]()
         self.norm1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels + 1, channels, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels)
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        y = self.norm1(self.conv1(_with_time(t, y)).relu())
-        dy: Tensor = self.norm2(self.conv2(_with_time(t, y)).relu())
+        y = self.norm1(self.activation(self.conv1(_with_time(t, y))))
+        dy: Tensor = self.norm2(self.activation(self.conv2(_with_time(t, y))))
         return dy
 
 
 class Preactivation(Autonomous):
     """GroupNorm, ReLU, conv, twice, without bias or time: the residual branch of Chen's ResNet."""
 
-    def __init__(self, state: Shape) -> None:
+    def __init__(self, state: Shape, *, activation: Activation = "relu") -> None:
         channels, _, _ = state
         super().__init__(
             nn.Sequential(
-                nn.GroupNorm(min(32, channels), channels),
-                nn.ReLU(),
+                group_norm(channels),
+                ACTIVATIONS[activation](),
                 nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-                nn.GroupNorm(min(32, channels), channels),
-                nn.ReLU(),
+                group_norm(channels),
+                ACTIVATIONS[activation](),
                 nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             )
         )
@@ -139,10 +155,14 @@ def _with_time(t: Tensor, y: Tensor) -> Tensor:
     return torch.cat([y, t.to(y.dtype).expand(y.shape[0], 1, *y.shape[2:])], dim=1)
 
 
-def _layers(width: int, hidden: int, activation: type[nn.Module]) -> list[nn.Module]:
-    """Linear width -> hidden -> hidden -> width, the activation after each."""
-    sizes = (width, hidden, hidden, width)
-    return [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), activation())]
+def _layers(state: Shape, width: int, depth: int, activation: Activation) -> list[nn.Module]:
+    """Linear d -> width -> ... -> width -> d, with ``depth`` hidden layers, the activation after
+    each."""
+    (d,) = state
+    sizes = (d, *(width for _ in range(depth)), d)
+    return [
+        layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), ACTIVATIONS[activation]())
+    ]
 
 
 FIELDS: dict[str, Part] = {

@@ -4,6 +4,7 @@ from math import prod
 
 from torch import nn
 
+from node_cli.models.normalization import group_norm
 from node_cli.models.parts import Part
 from node_cli.models.shape import Shape
 
@@ -23,7 +24,7 @@ def pool(state: Shape, classes: int) -> nn.Sequential:
 def pool_gn(state: Shape, classes: int) -> nn.Sequential:
     """GroupNorm in 32 groups, ReLU, mean over the image, Linear (Chen et al. 2018)."""
     channels, _, _ = state
-    return _pooled([nn.GroupNorm(min(32, channels), channels), nn.ReLU()], channels, classes)
+    return _pooled([group_norm(channels), nn.ReLU()], channels, classes)
 
 
 def pool_bn(state: Shape, classes: int) -> nn.Sequential:

@@ -1,22 +1,28 @@
 """What all models have in common: a core, whatever stands around it."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from torch import nn
 
-from node_cli.models.blocks import ODEBlock
+from node_cli.models.blocks import Chain, ODEBlock, ode_blocks
 from node_cli.ode.solver import StepMemory
-from node_cli.ode.work import Work
+from node_cli.ode.work import Work, total
 
 
 class Model(nn.Module):
-    """A module with a ``core`` among its parts, the only one that may solve an ODE."""
+    """A module with a ``core`` among its parts, the only one that may solve ODEs."""
 
     core: nn.Module
 
     def __init__(self) -> None:
         super().__init__()
         self.is_compiled = False
+
+    @property
+    def ode_blocks(self) -> list[ODEBlock]:
+        """The ODE blocks, in the order in which they are solved."""
+        return ode_blocks(self.core)
 
     def compile_parts(self, *, solves: bool = True) -> None:
         """From now on compute every part compiled; of an ODE block, whole solves.
@@ -25,24 +31,30 @@ class Model(nn.Module):
         alone of an ODE block.
         """
         self.is_compiled = True
-        for part in self.children():
-            if isinstance(part, ODEBlock):
-                part.compile_core(solves=solves)
-            else:
-                part.compile(fullgraph=True, dynamic=False)
+        for child in self.children():
+            for part in child if isinstance(child, Chain) else (child,):
+                if isinstance(part, ODEBlock):
+                    part.compile_core(solves=solves)
+                else:
+                    part.compile(fullgraph=True, dynamic=False)
 
-    def core_uncompiled(self) -> AbstractContextManager[None]:
-        """Within it, an ODE block solves step by step."""
-        return self.core.uncompiled() if isinstance(self.core, ODEBlock) else nullcontext()
+    @contextmanager
+    def core_uncompiled(self) -> Iterator[None]:
+        """Within it, ODE blocks solve step by step."""
+        with ExitStack() as stack:
+            for block in self.ode_blocks:
+                stack.enter_context(block.uncompiled())
+            yield
 
     def take_work(self) -> Work | None:
-        """What the ODE block has counted since the last call; None for a core without an ODE. See
+        """What the ODE blocks have counted since the last call, in sum; None without an ODE. See
         ``ODEBlock.take_work``."""
-        return self.core.take_work() if isinstance(self.core, ODEBlock) else None
+        works = [block.take_work() for block in self.ode_blocks]
+        return total(works) if works else None
 
     def warm_starts(self) -> list[StepMemory]:
-        """The first step sizes that the ODE block remembers: part of every checkpoint."""
-        return self.core.warm_starts() if isinstance(self.core, ODEBlock) else []
+        """The first step sizes that the ODE blocks remember: part of every checkpoint."""
+        return [memory for block in self.ode_blocks for memory in block.warm_starts()]
 
 
 def glorot(module: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """Counts what a solve costs: evaluations of f (NFE), vector-Jacobian products (VJPs), steps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -37,7 +38,8 @@ class Work:
     products of f. ``forward`` and ``backward``: the steps of the two solves. ``drift_backward``:
     the largest drift of a y that was solved again backwards (``Drift``), None where none was.
     ``reads_later``: whether somebody calls ``read`` after the backward pass; else the drift is read
-    at once, for which the host waits for the device.
+    at once, for which the host waits for the device. ``of_blocks``: the parts, where it is the sum
+    over several ODE blocks.
     """
 
     nfe_forward: int = 0
@@ -48,6 +50,7 @@ class Work:
     drift_backward: float | None = field(default=None, compare=False)  # not a count
     reads_later: bool = field(default=False, compare=False)
     unread: list[Drift] = field(default_factory=list, compare=False)
+    of_blocks: Sequence["Work"] = field(default=(), compare=False)
 
     def evaluated(self, times: int, *, backward: bool = False) -> None:
         """Count evaluations of f."""
@@ -68,15 +71,35 @@ class Work:
         Cost: the host waits for the device once. Raises SolveFailed where a drift is above its
         limit, and warns where it is large.
         """
-        drifts, self.unread = self.unread, []
-        parts = [x.detach().view(1) for x in numbers] + [drift.sizes for drift in drifts]
+        works = (self, *self.of_blocks)
+        drifts = [(work, drift) for work in works for drift in work.unread]
+        parts = [x.detach().view(1) for x in numbers] + [drift.sizes for _, drift in drifts]
         values: list[float] = torch.cat(parts).tolist() if parts else []
+        for work in works:
+            work.unread = []
         place = len(numbers)
-        for drift in drifts:
-            sizes = values[place : place + len(drift.times)]
-            self.drift_backward = max(self.drift_backward or 0.0, drift.largest(sizes))
-            place += len(sizes)
+        for work, drift in drifts:
+            largest = drift.largest(values[place : place + len(drift.times)])
+            for counted in (work, self):
+                counted.drift_backward = max(counted.drift_backward or 0.0, largest)
+            place += len(drift.times)
         return values[: len(numbers)]
+
+
+def total(works: Sequence[Work]) -> Work:
+    """The work of several solves together; where it is one, that itself."""
+    if len(works) == 1:
+        return works[0]
+    found = Work(of_blocks=works)
+    for work in works:
+        found.nfe_forward += work.nfe_forward
+        found.nfe_backward += work.nfe_backward
+        found.vjps_backward += work.vjps_backward
+        found.forward.add(work.forward)
+        found.backward.add(work.backward)
+    drifts = [work.drift_backward for work in works if work.drift_backward is not None]
+    found.drift_backward = max(drifts, default=None)
+    return found
 
 
 class CountedField:

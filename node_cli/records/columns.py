@@ -30,13 +30,14 @@ GRADIENTS = Record(
 )
 PATHS = Record(
     "paths.csv",
-    "one point of the path of a coordinate inside the ODE block, for the first test image of a "
+    "one point of the path of a coordinate inside an ODE block, for the first test image of a "
     "class",
     (
         Measure("coordinate", NUMBER, "index of the coordinate in the flattened state"),
         Measure("label", NUMBER, "class of the image"),
         Measure("t", NUMBER, "time"),
         Measure("y", NUMBER, "value of the coordinate"),
+        Measure("block", NUMBER, "the ODE block, counted from 1"),
     ),
 )
 TRAJECTORIES = Record(

@@ -1,6 +1,6 @@
 """Plots of one run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,6 +11,7 @@ from node_cli.report.figures import Rows, points, save, widths, write
 from node_cli.report.trajectory_plots import plot_trajectory
 
 SMOOTHING = 1 - 0.5 ** (1 / 10)  # weight of the newest loss: half-life 10 steps
+MOST_BLOCKS = 6  # ODE blocks whose paths are drawn
 
 
 def plot_run(folder: RunFolder) -> None:
@@ -78,23 +79,32 @@ def _curve(
 
 
 def _paths(folder: RunFolder, title: str) -> None:
-    """Write paths.png: a panel for each coordinate, in it a line for an image of each class."""
+    """Write paths.png: of each ODE block a row of panels, one for a coordinate, in it a line for an
+    image of each class."""
     rows = read_csv(folder.paths)
     if not rows:
         return
-    coordinates = list(dict.fromkeys(row["coordinate"] for row in rows))
+    of_panel: dict[str, dict[str, list[Mapping[str, str]]]] = {}
+    for row in rows:  # records of older versions know one block alone
+        of_block = of_panel.setdefault(row.get("block", "1"), {})
+        of_block.setdefault(row["coordinate"], []).append(row)
     labels = list(dict.fromkeys(row["label"] for row in rows))
-    figure = Figure(figsize=(3.2 * len(coordinates), 3.6), layout="constrained")
-    panels = figure.subplots(1, len(coordinates), squeeze=False)[0]
-    for axes, coordinate in zip(panels, coordinates, strict=True):
-        for i, label in enumerate(labels):
-            path = [r for r in rows if (r["coordinate"], r["label"]) == (coordinate, label)]
-            t, y = [float(r["t"]) for r in path], [float(r["y"]) for r in path]
-            axes.plot(t, y, color=f"C{i % 10}", label=f"class {label}")
-        axes.set(title=f"coordinate {coordinate}", xlabel="t")
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("y(t)")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
+    shown = list(of_panel.items())[:MOST_BLOCKS]
+    width = max(len(panels) for _, panels in shown)
+    size = (3.2 * width, 3.6 * len(shown))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(shown), width, squeeze=False)
+    for line, (block, panels) in zip(grid, shown, strict=True):
+        start = f"block {block}, " if len(of_panel) > 1 else ""
+        for axes, (coordinate, points_of_it) in zip(line, panels.items(), strict=False):
+            for i, label in enumerate(labels):
+                path = [r for r in points_of_it if r["label"] == label]
+                t, y = [float(r["t"]) for r in path], [float(r["y"]) for r in path]
+                axes.plot(t, y, color=f"C{i % 10}", label=f"class {label}")
+            axes.set(title=f"{start}coordinate {coordinate}", xlabel="t")
+            axes.grid(alpha=0.3)
+        line[0].set_ylabel("y(t)")
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside right center")
     figure.suptitle(f"{title}: the first test image of each class")
     write(folder.plots / "paths.png", figure)
 

@@ -7,7 +7,7 @@ from copy import deepcopy
 from statistics import median
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from node_cli.config.rules import impossible
 from node_cli.config.schema import Config
@@ -22,7 +22,7 @@ from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.records.columns import GRADIENTS
 from node_cli.records.files import write_csv
 from node_cli.records.run_folder import RunFolder
-from node_cli.tasks.reference_gradient import Reference, Row, core_of, empty_row, work_of
+from node_cli.tasks.reference_gradient import Reference, Row, empty_row, work_of
 from node_cli.tasks.setup import Setup, load_for_evaluation
 from node_cli.tasks.task import End
 
@@ -61,7 +61,8 @@ class CheckGradients:
     The reference is the discrete gradient of the model in float64 under dopri8 with tight
     tolerances, practically that of the ODE itself: the errors of the rows include those of the
     configured solver, tolerances and precision. Finite differences of the loss check the reference.
-    Every computation has its own copy of the model; nothing is trained. There is no score.
+    Every computation has its own copy of the model, without dropout; nothing is trained. There is
+    no score.
     """
 
     def __init__(self, config: Config, folder: RunFolder) -> None:
@@ -73,6 +74,9 @@ class CheckGradients:
             self.checkpoint, self.progress = load_for_evaluation(config.checkpoint, setup.model)
         self.batch = next(setup.objective.batches(epoch=0, done=0))
         setup.model.train()
+        for module in setup.model.modules():
+            if isinstance(module, nn.Dropout):  # or no two losses would be those of the same model
+                module.eval()
 
     def run(self, display: Display) -> End:
         """Compute, show and record a row for each method.
@@ -133,7 +137,8 @@ class CheckGradients:
         if problems := impossible(chosen.model_dump()):
             return _unmeasured(chosen, problems[0].partition(": ")[2])
         device, model = self.setup.backend.device, deepcopy(self.setup.model)
-        core_of(model).set_sensitivity(sensitivity(chosen))
+        for block in model.ode_blocks:
+            block.set_sensitivity(sensitivity(chosen))
 
         def compute() -> None:
             model.zero_grad()

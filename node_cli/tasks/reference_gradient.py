@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from node_cli.models.blocks import ODEBlock
 from node_cli.models.model import Model
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.sensitivity.discrete import Checkpointed
@@ -45,13 +44,13 @@ class Reference:
         here = torch.device("cpu") if device.type == "mps" else device  # has no float64
         self.model = model = deepcopy(model).to(here, torch.float64)
         self.loss: Callable[[], Tensor] = lambda: loss(model)
-        core = core_of(model)
-        core.sensitivity = Checkpointed()
+        for block in model.ode_blocks:
+            block.sensitivity = Checkpointed()
+        jump_t = model.ode_blocks[0].solver.jump_t
         found: list[tuple[Solver, Tensor, Tensor, Row]] = []
         for tol in TOLERANCES:
-            core.solver = Solver(
-                REFERENCE, rtol=tol, atol=tol, max_nfe=MOST_NFE, jump_t=core.solver.jump_t
-            )
+            solver = Solver(REFERENCE, rtol=tol, atol=tol, max_nfe=MOST_NFE, jump_t=jump_t)
+            _solve_by(solver, model)
             model.zero_grad()
             model.take_work()
             try:
@@ -61,10 +60,10 @@ class Reference:
                     raise
                 break
             value.backward()
-            found.append((core.solver, *_gradients(model), work_of(model)))
+            found.append((solver, *_gradients(model), work_of(model)))
         *coarser, (self.solver, self.gradient, self.gradient_of_f, self.work) = found
         self.coarser = coarser[-1][1:3] if coarser else None
-        core.solver = self.solver
+        _solve_by(self.solver, model)
 
     def row(self) -> Row:
         """Return the row of the reference: how it differs from a 1000 times looser one."""
@@ -116,15 +115,14 @@ def empty_row(name: str, note: str | None = None) -> Row:
     return dict.fromkeys(GRADIENTS.columns) | {"sensitivity": name, "note": note}
 
 
-def core_of(model: Model) -> ODEBlock:
-    """Return the ODE block; the configuration is refused where there is none."""
-    assert isinstance(model.core, ODEBlock)
-    return model.core
+def _solve_by(solver: Solver, model: Model) -> None:
+    for block in model.ode_blocks:
+        block.solver = solver
 
 
 def _gradients(model: Model) -> tuple[Tensor, Tensor]:
     """The gradient by all trained parameters of a model, and the one by those of f alone."""
-    return _gradient(model), _gradient(core_of(model).field)
+    return _gradient(model), _gradient(nn.ModuleList(block.field for block in model.ode_blocks))
 
 
 def _gradient(module: nn.Module) -> Tensor:
@@ -151,7 +149,7 @@ def _number(x: Tensor) -> float | None:
 
 
 def work_of(model: Model) -> Row:
-    """Take what the ODE block has counted, as columns of gradients.csv."""
+    """Take what the ODE blocks have counted, as columns of gradients.csv."""
     work = model.take_work()
     assert isinstance(work, Work)
     work.read()

@@ -72,6 +72,25 @@ MISTAKES = [
     (["model.t1=0"], "model.t1=0: equals model.t0"),
     (["model.t0=null"], "model.t0: model.core=ode needs it"),
     (["model.core=plain", "model.t1=2"], "model.t1=2: not used by model.core=plain"),
+    (["model.augment_by=layer"], "model.augment_by=layer: not used by model.augment=0"),
+    (["model.augment=2", "model.augment_by=null"], "model.augment_by: model.augment=2 needs it"),
+    (["model.core=none", "model.augment=2"], "model.augment=2: not used by model.core=none"),
+    (
+        ["model.dynamics=heavy"],
+        "model.dynamics=heavy: choose from first_order, second_order, heavy",
+    ),
+    (["model.damping=0.1"], "model.damping=0.1: not used by model.core=ode"),
+    (
+        ["model.dynamics=second_order", "model.damping=0.1"],
+        "model.damping=0.1: not used by model.core=ode with model.dynamics=second_order",
+    ),
+    (["model.dynamics=heavy_ball", "model.damping=big"], "model.damping=big: choose from learned"),
+    (["model.dropout_before=1"], "model.dropout_before=1: must be less than 1"),
+    (["model.weights_in_t=0"], "model.weights_in_t=0: must be greater than"),
+    (
+        ["data=spiral_linear", "model=linear_field", "model.dynamics=second_order"],
+        "model.dynamics=second_order: not with data=spiral_linear, which is fitted",
+    ),
     (
         ["data=spiral_linear", "model=linear_field", "model.t1=2"],
         "model.t1=2: not with data=spiral_linear, which has its own times",

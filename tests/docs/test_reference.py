@@ -20,6 +20,7 @@ CONFIGURATIONS = (
     ["data=mnist"],
     ["data=spiral_linear", "model=linear_field"],
     ["model=resnet"],
+    ["model.augment=1", "model.dynamics=heavy_ball"],
     ["solver=rk4"],
     ["solver=implicit_adams", "sensitivity=backsolve"],
     ["solver=scipy", "sensitivity=backsolve"],

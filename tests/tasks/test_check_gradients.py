@@ -95,6 +95,18 @@ def test_discrete_equals_checkpointed_and_errors_fall_with_the_tolerance(check: 
         assert tight < 1e-6, name
 
 
+def test_several_odes_and_dropout_around_them(check: Check) -> None:
+    """The gradient of all of f; without dropout, which is another one in every pass."""
+    found = check(
+        *("model.weights_in_t=2", "model.dynamics=heavy_ball", "model.augment=2"),
+        *("model.dropout_before=0.5", "model.dropout_after=0.5"),
+    )
+    assert error(found["finite_differences"]) < 1e-5
+    for name in EVERY_METHOD:
+        assert error(found[name]) < 1e-4
+        assert float(found[name]["relative_error_f"]) < 1e-3
+
+
 def test_fixed_steps_show_the_error_of_the_discretisation(check: Check) -> None:
     """Of order 1: half with twice as many steps. The step size does not depend on a norm."""
     options = [*CURVED, "precision=float64", "solver=euler"]
