@@ -23,6 +23,7 @@ from node_cli.data.catalog import IMAGES
 from node_cli.data.images import ImageSet
 
 BATCH = 128
+CPU = torch.device("cpu")
 
 
 def main() -> None:
@@ -39,12 +40,10 @@ def main() -> None:
     )
     dataset = MNIST(arguments.root, train=True, transform=transform)
     images = ImageSet(dataset.data.unsqueeze(1), dataset.targets)
-    preprocess = Preprocess(
-        torch.float32, torch.device("cpu"), source.mean, source.std, flips=False
-    )
+    preprocess = Preprocess(torch.float32, CPU, source.mean, source.std, flips=False)
 
     def ours() -> Iterator[Tensor]:
-        for batch in in_batches(images, BATCH, torch.randperm(len(images))):
+        for batch in in_batches(images, BATCH, CPU, torch.randperm(len(images))):
             yield preprocess(batch.pixels)
 
     def loader(workers: int) -> Callable[[], Iterator[Tensor]]:

@@ -13,6 +13,7 @@ import torch
 from node_cli.cli.main import main
 from node_cli.config.schema import Config
 from tests.commands import Result, composed
+from tests.packages import Installer, forget
 
 FULL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -52,6 +53,20 @@ def node_train(
         return Result(code, *capfd.readouterr())
 
     return node_train
+
+
+@pytest.fixture
+def install(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Installer]:
+    """Installs packages of parts for the test."""
+    site = tmp_path_factory.mktemp("site")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(site)
+        installer = Installer(site)
+        yield installer
+        installer.close()
+    forget()
 
 
 @pytest.fixture

@@ -216,7 +216,6 @@ def observer(package: Copy) -> None:
         after="from node_cli.tasks.toy_observer import Toy\n",
     )
     package.edit("observer", path, '    "terminal": Terminal,\n', after='    "toy": Toy,\n')
-    package.edit("observer", path, 'DEFAULT = ("files", "terminal"', after=', "toy"')
 
 
 def optimizer(package: Copy) -> None:
@@ -257,6 +256,7 @@ def test_a_run_uses_every_toy(copy: Copy) -> None:
     out = copy.node_train(
         *("data=toy", "data.download=false", "solver=toy", "sensitivity=toy", "model.field=toy"),
         *("optimizer=toy", "batch_size=20", "epochs=1", "hydra.run.dir=run"),
+        "observers=[files,terminal,toy]",
     )
     assert "toy" in out
     steps = rows(copy.root / "run" / "steps.csv")
@@ -274,4 +274,6 @@ def test_a_new_gradient_method_is_checked_beside_the_others(copy: Copy) -> None:
 
 def test_help_names_every_toy(copy: Copy) -> None:
     words = copy.node_train("--help").replace(",", " ").split()
-    assert words.count("toy") == len(["data", "field", "optimizer", "sensitivity", "solver"])
+    assert words.count("toy") == len(
+        ["data", "field", "observer", "optimizer", "sensitivity", "solver"]
+    )

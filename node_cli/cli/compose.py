@@ -14,6 +14,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
@@ -25,11 +26,13 @@ from node_cli.cli.hydra_keys import PLUGIN_KEYS, problem_with_key, refused
 from node_cli.cli.over_checkpoint import configure, plain_tree
 from node_cli.cli.overrides import CommandLine, Override, Parser
 from node_cli.config.check import unknown_key, used_keys
-from node_cli.config.files import CONF
+from node_cli.config.files import CONF, INSTALLED_DATA
 from node_cli.config.limits import check_interpolations, check_yaml
 from node_cli.config.messages import not_among, plain
+from node_cli.config.parts import is_option
 from node_cli.config.schema import Config, keys, sections
 from node_cli.errors import UserError, one_line
+from node_cli.parts.installed import installed
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Composer:
     def __init__(self, config_name: str | None = None, config_dir: str | None = None) -> None:
         self.config_name = config_name or "config"
         self.config_dir = config_dir
+        _store_installed_data()
         search_path = create_config_search_path(str(CONF))
         if config_dir is not None:
             if not Path(config_dir).is_dir():
@@ -191,7 +195,7 @@ class Composer:
             if self.config_dir and Path(self.config_dir, key, f"{value}.yml").is_file():
                 return f"{key}={plain(value)}: {value}.yml must be named {value}.yaml"
             return not_among(key, value, choices)
-        if key in (*keys(), *sections(), "resume"):
+        if key in (*keys(), *sections(), "resume") or is_option(key):
             return None
         return unknown_key(key, value)
 
@@ -199,6 +203,13 @@ class Composer:
         """The files of a group but for those that only others build on; empty for a plain key."""
         found = self.loader.get_group_options(group, ObjectType.CONFIG, self.config_name, folders)
         return [option for option in found if not option.startswith("_")]
+
+
+def _store_installed_data() -> None:
+    """Let Hydra know the data sets of installed packages, which have no files of their own."""
+    for name in installed("data"):
+        node = {"defaults": [INSTALLED_DATA, "_self_"], "name": name}
+        ConfigStore.instance().store(name, node, group="data", provider="installed packages")
 
 
 def _as_typed(problems: Sequence[str], texts: Sequence[str]) -> list[str]:
@@ -240,6 +251,8 @@ def _name_without_pluses(cfg: DictConfig) -> None:
 
 
 def _forced(override: Override) -> str:
-    """``++`` in front of a key of the schema, since the chosen group file may not have it: to be
-    refused with a better word than Hydra has, or read by a checkpoint's solver."""
-    return f"++{override.text.lstrip('+')}" if override.key in keys() else override.text
+    """``++`` in front of a key of the schema or an option of a part, since the chosen group file
+    may not have it: to be refused with a better word than Hydra has, or read by a checkpoint's
+    solver."""
+    is_ours = override.key in keys() or is_option(override.key)
+    return f"++{override.text.lstrip('+')}" if is_ours else override.text

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from node_cli.config.files import CONF, choices
-from node_cli.config.schema import Config, options, sections, variants
+from node_cli.config.schema import Config, keys, options, sections, variants
 from node_cli.config.section import OneOf, Section
-from node_cli.models.names import names
+from node_cli.parts.installed import choices as names
+from node_cli.parts.installed import installed
+from node_cli.parts.kinds import KINDS
 
 MOST_WORDS = 8  # that a key is shown with
 
@@ -22,7 +24,7 @@ Usage: node-train [-m] [key=value | group=choice ...]
 Groups
 {groups}
 
-Parts of a model, for model.stem, model.field and model.head
+Parts, for model.stem, model.field, model.head and observers
 {parts}
 
 Keys (--cfg job shows their values; one that the chosen method does not use is an error)
@@ -49,6 +51,7 @@ Flags
   -m, --multirun       run every combination of the comma-separated values
   --cfg job            show the configuration instead of running
   --info defaults      show where each part of it comes from
+  --info parts         show what every part is, those of installed packages with their options
   --config-dir DIR     also look for configuration files in DIR
   -sc install=bash     tab completion: eval "$(node-train -sc install=bash)" (also zsh, fish)
   --version, --help
@@ -60,8 +63,10 @@ def help_text() -> str:
     groups = {
         folder.name: choices(folder.name) for folder in sorted(CONF.iterdir()) if folder.is_dir()
     }
-    keys = "\n".join(_wrapped(words) for words in _keys())
-    return TEXT.format(groups=_listed(groups), parts=_listed(names()), keys=keys)
+    groups["data"] += installed("data")
+    parts = {kind: names(kind) for kind in KINDS if kind not in groups}
+    lines = "\n".join(_wrapped(words) for words in _keys())
+    return TEXT.format(groups=_listed(groups), parts=_listed(parts), keys=lines)
 
 
 def _listed(named: Mapping[str, Iterable[str]]) -> str:
@@ -74,7 +79,7 @@ def _listed(named: Mapping[str, Iterable[str]]) -> str:
 
 def _keys() -> list[list[str]]:
     """The root keys, then those of each section, with their values where these are a few words."""
-    root = [name + _values([Config], name) for name in Config.model_fields if not variants(name)]
+    root = [key + _values([Config], key) for key in keys() if "." not in key]
     return [root] + [
         [f"{section}.{key}{_values(variants(section), key)}" for key in options(section)]
         for section in sections()
@@ -87,6 +92,8 @@ def _values(types: Iterable[type[Section]], key: str) -> str:
     fields = [variant.model_fields[key] for variant in types if key in variant.model_fields]
     parts = [part for field in fields for part in (field.annotation, *field.metadata)]
     words = dict.fromkeys(word for part in parts for word in _words(part))
+    if any(get_origin(part) is dict for part in parts):
+        return ".OPTION"
     if len(words) > MOST_WORDS:
         return ""
     return f"={'|'.join(words)}" if words else ""

@@ -73,7 +73,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
     parser.add_argument("--resolve", action="store_true")
     parser.add_argument("--package", "-p")
-    info = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
+    info = ["all", "config", "defaults", "defaults-tree", "parts", "plugins", "searchpath"]
     parser.add_argument("--info", "-i", nargs="?", const="all", choices=info)
     parser.add_argument("--shell-completion", "-sc", action="store_true")
     parser.add_argument("--config-name", "-cn")
@@ -91,6 +91,11 @@ def _dispatch(args: argparse.Namespace) -> int:
         from node_cli.cli.help import help_text
 
         print(help_text(), end="")
+        return 0
+    if args.info == "parts":
+        from node_cli.cli.parts_info import parts_text
+
+        print(parts_text(), end="")
         return 0
     if args.shell_completion:
         _complete(args)

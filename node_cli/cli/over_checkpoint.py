@@ -10,7 +10,7 @@ from node_cli.config.messages import plain
 from node_cli.config.schema import Config
 from node_cli.config.section import absolute
 from node_cli.config.tasks import SPLIT_KEYS, TASKS
-from node_cli.config.tree import Tree, get, put
+from node_cli.config.tree import Tree, get, lay, put
 from node_cli.errors import UserError
 
 # With a checkpoint these come from the command, all else from the checkpoint.
@@ -75,11 +75,11 @@ def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:
         for key in set(SPLIT_KEYS) - typed:
             put(tree, key, get(merged, key))
     for key in (*COMMAND_KEYS, *sorted(typed)):
-        section, _, name = key.rpartition(".")
-        if section and merged[section] is not None:
-            merged[section][name] = tree[section][name]
+        section, is_inner, _ = key.partition(".")
+        if is_inner and merged[section] is not None:
+            lay(merged, key, get(tree, key))
         else:
-            merged[section or name] = tree[section or name]
+            merged[section] = tree[section]
     if merged["solver"] is None:  # laid over a checkpoint without an ODE
         merged["solver"] = tree["solver"]
     return merged

@@ -12,6 +12,7 @@ from node_cli.cli.compose import Command, Composer, Job
 from node_cli.cli.overrides import key_of
 from node_cli.config.check import checked
 from node_cli.config.messages import plain
+from node_cli.config.parts import PACKAGES
 from node_cli.config.schema import Config
 from node_cli.config.tasks import TASKS
 from node_cli.config.tree import Tree, get, lay, put, show
@@ -23,7 +24,7 @@ from node_cli.records.run_folder import RunFolder
 
 # The keys that may change when a run goes on.
 RESUME_KEYS = (
-    *("epochs", "device", "threads", "data.root"),
+    *("epochs", "device", "threads", "data.root", "observers"),
     # What helps where a solve fails again and again.
     *(f"solver.{name}" for name in ("tol", "rtol", "atol", "max_nfe", "max_steps")),
     *("train.on_solver_failure", "train.max_skipped"),
@@ -135,7 +136,7 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
     if task is None or not task.trains:
         problems.append(f"resume={folder.path}: not a training run; start it again")
     try:
-        checked(tree)
+        checked({**tree, **{key: typed[key] for key in ("observers",) if key in typed}})
     except UserError as error:
         raise UserError(*(f"{folder.config}: {p}" for p in error.problems)) from error
     began, before = get(tree, "epochs"), deepcopy(tree)
@@ -196,6 +197,8 @@ def _check_same_run(folder: RunFolder, tree: Tree) -> None:
     for key in RESUME_KEYS:
         put(began, key, get(tree, key))
     for key, value in began.items():
+        if key == PACKAGES:  # of another version, which ``checked`` has told
+            continue
         inner = [f"{key}.{name}" for name in value] if isinstance(value, dict) else [key]
         for dotted in inner:
             if get(tree, dotted) != get(began, dotted):

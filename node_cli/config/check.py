@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from node_cli.config import data, defaults, model, rules, sensitivity, solver, train
+from node_cli.config import data, defaults, model, parts, rules, sensitivity, solver, train
 from node_cli.config.eval import unused_first_step
-from node_cli.config.messages import close_to, not_among, plain
+from node_cli.config.messages import close_to, not_among, plain, wrong_value
 from node_cli.config.schema import Config, keys, options, sections, variants
 from node_cli.config.section import Section, choice_in_words, drop_unused, variant_of
 from node_cli.config.tree import WRONG, Tree, get, put, show
@@ -28,11 +28,12 @@ def checked(
     Raises ``UserError`` with every problem found.
     """
     tree, problems, unused = _without_unused(tree, set(typed))
-    notes: list[str] = []
+    of_parts, notes = parts.settle(tree)
     for key, line in unused.items():
         (notes if key in elsewhere else problems).append(line)
 
     config, wrong = _validated(tree)
+    wrong |= of_parts
     for key in wrong:
         if get(tree, key) is not None:
             put(tree, key, WRONG)
@@ -72,7 +73,7 @@ def _without_unused(tree: Tree, typed: set[str]) -> tuple[Tree, list[str], dict[
 
 def _of_other_variants(tree: Tree, typed: Collection[str]) -> dict[str, str]:
     """Drop the options of other variants than the chosen ones; the lines for those to be told."""
-    lines: dict[str, str] = {}
+    lines = parts.unused(tree, typed)
     for section in sections():
         if (variant := variant_of(variants(section), tree.get(section))) is not None:
             others = set(options(section)) - set(variant.model_fields)
@@ -82,7 +83,7 @@ def _of_other_variants(tree: Tree, typed: Collection[str]) -> dict[str, str]:
                 section,
                 [key for key in options(section) if key in others and key in tree[section]],
                 by=choice_in_words(tree, section, variant),
-                takes=variant.options(),
+                takes=variant.takes(),
                 spare=variant.spare,
             )
     lines |= unused_first_step(tree, typed) | train.unused_min_delta(tree, typed)
@@ -115,22 +116,16 @@ def _problem(tree: Tree, detail: ErrorDetails) -> tuple[str, str]:
         case "extra_forbidden":
             line = unknown_key(key, given)
         case "literal_error":
-            expected = detail["ctx"]["expected"].replace(" or ", ", ")
-            line = not_among(key, given, expected.replace("'", "").split(", "))
+            line = wrong_value(key, given, detail)
         case _ if variant and given is None and (words := _needed(tree, variant, section, key)):
             line = words
-        case "missing":
-            line = f"{key}: missing"
-        case "value_error":
-            line = f"{key}={value}: {detail['ctx']['error']}"
         case "union_tag_invalid" | "union_tag_not_found" if isinstance(values, dict):
             return _not_chosen(section, values)
         case "model_type" | "union_tag_not_found" if key in sections():
             names = ", ".join(f"{key}.{name}" for name in options(key))
             line = f"{key}={value}: a section; set one of its keys: {names}"
         case _:
-            rule = detail["msg"].replace("Input should be", "must be")
-            line = f"{key}={value}: {rule}" + ", not text" * isinstance(given, str)
+            line = wrong_value(key, given, detail)
     return key, line
 
 

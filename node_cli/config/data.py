@@ -1,13 +1,14 @@
 """The data, images to classify or a trajectory to fit: the keys of each, and what goes with it."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from node_cli.config import files
-from node_cli.config.section import Location, Section, Variants
+from node_cli.config.section import Location, OneOf, Section, Variants
 from node_cli.config.tree import WRONG, Tree, get, put, show
 from node_cli.data.catalog import IMAGES, TRAJECTORIES
+from node_cli.parts.installed import InstalledNames
 
 ALONE = "which is fitted by y' = f(t, y) alone"
 
@@ -46,9 +47,41 @@ class Digits(ImageData):
 class Downloaded(ImageData):
     """Images that torchvision downloads."""
 
-    chosen_by: ClassVar = {"name": [n for n, images in IMAGES.items() if images.torchvision]}
+    chosen_by: ClassVar = {
+        "name": [n for n, images in IMAGES.items() if images.torchvision and not images.splits]
+    }
     root: Location
     download: bool
+
+
+class DownloadedSplit(Downloaded):
+    """Images that torchvision downloads, of a set that is published in several ways."""
+
+    chosen_by: ClassVar = {"name": [n for n, images in IMAGES.items() if images.splits]}
+    split: Annotated[str, OneOf([split for i in IMAGES.values() for split in i.splits])]
+
+
+class FolderData(ImageData):
+    """Images in folders, one for each class. ``size``: None for images that have all the same."""
+
+    chosen_by: ClassVar = {"name": ["folder"]}
+    root: Location
+    size: Annotated[int, Field(ge=1, le=4096)] | None = None
+    channels: Literal["auto", 1, 3]
+
+
+class ArrayData(ImageData):
+    """Images in an .npz file."""
+
+    chosen_by: ClassVar = {"name": ["arrays"]}
+    root: Location
+
+
+class InstalledData(ImageData):
+    """Images that an installed package brings. ``options``: see ``config.parts``."""
+
+    chosen_by: ClassVar = {"name": InstalledNames("data")}
+    options: dict[str, Any]
 
 
 class TrajectoryData(Section):
@@ -65,7 +98,10 @@ class TrajectoryData(Section):
     window_longest: PositiveFloat
 
 
-DataConfig = Annotated[Downloaded | Digits | TrajectoryData, Variants()]
+DataConfig = Annotated[
+    Downloaded | DownloadedSplit | Digits | FolderData | ArrayData | InstalledData | TrajectoryData,
+    Variants(),
+]
 
 
 def _models_of_trajectories() -> list[str]:

@@ -25,6 +25,6 @@ def unused_first_step(tree: Tree, typed: Collection[str]) -> dict[str, str]:
     """A first step to evaluate after, where there is no other."""
     if get(tree, "eval.from_step") is None or get(tree, "eval.every_steps") is not None:
         return {}
-    takes = [key for key in EvalConfig.options() if key != "from_step"]
+    takes = [key for key in EvalConfig.takes() if key != "from_step"]
     by = "eval.every_steps=null"
     return drop_unused(tree, typed, "eval", ["from_step"], by=by, takes=takes)

@@ -5,12 +5,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from node_cli.parts.installed import installed
+
 # In a wheel the configuration lies inside the package, in a checkout beside it.
 CONF = next(
     folder
     for folder in (Path(__file__).parents[1] / "conf", Path(__file__).parents[2] / "conf")
     if folder.is_dir()
 )
+
+INSTALLED_DATA = "_installed"
 
 
 def choices(group: str) -> list[str]:
@@ -20,8 +24,13 @@ def choices(group: str) -> list[str]:
 
 def values_of(group: str, choice: str) -> dict[str, Any]:
     """The values of a choice of a group, those it shares with others included; none where it has
-    no file. Interpolations are left as they are."""
-    return deepcopy(_values(CONF / group / f"{choice}.yaml")) if choice in choices(group) else {}
+    no file. Interpolations are left as they are. A data set of an installed package has those of
+    ``INSTALLED_DATA``."""
+    if choice in choices(group):
+        return deepcopy(_values(CONF / group / f"{choice}.yaml"))
+    if group == "data" and choice in installed("data"):
+        return deepcopy(_values(CONF / group / f"{INSTALLED_DATA}.yaml")) | {"name": choice}
+    return {}
 
 
 def common_values(group: str) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
+from pydantic_core import ErrorDetails
+
 # What choices are called elsewhere: in papers, and in other libraries.
 ELSEWHERE = {
     "aca": "checkpointed",
@@ -43,6 +45,20 @@ def not_among(key: str, value: Any, choices: Iterable[str]) -> str:
     """The line for a value that is not among the choices."""
     choices = list(choices)
     return f"{key}={plain(value)}: choose from {', '.join(choices)}{close_to(str(value), choices)}"
+
+
+def wrong_value(key: str, value: Any, detail: ErrorDetails) -> str:
+    """The line for a value that pydantic refuses."""
+    match detail["type"]:
+        case "literal_error":
+            expected = detail["ctx"]["expected"].replace(" or ", ", ")
+            return not_among(key, value, expected.replace("'", "").split(", "))
+        case "missing":
+            return f"{key}: missing"
+        case "value_error":
+            return f"{key}={plain(value)}: {detail['ctx']['error']}"
+    rule = detail["msg"].replace("Input should be", "must be")
+    return f"{key}={plain(value)}: {rule}" + ", not text" * isinstance(value, str)
 
 
 def plain(value: Any) -> str:

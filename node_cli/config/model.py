@@ -1,7 +1,7 @@
 """The model: stem, core and head by name; the options of each kind of core."""
 
 from collections.abc import Collection
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,12 +24,16 @@ Start = Literal["zeros", "layer"]
 
 
 class ModelSection(Section):
-    """``stem``, ``head``: None for a model that fits a trajectory. ``field``: f of the core."""
+    """``stem``, ``head``: None for a model that fits a trajectory. ``field``: f of the core. The
+    options of each are those of its signature: see ``config.parts``."""
 
     name: str
     stem: str | None
+    stem_options: dict[str, Any]
     field: str | None
+    field_options: dict[str, Any]
     head: str | None
+    head_options: dict[str, Any]
     init: Literal["torch", "glorot"]
 
 

@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 
 from node_cli.config.section import Section
 
-# Where in a run a published row belongs.
-PLACES = {"epoch", "step"}
+# A published row belongs to an epoch or to a step, by its first column; else to the end of a run.
+PLACES = ("epoch", "step")
 
 
 class PublishedTable(Section):
@@ -30,7 +30,7 @@ class PublishedTable(Section):
     @model_validator(mode="after")
     def _sound(self) -> "PublishedTable":
         names = self.columns.split()
-        if len(set(names)) < len(names) or not {*names} - PLACES or PLACES & {*names[1:]}:
+        if len(set(names)) < len(names) or not {*names} - {*PLACES} or {*PLACES} & {*names[1:]}:
             raise ValueError(
                 f"columns {self.columns!r}: names, each once, and epoch or step first if at all"
             )

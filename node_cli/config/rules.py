@@ -41,6 +41,7 @@ def fix_for_task(tree: Tree) -> None:
         put(tree, "sensitivity.norm", None)
     if not traits.trains:
         put(tree, "published", None)
+        put(tree, "observers", [])
         put(tree, "init_from", None)
 
 
@@ -85,12 +86,26 @@ def impossible(tree: Tree) -> list[str]:
     parts = (data, model, solver, sensitivity, train)
     lines = [line for part in parts for line in part.impossible(tree)]
     traits, core = traits_of(tree), get(tree, "model.core")
+    if traits and traits.trains:
+        lines += _impossible_observers(tree)
     if traits and traits.gradients == "every" and core in ("residual", "plain", "none"):
         lines.append(
             f"model.core={core}: has no ODE, so that {show(tree, 'task')} has nothing to check; "
             "choose a model with model.core=ode"
         )
     return lines
+
+
+def _impossible_observers(tree: Tree) -> list[str]:
+    """Observers without the one that the records come from, or one of them twice."""
+    names = get(tree, "observers")
+    if not isinstance(names, list):
+        return []
+    lines = []
+    if "files" not in names:
+        lines.append(f"{show(tree, 'observers')}: must have files among them, the records of a run")
+    twice = [name for name in dict.fromkeys(map(str, names)) if names.count(name) > 1]
+    return lines + [f"{show(tree, 'observers')}: {name} is given twice" for name in twice]
 
 
 def imprecise(config: Config) -> list[str]:

@@ -43,6 +43,10 @@ def _threads(value: object) -> object:
     raise ValueError(f"choose auto, or a number from 1 to {MOST_THREADS}")
 
 
+WRITTEN = ("packages",)
+"""Keys that a configuration has, and nobody sets."""
+
+
 class Config(Section):
     """A checked configuration; ``solver`` and ``sensitivity`` are None without an ODE."""
 
@@ -66,7 +70,9 @@ class Config(Section):
     schedule: ScheduleConfig
     train: TrainConfig
     eval: EvalConfig
+    observers: list[str]
     published: list[PublishedTable] | None = None
+    packages: dict[str, str]
 
     @property
     def images(self) -> ImageData:
@@ -120,13 +126,13 @@ def sections() -> tuple[str, ...]:
 def options(section: str) -> list[str]:
     """The keys of a section that some variant has, but for ``name``, which says which file of the
     group was chosen."""
-    return list(dict.fromkeys(key for variant in variants(section) for key in variant.options()))
+    return list(dict.fromkeys(key for variant in variants(section) for key in variant.takes()))
 
 
 @cache
 def keys() -> tuple[str, ...]:
     """Every key that can be set, those of sections dotted: ``epochs``, ``solver.tol``."""
     dotted = []
-    for name in Config.model_fields:
+    for name in (name for name in Config.model_fields if name not in WRITTEN):
         dotted += [f"{name}.{key}" for key in options(name)] if name in sections() else [name]
     return tuple(dotted)

@@ -32,7 +32,7 @@ class Section(BaseModel):
     absent: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
-    def options(cls) -> list[str]:
+    def takes(cls) -> list[str]:
         """The keys that can be set; ``name`` says which file of the group was chosen."""
         return [key for key in cls.model_fields if key != "name"]
 

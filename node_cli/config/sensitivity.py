@@ -141,7 +141,7 @@ def unused(tree: Tree, typed: Collection[str]) -> dict[str, str]:
         "sensitivity",
         [key for key in tree["sensitivity"] if key in unread],
         by=f"{show(tree, 'sensitivity')} with the solver {name}",
-        takes=[key for key in SolvingAgain.options() if key in {*read, "vjp"}],
+        takes=[key for key in SolvingAgain.takes() if key in {*read, "vjp"}],
         spare=["norm"],
     )
 

@@ -59,7 +59,7 @@ TASKS: dict[str, TaskTraits] = {
             {
                 *("seed", "epochs", "batch_size", "optimizer", "schedule", "sensitivity", "train"),
                 *("init_from", "init_from_strict"),
-                *("model.init", "data.augment", "data.drop_last", "published"),
+                *("model.init", "data.augment", "data.drop_last", "observers", "published"),
                 *("eval.every_steps", "eval.from_step", "eval.initial", "eval.test"),
                 *SPLIT_KEYS,  # a new holdout would contain images that were trained on
                 *("data.noise", "data.windows", "data.window_points"),
@@ -78,7 +78,7 @@ TASKS: dict[str, TaskTraits] = {
         unread=frozenset(
             {
                 *("epochs", "optimizer", "schedule", "eval", "train", "compile"),
-                *("sensitivity.norm", "published", "init_from", "init_from_strict"),
+                *("sensitivity.norm", "observers", "published", "init_from", "init_from_strict"),
             }
         ),
         unread_with_checkpoint=frozenset({"model.init"}),

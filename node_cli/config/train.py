@@ -73,7 +73,7 @@ def unused_min_delta(tree: Tree, typed: Collection[str]) -> dict[str, str]:
     """What counts as better, where nothing waits for it."""
     if get(tree, "train.min_delta") is None or get(tree, "train.stop_early") is not None:
         return {}
-    takes = [key for key in TrainSection.options() if key != "min_delta"]
+    takes = [key for key in TrainSection.takes() if key != "min_delta"]
     by = "train.stop_early=null"
     return drop_unused(tree, typed, "train", ["min_delta"], by=by, takes=takes, spare=["min_delta"])
 

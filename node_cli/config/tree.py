@@ -12,15 +12,16 @@ WRONG = object()
 
 def get(tree: Tree, key: str) -> Any:
     """The value at a dotted key; None where there is no such key."""
-    section, _, name = key.rpartition(".")
-    inner = tree.get(section) if section else tree
-    return inner.get(name) if isinstance(inner, dict) else None
+    value: Any = tree
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def put(tree: Tree, key: str, value: Any) -> None:
     """Replace the value at a dotted key, if there is one."""
     section, _, name = key.rpartition(".")
-    inner = tree.get(section) if section else tree
+    inner = get(tree, section) if section else tree
     if isinstance(inner, dict) and name in inner:
         inner[name] = value
 
@@ -28,7 +29,7 @@ def put(tree: Tree, key: str, value: Any) -> None:
 def lay(tree: Tree, key: str, value: Any) -> None:
     """Set the value at a dotted key, whether or not there is one."""
     section, _, name = key.rpartition(".")
-    inner = tree.get(section) if section else tree
+    inner = get(tree, section) if section else tree
     if isinstance(inner, dict):
         inner[name] = value
 

@@ -1,4 +1,5 @@
-"""From uint8 images to batches: the whole set lies on the device, and so does all of the work.
+"""From uint8 images to batches. The work is done on the device, where the whole set lies if it fits
+(``placement.py``).
 
 What the batches of a training hold is a function of the seed and the step, so that any of them can
 be made again.
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from node_cli.config.schema import Config
 from node_cli.data.images import ImageSet
+from node_cli.data.placement import copied_ahead
 from node_cli.data.streams import stream
 from node_cli.errors import UserError
 from node_cli.ode.transfer import sent
@@ -67,13 +69,20 @@ def _random_flip(pixels: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(sent(mirrored, pixels.device), pixels.flip(3), pixels)
 
 
-def in_batches(images: ImageSet, size: int, order: Tensor | None = None) -> Iterator[ImageSet]:
-    """Batches of ``size`` images in ``order`` (file order if None); the last one may be smaller."""
+def in_batches(
+    images: ImageSet, size: int, device: torch.device, order: Tensor | None = None
+) -> Iterator[ImageSet]:
+    """Batches on ``device`` of ``size`` images in ``order`` (file order if None); the last one may
+    be smaller."""
+    there = images.labels.device
     if order is not None:
-        order = sent(order, images.labels.device)
-    for start in range(0, len(images) if order is None else len(order), size):
-        part = slice(start, start + size)
-        yield images[part if order is None else order[part]]
+        order = sent(order, there)
+    count = len(images) if order is None else len(order)
+    slices = (slice(start, start + size) for start in range(0, count, size))
+    parts = (part if order is None else order[part] for part in slices)
+    if there.type == device.type:
+        return (images[part] for part in parts)
+    return copied_ahead(images, parts, device)
 
 
 def batches_per_epoch(config: Config, images: int) -> int:

@@ -1,7 +1,7 @@
 """Every data set that ``data=`` can name: a row here, a file in ``conf/data``. Free of torch."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,30 +9,64 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Split:
+    """One of several ways in which a data set is published. ``first_label``: of the files."""
+
+    train_images: int
+    classes: int
+    first_label: int = 0
+
+
+@dataclass(frozen=True)
 class Images:
     """What is known of a set of images without reading it.
 
-    ``mean``, ``std``: of the training pixels (digits: of all 1,797 images) in [0, 1], per channel.
-    ``torchvision``: the name of its class there, None where scikit-learn has the images;
-    ``folder``: where that class keeps its files. ``shape``: [C, H, W]. ``flips``: whether a
-    mirrored image still shows the same class.
+    ``mean``, ``std``: of the training pixels (digits: of all 1,797 images) in [0, 1], per channel;
+    None where they are to be computed. ``torchvision``: the name of its class there, None where
+    scikit-learn has the images; ``folder``: where that class keeps its files; ``parts``: its
+    arguments for training and test images. ``shape``: [C, H, W]. ``flips``: whether a mirrored
+    image still shows the same class. ``transposed``: whether the files have rows for columns.
+    ``splits``: the choices of ``data.split``, the first of which has the numbers of this row.
     """
 
-    mean: Sequence[float]
-    std: Sequence[float]
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
     train_images: int
     torchvision: str | None = None
     folder: str = ""
-    shape: tuple[int, int, int] = (1, 28, 28)
+    shape: tuple[int, ...] = (1, 28, 28)
     flips: bool = False
     classes: int = 10
+    first_label: int = 0
+    transposed: bool = False
+    parts: tuple[Mapping[str, object], Mapping[str, object]] = ({"train": True}, {"train": False})
+    splits: Mapping[str, Split] = field(default_factory=dict)
 
+
+BY_SPLIT: tuple[Mapping[str, object], Mapping[str, object]] = (
+    {"split": "train"},
+    {"split": "test"},
+)
 
 IMAGES = {
     "digits": Images([0.3053], [0.3247], 1_438),
     "mnist": Images([0.1307], [0.3081], 60_000, "MNIST", "MNIST"),
     "fashion_mnist": Images([0.2860], [0.3530], 60_000, "FashionMNIST", "FashionMNIST"),
     "kmnist": Images([0.1918], [0.3483], 60_000, "KMNIST", "KMNIST"),
+    "qmnist": Images(None, None, 60_000, "QMNIST", "QMNIST"),
+    "emnist": Images(
+        *(None, None, 112_800, "EMNIST", "EMNIST"),
+        classes=47,
+        transposed=True,
+        splits={
+            "balanced": Split(112_800, 47),
+            "byclass": Split(697_932, 62),
+            "bymerge": Split(697_932, 47),
+            "letters": Split(124_800, 26, first_label=1),
+            "digits": Split(240_000, 10),
+            "mnist": Split(60_000, 10),
+        },
+    ),
     "cifar10": Images(
         [0.4914, 0.4822, 0.4465],
         [0.2470, 0.2435, 0.2616],
@@ -42,6 +76,19 @@ IMAGES = {
         shape=(3, 32, 32),
         flips=True,
     ),
+    "cifar100": Images(
+        *(None, None, 50_000, "CIFAR100", "cifar-100-python", (3, 32, 32)), flips=True, classes=100
+    ),
+    "svhn": Images(None, None, 73_257, "SVHN", "", (3, 32, 32), parts=BY_SPLIT),
+    "stl10": Images(
+        *(None, None, 5_000, "STL10", "stl10_binary", (3, 96, 96)), flips=True, parts=BY_SPLIT
+    ),
+}
+
+# Sets of the user's own, by what ``data.root`` names.
+OWN = {
+    "folder": "a folder with the images of each class in train/CLASS and test/CLASS",
+    "arrays": "an .npz file of images and labels",
 }
 
 

@@ -20,8 +20,33 @@ class ImageSet:
     def __getitem__(self, index: Tensor | slice) -> "ImageSet":
         return ImageSet(self.pixels[index], self.labels[index])
 
-    def to(self, device: torch.device) -> "ImageSet":
-        return ImageSet(self.pixels.to(device), self.labels.to(device))
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> "ImageSet":
+        pixels, labels = (
+            x.to(device, non_blocking=non_blocking) for x in (self.pixels, self.labels)
+        )
+        return ImageSet(pixels, labels)
+
+
+PIXELS_AT_ONCE = 2**22
+
+
+def mean_and_std(pixels: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, of pixels in [0, 1]; 1 for a channel that is
+    the same everywhere. ``pixels``: uint8 [N, C, H, W].
+
+    Exact, since it counts how often there is each of the 256 values.
+    """
+    channels, area = pixels.shape[1], pixels[0, 0].numel()
+    counts = torch.zeros(channels, 256, dtype=torch.float64)
+    for some in pixels.split(max(1, PIXELS_AT_ONCE // area)):
+        for channel in range(channels):
+            counts[channel] += some[:, channel].flatten().cpu().bincount(minlength=256)
+    values = torch.arange(256, dtype=torch.float64) / 255
+    shares = counts / counts.sum(1, keepdim=True)
+    mean = shares @ values
+    variance = (shares * (values - mean.unsqueeze(1)) ** 2).sum(1)
+    std = torch.where(variance > 0, variance.sqrt(), 1.0)
+    return mean.tolist(), std.tolist()
 
 
 def cut(

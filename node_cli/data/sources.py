@@ -1,34 +1,41 @@
-"""Where images come from: scikit-learn's digits, and torchvision's data sets."""
-
-import socket
-from pathlib import Path
-from typing import Any
+"""Where images come from: what is known of a set, its splits, and scikit-learn's digits."""
 
 import torch
 from torch.nn.functional import interpolate
 
-from node_cli.config.data import Downloaded, ImageData
+from node_cli.config.data import ArrayData, Downloaded, FolderData, ImageData, InstalledData
+from node_cli.data import arrays, folders, torchvision_sets
 from node_cli.data.catalog import IMAGES, Images
-from node_cli.data.checksums import altered
 from node_cli.data.images import ImageSet, cut
 from node_cli.data.streams import stream
-from node_cli.errors import UserError, complain, one_line
+from node_cli.errors import UserError
 
 TEST_FRACTION_OF_DIGITS = 0.2
 
-# Seconds without a byte after which a download has failed.
-SILENCE = 60.0
+
+def facts(config: ImageData) -> Images:
+    """What is known of the set before it is read, but for ``data.limit`` and the holdout.
+
+    Cost: of files of the user's own, looking at them; arrays are read. Raises ``UserError`` where
+    they are not there.
+    """
+    match config:
+        case Downloaded():
+            return torchvision_sets.facts(config)
+        case FolderData():
+            return folders.facts(config)
+        case ArrayData() | InstalledData():
+            return arrays.facts(config)
+        case _:
+            return IMAGES[config.name]
 
 
 def check(config: ImageData) -> int:
-    """The number of training images that the configuration leaves, without reading any.
+    """The number of training images that the configuration leaves.
 
-    Raises ``UserError`` where it leaves none to a split, and where ``data.download=false`` but
-    there are no files.
+    Raises ``UserError`` where it leaves none to a split, and where there are no files.
     """
-    if isinstance(config, Downloaded) and not config.download and not _folder(config).is_dir():
-        raise _missing(config)
-    return _left_to_train(config, IMAGES[config.name].train_images)
+    return _left_to_train(config, facts(config).train_images)
 
 
 def _left_to_train(config: ImageData, images: int) -> int:
@@ -49,7 +56,7 @@ def load(config: ImageData, seed: int) -> dict[str, ImageSet]:
     ``UserError`` as ``check`` does, and where files can not be downloaded or are damaged.
     """
     check(config)
-    train, test = _torchvision(config) if isinstance(config, Downloaded) else _digits(seed)
+    train, test = _read(config, seed)
     _left_to_train(config, len(train))
     splits = {"train": train[: config.limit]}
     if config.holdout:
@@ -57,6 +64,19 @@ def load(config: ImageData, seed: int) -> dict[str, ImageSet]:
             splits["train"], config.holdout, config.holdout_from, stream(seed, "holdout")
         )
     return splits | {"test": test}
+
+
+def _read(config: ImageData, seed: int) -> tuple[ImageSet, ImageSet]:
+    """All training and test images."""
+    match config:
+        case Downloaded():
+            return torchvision_sets.read(config)
+        case FolderData():
+            return folders.read(config)
+        case ArrayData() | InstalledData():
+            return arrays.read(config)
+        case _:
+            return _digits(seed)
 
 
 def _digits(seed: int) -> tuple[ImageSet, ImageSet]:
@@ -67,80 +87,3 @@ def _digits(seed: int) -> tuple[ImageSet, ImageSet]:
     pixels = interpolate(small, size=28, mode="bilinear").round().to(torch.uint8)
     images = ImageSet(pixels, torch.from_numpy(digits.target).long())
     return cut(images, TEST_FRACTION_OF_DIGITS, "stratified", stream(seed, "test"))
-
-
-def _torchvision(config: Downloaded) -> tuple[ImageSet, ImageSet]:
-    for path in altered(_folder(config), str(IMAGES[config.name].torchvision)):
-        complain(f"warning: {path}: not the published file, its checksum is another one")
-    try:
-        return _read(config, download=False)
-    except FileNotFoundError:
-        if not config.download:
-            raise _missing(config) from None
-    except Exception as error:  # damaged bytes raise anything
-        raise UserError(
-            f"data.root={config.root}: {IMAGES[config.name].torchvision} is damaged "
-            f"({one_line(error)}); delete {_folder(config)} to have it downloaded again"
-        ) from error
-    name, timeout = IMAGES[config.name].torchvision, socket.getdefaulttimeout()
-    print(f"downloading {name} to {_folder(config)}", flush=True)
-    socket.setdefaulttimeout(SILENCE)  # torchvision sets none, and a silent server has time
-    try:
-        return _read(config, download=True)
-    except Exception as error:  # no network, a full disk, a wrong checksum
-        raise _missing(config, f"could not be downloaded ({one_line(error)})") from error
-    finally:
-        socket.setdefaulttimeout(timeout)
-
-
-def _folder(config: Downloaded) -> Path:
-    return Path(config.root) / IMAGES[config.name].folder
-
-
-def _missing(config: Downloaded, reason: str = "data.download=false") -> UserError:
-    name, folder = IMAGES[config.name].torchvision, IMAGES[config.name].folder
-    start = f"data.root={config.root}: {name} is missing and {reason}; "
-    root = Path(config.root)
-    for above in root.parents:  # the folder of the set itself was given, or one inside it
-        if (above / folder).is_dir() and (above / folder) in (root, *root.parents):
-            return UserError(f"{start}it lies in {above}: type data.root={above}")
-    packed = sorted(_folder(config).glob("raw/*.gz"))
-    if packed and not config.download:
-        return UserError(
-            f"{start}{packed[0].parent} has packed files only: unpack them with "
-            f"gunzip -k {packed[0].parent}/*.gz"
-        )
-    return UserError(
-        f"{start}set data.root to a folder that has it, or stay offline with data=digits"
-    )
-
-
-def _read(config: Downloaded, *, download: bool) -> tuple[ImageSet, ImageSet]:
-    """Training and test images; FileNotFoundError where they are missing and not to be fetched."""
-    # Imported here, since it takes seconds: a run on digits does without.
-    from torchvision import datasets
-
-    facts = IMAGES[config.name]
-    dataset = getattr(datasets, str(facts.torchvision))
-    try:
-        train, test = (
-            dataset(config.root, train=part, download=download) for part in (True, False)
-        )
-    except RuntimeError as error:
-        if not download and "not found" in str(error):
-            raise FileNotFoundError from error
-        raise
-    return _image_set(train, facts), _image_set(test, facts)
-
-
-def _image_set(dataset: Any, facts: Images) -> ImageSet:
-    pixels = torch.as_tensor(dataset.data)
-    pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
-    labels = torch.as_tensor(dataset.targets).long()
-    if pixels.shape[1:] != facts.shape or pixels.dtype != torch.uint8:
-        raise ValueError(f"images of {[*pixels.shape[1:]]} {pixels.dtype}")
-    if len(labels) != len(pixels):
-        raise ValueError(f"{len(labels):,} labels for {len(pixels):,} images")
-    if len(labels) == 0 or labels.min() < 0 or labels.max() >= facts.classes:
-        raise ValueError(f"labels other than 0 to {facts.classes - 1}")
-    return ImageSet(pixels.contiguous(), labels)

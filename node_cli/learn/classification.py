@@ -17,8 +17,8 @@ from node_cli.data.batches import (
     in_batches,
     order_of_epoch,
 )
-from node_cli.data.catalog import IMAGES
-from node_cli.data.images import ImageSet
+from node_cli.data.images import ImageSet, mean_and_std
+from node_cli.data.placement import place
 from node_cli.errors import complain, one_line
 from node_cli.learn.evaluation import Metrics, evaluate_splits
 from node_cli.learn.observer import Further
@@ -46,19 +46,20 @@ class Classification:
         self.config = config
         self.model = model
         self.backend = backend
-        source = IMAGES[config.images.name]
-        self.sample = source.shape
-        self.images = {
-            name: images.to(backend.device)
-            for name, images in sources.load(config.images, config.seed).items()
-        }
+        known = sources.facts(config.images)
+        self.sample = known.shape
+        splits = sources.load(config.images, config.seed)
+        mean, std = known.mean, known.std
+        if mean is None and config.images.normalize:
+            mean, std = mean_and_std(splits["train"].pixels)
+        self.images = place(splits, backend.device)
         self.splits = {name: len(images) for name, images in self.images.items()}
         self.preprocess = Preprocess(
             backend.dtype,
             backend.device,
-            source.mean if config.images.normalize else None,
-            source.std if config.images.normalize else None,
-            source.flips,
+            mean if config.images.normalize else None,
+            std if config.images.normalize else None,
+            known.flips,
         )
         self.gradient_of = BatchGradient(config, model, backend)
 
@@ -74,13 +75,14 @@ class Classification:
 
     @staticmethod
     def build(config: Config) -> Classifier:
-        source = IMAGES[config.images.name]
-        return classifier.build(config, source.shape, source.classes)
+        known = sources.facts(config.images)
+        return classifier.build(config, known.shape, known.classes)
 
     def batches(self, epoch: int, done: int) -> Iterator[ImageSet]:
         size = self.config.batch_size
         order = order_of_epoch(self.config, self.splits["train"], epoch)
-        return in_batches(self.images["train"], size, order[done * size :])
+        images, device = self.images["train"], self.backend.device
+        return in_batches(images, size, device, order[done * size :])
 
     def gradient(self, batch: ImageSet, step: int) -> Outcome:
         images = self.preprocess(batch.pixels, augmentation(self.config, step))

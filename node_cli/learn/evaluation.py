@@ -69,7 +69,7 @@ def evaluate(
     model.eval()
     found: list[Tensor] = []  # of each batch: loss, and number of correct images
     nfe = unsolved = 0
-    for batch in in_batches(images, batch_size):
+    for batch in in_batches(images, batch_size, backend.device):
         try:
             with backend.autocast(), compiler.for_batch(model, len(batch), batch_size):
                 logits = model(preprocess(batch.pixels))

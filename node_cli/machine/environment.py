@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,16 @@ PACKAGES = ("torch", "torchvision", "torchdiffeq", "numpy", "scipy", "scikit-lea
 DESCRIBE = ("describe", "--always", "--dirty", "--exclude=*", "--abbrev=40")
 
 
-def environment(backend: Backend) -> dict[str, Any]:
-    """Return versions, commit, system, device and threads as plain values, for result.json."""
+def environment(backend: Backend, packages: Mapping[str, str]) -> dict[str, Any]:
+    """Return versions, commit, system, device and threads as plain values, for result.json.
+
+    ``packages``: further ones, which parts of the run come from, and their versions.
+    """
     return {
         "node_train": node_cli.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES} | {**packages},
         "system": platform.platform(),
         "device": str(backend.device),
         "device_name": (

@@ -2,12 +2,8 @@
 
 from torch import Tensor, nn
 
-from node_cli.config.messages import not_among
-from node_cli.config.model import ModelConfig
 from node_cli.config.schema import Config
-from node_cli.errors import UserError
 from node_cli.models.cores import core
-from node_cli.models.fields import FIELDS
 from node_cli.models.heads import HEADS
 from node_cli.models.model import Model, glorot
 from node_cli.models.parts import make
@@ -40,25 +36,11 @@ def build(config: Config, image: Shape, classes: int) -> Classifier:
     ``image``: [C, H, W]. Raises ``UserError`` for an unknown part, or parts that do not fit.
     """
     model = config.model
-    _check_names(model)
-    stem = make("model.stem", STEMS, model.stem, image, after="data")
+    stem = make("stem", STEMS, model.stem, model.stem_options, image, after="data")
     state = output_shape(stem, image)
     between, state = core(config, state)
-    head = make("model.head", HEADS, model.head, state, classes, after="core")
+    head = make("head", HEADS, model.head, model.head_options, state, classes, after="core")
     classifier = Classifier(stem, between, head)
     if model.init == "glorot":
         classifier.apply(glorot)
     return classifier
-
-
-def _check_names(model: ModelConfig) -> None:
-    """Raise ``UserError`` for all parts that there are not."""
-    tables = {"stem": STEMS, "field": FIELDS, "head": HEADS}
-    named = {kind: getattr(model, kind) for kind in tables}
-    problems = [
-        not_among(f"model.{kind}", name, tables[kind])
-        for kind, name in named.items()
-        if name is not None and name not in tables[kind]
-    ]
-    if problems:
-        raise UserError(*problems)

@@ -49,9 +49,9 @@ def core(config: Config, state: Shape) -> tuple[nn.Module, Shape]:
 def _middle(config: Config, state: Shape) -> list[nn.Module]:
     match config.model:
         case ResidualModel() as model:
-            return [ResidualStack([field(model.field, state) for _ in range(model.blocks)], START)]
+            return [ResidualStack([field(model, state) for _ in range(model.blocks)], START)]
         case PlainModel() as model:
-            return [PlainField(field(model.field, state), START)]
+            return [PlainField(field(model, state), START)]
         case OdeModel() as model:
             return _odes(config, model, state)
         case _:
@@ -74,7 +74,7 @@ def ode_block(config: Config, state: Shape, t0: float, t1: float) -> ODEBlock:
     """Over [t0, t1]. Raises ``UserError`` where the field does not fit."""
     model = config.model
     assert isinstance(model, OdeModel), "no ODE"
-    f = field(model.field, state)
+    f = field(model, state)
     match model:
         case HeavyBallModel():
             f = HeavyBall(f, None if model.damping == "learned" else model.damping)

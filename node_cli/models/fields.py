@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from node_cli.config.model import ModelConfig
 from node_cli.models.activations import ACTIVATIONS, Activation
 from node_cli.models.normalization import group_norm
 from node_cli.models.parts import Part, make
@@ -177,9 +178,10 @@ FIELDS: dict[str, Part] = {
 }
 
 
-def field(name: str, state: Shape) -> nn.Module:
-    """The field of that name for states [*state], weights drawn from torch's global generator.
+def field(model: ModelConfig, state: Shape) -> nn.Module:
+    """The field that a model names, for states [*state], weights drawn from torch's global
+    generator.
 
     Raises ``UserError`` where there is none, or it does not take such states.
     """
-    return make("model.field", FIELDS, name, state, after="stem")
+    return make("field", FIELDS, model.field, model.field_options, state, after="stem")

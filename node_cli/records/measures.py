@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
+from node_cli.config.published import PLACES
 from node_cli.records.units import (
     FRACTION,
     LOSS,
@@ -258,9 +259,6 @@ def evaluated(split: str, name: str) -> str:
     """Return the name in epochs.csv and result.json of a number that a split was evaluated for."""
     return f"{'train_eval' if split == 'train' else split}_{name}"
 
-
-# A published row belongs to an epoch or to a step, by its first column; else to the end of a run.
-PLACES = ("epoch", "step")
 
 _EVALUATED = {
     "test_error",

@@ -9,9 +9,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from node_cli.config.published import PLACES
 from node_cli.records.columns import PUBLISHED
 from node_cli.records.files import read_csv, write_csv
-from node_cli.records.measures import PLACES, evaluated, publishable, unit
+from node_cli.records.measures import evaluated, publishable, unit
 from node_cli.records.run_folder import RunFolder
 from node_cli.report.markdown import number, spread, table
 from node_cli.report.over_seeds import INCIDENTAL

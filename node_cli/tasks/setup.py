@@ -24,6 +24,7 @@ from node_cli.records import checkpoints
 from node_cli.records.checkpoint_schema import DoesNotFit, check_model
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
+from node_cli.tasks import observers
 from node_cli.tasks.initial_weights import InitialWeights
 
 
@@ -35,7 +36,7 @@ def objective_of(config: Config) -> type[Objective[Any]]:
 def preflight(config: Config) -> None:
     """Raise ``UserError`` for everything that is wrong with a job and shows without reading data:
     whether the device is there, the parts of the model fit, the data files exist, every split has
-    images. Cost: building the model."""
+    images, the observers are there. Cost: building the model."""
 
     objective = objective_of(config)
 
@@ -46,7 +47,11 @@ def preflight(config: Config) -> None:
         if config.init_from is not None:
             InitialWeights.read(config.init_from, model, strict=config.init_from_strict)
 
-    check_all(lambda: device.choose(config), parts, lambda: objective.check(config))
+    def watching() -> None:
+        for name in config.observers:
+            observers.kind_of(name)
+
+    check_all(lambda: device.choose(config), parts, lambda: objective.check(config), watching)
 
 
 def load_for_evaluation(location: str, model: Model) -> tuple[Path, Progress]:
@@ -98,7 +103,7 @@ class Setup:
             "solver": str(solver) if solver else None,
             "engine": solver.engine if solver else None,
             "sensitivity": config.sensitivity.name if config.sensitivity else None,
-            "environment": environment(self.backend),
+            "environment": environment(self.backend, config.packages),
         }
 
     def show_header(self, display: Display, folder: RunFolder) -> None:

@@ -29,6 +29,8 @@ PARTNERS = {
     "spiral_nonlinear": ["model=mlp_field"],
     "linear_field": ["data=spiral_linear"],
     "mlp_field": ["data=spiral_nonlinear"],
+    "folder": ["data.root=x"],
+    "arrays": ["data.root=x"],
 }
 
 

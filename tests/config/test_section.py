@@ -8,7 +8,7 @@ from node_cli.config.check import checked
 from node_cli.config.files import choices
 from node_cli.config.schema import Config, options, sections, variants
 from node_cli.config.section import variant_of
-from node_cli.data.catalog import IMAGES, TRAJECTORIES
+from node_cli.data.catalog import IMAGES, OWN, TRAJECTORIES
 from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.ode.solver import METHODS, TOLERANCES
 
@@ -23,21 +23,25 @@ def test_a_solver_takes_what_its_method_reads(name: str) -> None:
         variant = variant_of(variants("solver"), {"name": name, "engine": engine})
         assert variant is not None
         unread = {"controller"} if engine == "torchdiffeq" else set()
-        assert {*variant.options()} == reads - unread
+        assert {*variant.takes()} == reads - unread
 
 
 @pytest.mark.parametrize("name", SENSITIVITIES)
 def test_a_gradient_method_takes_what_its_traits_say(name: str) -> None:
     variant = variant_of(variants("sensitivity"), {"name": name})
     assert variant is not None
-    assert {*variant.options()} == SENSITIVITIES[name].options | {"vjp"}
+    assert {*variant.takes()} == SENSITIVITIES[name].options | {"vjp"}
 
 
 @pytest.mark.parametrize("section", ["data", "solver", "sensitivity", "optimizer", "schedule"])
 def test_every_choice_has_a_file_and_every_file_a_variant(section: str) -> None:
     named = [name for variant in variants(section) for name in variant.chosen_by["name"]]
     assert {*named} == {*choices(section)}
-    tables = {"data": {**IMAGES, **TRAJECTORIES}, "solver": METHODS, "sensitivity": SENSITIVITIES}
+    tables = {
+        "data": {**IMAGES, **OWN, **TRAJECTORIES},
+        "solver": METHODS,
+        "sensitivity": SENSITIVITIES,
+    }
     assert {*named} == {*tables.get(section, named)}
 
 

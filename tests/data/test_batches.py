@@ -75,6 +75,6 @@ def test_augmentation_is_a_function_of_its_stream() -> None:
 @pytest.mark.parametrize("order", [None, torch.tensor([4, 0, 3, 1, 2])])
 def test_batches_cover_everything_once_and_keep_a_partial_one(order: Tensor | None) -> None:
     images = ImageSet(pixels(5), torch.arange(5))
-    labels = [batch.labels for batch in in_batches(images, 2, order)]
+    labels = [batch.labels for batch in in_batches(images, 2, torch.device("cpu"), order)]
     assert [len(batch) for batch in labels] == [2, 2, 1]
     assert torch.equal(torch.cat(labels), torch.arange(5) if order is None else order)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from node_cli.config.schema import Config
-from node_cli.data import sources
+from node_cli.data import sources, torchvision_sets
 from node_cli.errors import UserError
 
 Configure = Callable[..., Config]
@@ -46,10 +46,10 @@ def test_a_download_says_so_and_does_not_wait_for_ever(
     def read(config: Any, *, download: bool) -> None:
         if not download:
             raise FileNotFoundError
-        assert socket.getdefaulttimeout() == sources.SILENCE
+        assert socket.getdefaulttimeout() == torchvision_sets.SILENCE
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr(sources, "_read", read)
+    monkeypatch.setattr(torchvision_sets, "_read", read)
     config = configure("data=mnist", f"data.root={tmp_path}", "data.download=true")
     with pytest.raises(UserError, match=r"could not be downloaded \(timed out\)"):
         sources.load(config.data, 0)  # type: ignore[arg-type]

@@ -18,6 +18,8 @@ from tests.docs import pages
 CONFIGURATIONS = (
     [],
     ["data=mnist"],
+    ["data=emnist"],
+    ["data=folder", "data.root=pictures"],
     ["data=spiral_linear", "model=linear_field"],
     ["model=resnet"],
     ["model.augment=1", "model.dynamics=heavy_ball"],
@@ -65,6 +67,8 @@ def test_defaults(key: str) -> None:
         if inside is not None and name in inside:
             values.append(inside[name])
     expected = yaml.safe_load(documented_keys()[key])
+    if key == "data.options":  # of data sets that are not here
+        values.append({})
     expected = float(expected) if key.endswith((".tol", ".lr")) else expected  # 1e-3 is a text
     last = [str(v).rpartition("/")[2] if key == "data.root" else v for v in values]
     assert expected in last

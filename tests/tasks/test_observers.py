@@ -12,16 +12,18 @@ from node_cli.learn.observer import Further, Row, TrainingFacts
 from node_cli.records.columns import EPOCHS, EVALUATIONS, STEPS, TRAJECTORIES
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
-from node_cli.tasks import observers as table
 from node_cli.tasks.csv_files import CsvFiles
-from node_cli.tasks.observers import OBSERVERS, observers
+from node_cli.tasks.observers import observers
 from node_cli.tasks.run import execute
 from node_cli.tasks.terminal import Terminal
 from tests.folders import assert_same_run, rows
+from tests.packages import Installer
 from tests.runs import go_on, run
 
 Configure = Callable[..., Config]
 SMALL = ["data.limit=200", "batch_size=64", "epochs=2"]  # 3 steps an epoch
+
+NOTED = [*SMALL, "observers=[notes,files,terminal]"]
 
 
 class Notes:
@@ -53,10 +55,9 @@ class Notes:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
-    """The events of a run with an observer more, which is a row of the table."""
-    monkeypatch.setitem(OBSERVERS, "notes", Notes)
-    monkeypatch.setattr(table, "DEFAULT", ("notes", *table.DEFAULT))
+def seen(install: Installer) -> list[tuple[str, Any]]:
+    """The events of a run with an observer more, that of an installed package."""
+    install(files={}, entries={"observers": {"notes": f"{__name__}:Notes"}})
     Notes.seen.clear()
     return Notes.seen
 
@@ -65,7 +66,7 @@ def test_the_events_of_a_run_in_their_order(
     configure: Configure, tmp_path: Path, seen: list[tuple[str, Any]]
 ) -> None:
     options = ["eval.initial=true", "eval.every_steps=2", "train.checkpoint_every=2"]
-    folder = run(configure(*SMALL, *options), tmp_path / "run")
+    folder = run(configure(*NOTED, *options), tmp_path / "run")
     first = "start evaluation step step evaluation checkpoint step evaluation epoch checkpoint"
     second = "step evaluation checkpoint step step evaluation epoch checkpoint end"
     assert [event for event, _ in seen] == f"{first} {second}".split()
@@ -83,7 +84,7 @@ def test_the_events_of_a_run_in_their_order(
 def test_a_resumed_run_says_how_far_it_was(
     configure: Configure, tmp_path: Path, seen: list[tuple[str, Any]]
 ) -> None:
-    folder = run(configure(*SMALL), tmp_path / "run")
+    folder = run(configure(*NOTED), tmp_path / "run")
     seen.clear()
     go_on(folder, epochs=3)
     assert seen[0][1].steps_done == 6
@@ -94,7 +95,7 @@ def test_what_an_evaluation_records_further(
     configure: Configure, tmp_path: Path, seen: list[tuple[str, Any]]
 ) -> None:
     options = ["data=spiral_linear", "model=linear_field", "solver=rk4", "data.windows=2"]
-    folder = run(configure(*options, "epochs=1"), tmp_path / "run")
+    folder = run(configure(*options, NOTED[-1], "epochs=1"), tmp_path / "run")
     assert seen[0][1].further == (TRAJECTORIES,)
     ((_, further),) = [facts for event, facts in seen if event == "evaluation"]
     assert [_cells(row) for row in further[TRAJECTORIES]] == rows(folder.trajectories)
@@ -139,14 +140,12 @@ def test_records_that_cannot_be_written_end_the_run(
 
 
 def test_required_observers_come_first(configure: Configure, tmp_path: Path) -> None:
-    made = observers(configure(), RunFolder(tmp_path), Display(), ("terminal", "files"))
+    config = configure("observers=[terminal,files]")
+    made = observers(config, RunFolder(tmp_path), Display())
     assert list(made.watching) == ["files", "terminal"]
 
 
-def test_nothing_depends_on_who_else_watches(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_depends_on_who_else_watches(configure: Configure, tmp_path: Path) -> None:
     whole = run(configure(*SMALL), tmp_path / "whole")
-    monkeypatch.setattr(table, "DEFAULT", ("files",))
-    alone = run(configure(*SMALL), tmp_path / "alone")
-    assert_same_run(whole, alone)
+    alone = run(configure(*SMALL, "observers=[files]"), tmp_path / "alone")
+    assert_same_run(whole, alone, besides=("observers",))

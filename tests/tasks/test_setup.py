@@ -80,14 +80,16 @@ def test_augmentation_mirrors_photographs_alone(
     receive: Receive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Every image here grows brighter from left to right, and goes on doing so when it is moved."""
-    width = {"digits": 8, "cifar10": 32}.get(name, 28)
+    known = IMAGES[name]
+    channels, width, _ = known.shape if name != "digits" else (1, 8, 8)
     ramp = np.tile(np.linspace(4, 16, width), (200, width, 1))  # digits: 0..16
     labels = np.arange(200) % 10
 
     class Fake:
         def __init__(self, *_: Any, **__: Any) -> None:
             pixels = (ramp * 15).astype(np.uint8)
-            self.data = np.stack([pixels] * 3, axis=-1) if name == "cifar10" else pixels
+            pixels = pixels.swapaxes(1, 2) if known.transposed else pixels
+            self.data = np.stack([pixels] * 3, axis=-1) if channels == 3 else pixels
             self.targets = labels
 
     if name == "digits":
@@ -100,7 +102,7 @@ def test_augmentation_mirrors_photographs_alone(
     received = receive(f"data={name}", *options, "epochs=1", "data.augment=true")
     images = torch.cat(received.training)
     mirrored = images[..., 16:20].mean((1, 2, 3)) < images[..., 8:12].mean((1, 2, 3))
-    if name == "cifar10":
+    if known.flips:
         assert 0.3 < mirrored.double().mean() < 0.7
     else:
         assert not mirrored.any()

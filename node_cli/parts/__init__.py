@@ -1,0 +1,1 @@
+"""Parts that a configuration names: our own, and those of installed packages."""

@@ -1,0 +1,48 @@
+"""The options of a part, typed by the signature of what makes it."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, PydanticUserError, create_model
+
+from node_cli.errors import UserError, one_line
+
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def options_of(make: Callable[..., Any], given: int, name: str) -> type[BaseModel]:
+    """A pydantic model of the parameters of ``make`` after the first ``given``, which are not the
+    user's: names, types and defaults. A parameter without a type has that of its default.
+
+    ``name``: ``key=value``, for messages. Raises ``UserError`` where a parameter cannot be set by a
+    configuration: it has neither a type nor a default, or a type that YAML has no values of.
+    """
+    made = make.__init__ if inspect.isclass(make) else make
+    try:
+        parameters = [*inspect.signature(make).parameters.values()]
+        types = get_type_hints(made, include_extras=True)
+    except Exception as error:  # a name in an annotation that is not there
+        raise UserError(f"{name}: its signature cannot be read ({one_line(error)})") from error
+    fields: dict[str, Any] = {}
+    for parameter in parameters[given:]:
+        if parameter.kind in VARIADIC:
+            continue
+        default = parameter.default
+        required = default is inspect.Parameter.empty
+        annotation = types.get(parameter.name)
+        if annotation is None and (required or default is None):
+            raise UserError(f"{name}: its option {parameter.name} has no type")
+        if annotation is None:
+            annotation = type(default)
+        if default is None:
+            annotation |= None
+        fields[parameter.name] = (annotation, ... if required else default)
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+    try:
+        return create_model("Options", __config__=config, **fields)
+    except (PydanticUserError, NameError, TypeError) as error:
+        raise UserError(
+            f"{name}: an option has a type that a configuration has no values of "
+            f"({one_line(error)[:200]})"
+        ) from error
