@@ -244,6 +244,7 @@ def pretended_cuda(devices: int = 2) -> Iterator[None]:
         "get_device_properties": facts,
         "synchronize": None,
         "empty_cache": None,
+        "mem_get_info": (2**34, 2**34),
         "memory_allocated": 0,
         "max_memory_allocated": 2**20,
         "reset_peak_memory_stats": None,

@@ -13,10 +13,9 @@ from node_cli.data.images import ImageSet
 from node_cli.learn.evaluation import Metrics, evaluate, nfe_mean
 from node_cli.machine.device import Backend
 from node_cli.models.classifier import Classifier, build
-from node_cli.models.fields import FIELDS
-from node_cli.models.parts import Part
 from tests.folders import rows, weights
-from tests.runs import BatchNormField, run
+from tests.packages import Installer
+from tests.runs import run
 
 Configure = Callable[..., Config]
 CPU = torch.device("cpu")
@@ -31,9 +30,9 @@ def images(n: int = 10) -> ImageSet:
 
 
 @pytest.fixture
-def model(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> Classifier:
+def model(configure: Configure, install: Installer) -> Classifier:
     """With BatchNorm, whose statistics are neither those of a new one nor those of ``images``."""
-    monkeypatch.setitem(FIELDS, "batch_norm", Part(BatchNormField))
+    install(files={}, entries={"fields": {"batch_norm": "tests.runs:BatchNormField"}})
     torch.manual_seed(0)
     config = configure("model.field=batch_norm", "solver=rk4", "solver.n_steps=2")
     model = build(config, (1, 28, 28), 10).double()
@@ -105,9 +104,9 @@ def test_training_images_to_evaluate_are_drawn_anew_after_each_step(
 
 @pytest.mark.parametrize("sensitivity", ["discrete", "backsolve"])
 def test_batch_norm_counts_the_forward_evaluations_of_training_alone(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sensitivity: str
+    configure: Configure, tmp_path: Path, install: Installer, sensitivity: str
 ) -> None:
-    monkeypatch.setitem(FIELDS, "batch_norm", Part(BatchNormField))
+    install(files={}, entries={"fields": {"batch_norm": "tests.runs:BatchNormField"}})
     options = ["data.limit=300", "batch_size=64", "epochs=2", "model.field=batch_norm"]
     options += ["solver=rk4", "solver.n_steps=2", f"sensitivity={sensitivity}"]
     plain = run(configure(*options), tmp_path / "plain")

@@ -11,13 +11,11 @@ import pytest
 import torch
 
 from node_cli.config.schema import Config
-from node_cli.models.parts import Part
-from node_cli.models.stems import STEMS
 from node_cli.records.columns import EPOCHS, EVALUATIONS, STEPS
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.run import execute
 from tests.folders import facts, rows, same_weights, weights
-from tests.runs import dropout_stem
+from tests.packages import Installer
 
 Configure = Callable[..., Config]
 SMALL = ["data.limit=300", "batch_size=64", "epochs=2"]  # 270 training images, 5 batches an epoch
@@ -109,11 +107,9 @@ def test_cores_without_an_ode_leave_nfe_empty(train: Train) -> None:
     assert folder.read_result()["solver"] is None
 
 
-def test_evaluation_changes_nothing_in_training(
-    train: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_evaluation_changes_nothing_in_training(train: Train, install: Installer) -> None:
     """Though training draws from torch's global generator, and differs from evaluation."""
-    monkeypatch.setitem(STEMS, "dropout", Part(dropout_stem))
+    install(files={}, entries={"stems": {"dropout": "tests.runs:dropout_stem"}})
     plain = train("model.stem=dropout", "epochs=1", name="plain")
     watched = train(
         "model.stem=dropout",

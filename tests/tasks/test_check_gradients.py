@@ -11,15 +11,14 @@ from node_cli.config.schema import Config
 from node_cli.display import Display
 from node_cli.machine.memory import extra_mib
 from node_cli.models.classifier import Classifier
-from node_cli.models.fields import FIELDS
-from node_cli.models.parts import Part
 from node_cli.records.columns import GRADIENTS
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks import check_gradients
 from node_cli.tasks.check_gradients import CheckGradients
 from tests.commands import QUICK, NodeTrain
 from tests.folders import rows
-from tests.runs import BatchNormField, run, watched_models
+from tests.packages import Installer
+from tests.runs import run, watched_models
 
 Configure = Callable[..., Config]
 Table = dict[str, dict[str, str]]
@@ -131,9 +130,9 @@ def test_options_of_the_backward_solve_hold_for_the_methods_that_have_one(check:
 
 @pytest.mark.parametrize("field_call", ["module", "functional"])
 def test_weights_and_statistics_are_left_as_they_were(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field_call: str
+    configure: Configure, tmp_path: Path, install: Installer, field_call: str
 ) -> None:
-    monkeypatch.setitem(FIELDS, "batch_norm", Part(BatchNormField))
+    install(files={}, entries={"fields": {"batch_norm": "tests.runs:BatchNormField"}})
     options = ["model.field=batch_norm", f"model.field_call={field_call}", "solver.tol=1e-6"]
     config = configure(*SMALL, *options)
     task = CheckGradients(config, RunFolder(tmp_path))
