@@ -33,13 +33,14 @@ def unused(tree: Tree, typed: Collection[str]) -> dict[str, str]:
         names, why = _options_of_choice(tree, kind, row)
         if names is None:
             continue
-        # Those of a file were written for the part that another one has been typed for.
-        other = {row.key, row.key.partition(".")[0]} & {*typed}
-        for name in given.keys() - names:
+        # Those of a file were written for its own part: none hold for another one that was typed.
+        mine = {o for o in given if {row.options, f"{row.options}.{o}"} & {*typed}}
+        asked = mine if row.key in typed else {*given}
+        for name in asked - {*names}:
             key = f"{row.options}.{name}"
-            if not other or {row.options, key} & {*typed}:
-                lines[key] = f"{key}={plain(given[name])}: not used{why(name)}"
-        lay(tree, str(row.options), {name: v for name, v in given.items() if name in names})
+            lines[key] = f"{key}={plain(given[name])}: not used{why(name)}"
+        left = {name: v for name, v in given.items() if name in asked & {*names}}
+        lay(tree, str(row.options), left)
         if row.key == "data.name" and not names:
             tree["data"].pop("options")  # other sets have keys of their own
     return lines

@@ -26,9 +26,9 @@ def paths(
     """Yield the rows of paths.csv, none without an ODE.
 
     They follow the coordinates of the state that move most in a block, for the first image of each
-    of the first ``MOST_CLASSES`` classes. An adaptive solver lands on the times that are shown, so its steps are not those of
-    training, and the path agrees within the tolerance. Cost: one solve of each block for a batch of
-    one image per class. Raises ``SolveFailed``.
+    of the first ``MOST_CLASSES`` classes. An adaptive solver lands on the times that are shown, so
+    its steps are not those of training, and the path agrees within the tolerance. Cost: one solve
+    of each block for a batch of one image per class. Raises ``SolveFailed``.
     """
     if not model.ode_blocks:
         return

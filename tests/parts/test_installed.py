@@ -58,8 +58,8 @@ def test_options_have_the_types_and_defaults_of_the_signature(
             "model.field_options.act=rel: choose from tanh, relu (did you mean relu?)",
         ),
         (
-            ["model.field_options.width=4"],
-            "model.field_options.width=4: not used by model.field=dense, which has no options",
+            ["model.field=linear", "model.field_options.width=4"],
+            "model.field_options.width=4: not used by model.field=linear, which has no options",
         ),
         (
             ["model.field=damped", "model.core=none", "model.field_options.width=4"],
