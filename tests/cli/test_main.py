@@ -124,7 +124,7 @@ def test_help_names_every_choice_every_key_and_examples_that_compose(
     node_train: NodeTrain,
 ) -> None:
     text = node_train("--help").out
-    words = [word.partition("=")[0] for word in text.split()]
+    words = [word.partition("=")[0].removesuffix(".OPTION") for word in text.split()]
     assert {*keys(), "resume", "hydra.run.dir", "hydra.sweep.dir"} <= {*words}
     for path in CONF.glob("*/*.yaml"):
         assert path.stem.startswith("_") or re.search(rf"\b{path.stem}\b", text)
@@ -167,8 +167,8 @@ def test_a_mistake_ends_with_2_and_writes_nothing(node_train: NodeTrain, tmp_pat
         "mlp_field, odenet, resnet (did you mean conv?)",
         "error: epocs=3: no such key (did you mean epochs?); there are task, checkpoint, "
         "init_from, init_from_strict, seed, device, precision, threads, deterministic, compile, "
-        "epochs, batch_size, published, model, data, solver, sensitivity, optimizer, schedule, "
-        "train, eval, experiment, table, resume, report",
+        "epochs, batch_size, observers, published, model, data, solver, sensitivity, optimizer, "
+        "schedule, train, eval, experiment, table, resume, report",
     ]
     assert not list(tmp_path.iterdir())
 
