@@ -14,12 +14,17 @@ FILE = "sweep.json"
 
 @dataclass(frozen=True)
 class Typed:
-    """What was typed for a sweep, and in which folder: the content of sweep.json."""
+    """What was typed for a sweep, and in which folder: the content of sweep.json.
+
+    ``jobs``: how many there are; None where a sweeper plugin chooses them as it goes, and in files
+    of older versions.
+    """
 
     overrides: list[str]
     config_name: str | None
     config_dir: str | None
     working_directory: str
+    jobs: int | None = None
 
 
 def is_sweep(folder: Path) -> bool:
@@ -43,7 +48,16 @@ def jobs_in(folder: Path) -> list[str]:
     Others, copies of a job or runs that somebody has put there, are not jobs of the sweep.
     """
     found = [file.parent.name for file in folder.glob("*/status.json")]
-    return sorted((n for n in found if n.isdecimal() and n == str(int(n))), key=int)
+    numbers = sorted(int(n) for n in found if n.isdecimal() and n == str(int(n)))
+    count = _number_of_jobs(folder)
+    return [str(n) for n in numbers if count is None or n < count]
+
+
+def _number_of_jobs(folder: Path) -> int | None:
+    try:
+        return read(folder).jobs
+    except UserError:  # whoever needs what was typed says so
+        return None
 
 
 def write(folder: Path, typed: Typed) -> None:
