@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -56,13 +56,15 @@ class _Process:
     """How this process takes a signal at the moment.
 
     ``request``: what a signal only makes a request of. ``holding``: whether signals wait, and
-    ``held`` is the one that does. ``stopped``: when one has last stopped the process at once.
+    ``held`` is the one that does. ``pass_on``: what other processes are told, before this one stops
+    at once. ``stopped``: when it last did.
     """
 
     def __init__(self) -> None:
         self.request: StopRequest | None = None
         self.holding = False
         self.held = 0
+        self.pass_on: Callable[[int], None] = lambda number: None
         self.stopped = -PATIENCE
 
     def handle(self, number: int, frame: FrameType | None = None) -> None:
@@ -76,6 +78,7 @@ class _Process:
             pass
         elif now - self.stopped >= PATIENCE:
             self.stopped = now
+            self.pass_on(number)
             raise Stopped(number)
 
 
@@ -121,6 +124,17 @@ def stop_on_signal() -> Iterator[StopRequest]:
             _PROCESS.request = None
         if stop.requested:
             _PROCESS.handle(stop.number)
+
+
+@contextmanager
+def passing_on(to: Callable[[int], None]) -> Iterator[None]:
+    """Within the context ``to`` is called with a signal that is to stop the process at once, which
+    does so when it returns."""
+    before, _PROCESS.pass_on = _PROCESS.pass_on, to
+    try:
+        yield
+    finally:
+        _PROCESS.pass_on = before
 
 
 @contextmanager

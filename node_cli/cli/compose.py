@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from node_cli.cli import tables
-from node_cli.cli.hydra_keys import PLUGIN_KEYS, problem_with_key, refused
+from node_cli.cli.hydra_keys import PLUGIN_KEYS, SWEEPERS, problem_with_key, refused
 from node_cli.cli.over_checkpoint import configure, plain_tree
 from node_cli.cli.overrides import CommandLine, Override, Parser
 from node_cli.config.check import unknown_key, used_keys
@@ -47,11 +47,15 @@ class Job:
 @dataclass(frozen=True)
 class Command:
     """The jobs of one command line, the folder for it, and the overrides for Hydra to compose,
-    none where it has no part in running them."""
+    none where it has no part in running them.
+
+    ``is_all``: whether these are all the jobs; a sweeper plugin chooses more as it goes.
+    """
 
     jobs: Sequence[Job]
     folder: Path
     overrides: Sequence[str] = ()
+    is_all: bool = True
 
 
 class Composer:
@@ -140,6 +144,7 @@ class Composer:
     ) -> Command:
         """The command of the jobs ``expanded``; raises what is wrong with them and ``problems``."""
         composed = []
+        is_all = True
         for job in expanded:
             sound = self._sound(job, multirun, problems)
             try:
@@ -152,6 +157,7 @@ class Composer:
                 written = [str(o.parsed.input_line).lstrip("+") for o in sound]
                 composed.append(({o.key for o in sound}, written, texts, plain_tree(cfg)))
                 problems += refused(cfg)
+                is_all = is_all and cfg.hydra.sweeper["_target_"] == SWEEPERS[0]
             except Exception as error:  # whatever a file leads Hydra to
                 problems.append(f"the configuration cannot be composed: {one_line(error)}")
         used = set()
@@ -166,7 +172,7 @@ class Composer:
                 problems += _as_typed(error.problems, written)
         if problems:
             raise UserError(*dict.fromkeys(problems))
-        return Command(jobs, folder)
+        return Command(jobs, folder, is_all=is_all)
 
     def _sound(self, job: list[Override], multirun: bool, problems: list[str]) -> list[Override]:
         """The overrides that Hydra may see; a problem is added for each of the others."""

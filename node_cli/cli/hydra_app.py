@@ -72,6 +72,7 @@ def _job(cfg: DictConfig) -> float | None:
     from node_cli.cli import runs
     from node_cli.records.files import short
     from node_cli.records.run_folder import RunFolder
+    from node_cli.stopping import stops_on_signal
 
     own = HydraConfig.get()
     overrides = [override.lstrip("+") for override in own.overrides.task]
@@ -91,4 +92,5 @@ def _job(cfg: DictConfig) -> float | None:
 
     announce = runs.job_line(own.job.num, overrides) if in_sweep else ""
     sweep = Path(own.sweep.dir) if in_sweep else None
-    return runs.run_job(folder, prepare, announce=announce, sweep=sweep).score
+    with stops_on_signal():  # a launcher's process may not do so yet
+        return runs.run_job(folder, prepare, announce=announce, sweep=sweep).score

@@ -170,6 +170,7 @@ def _start(command: "Command", args: argparse.Namespace) -> int:
     """Check once more, with torch; then run the jobs."""
     from node_cli.cli import runs
     from node_cli.cli.hydra_app import hand_over
+    from node_cli.cli.under_way import under_way
     from node_cli.config.messages import quoted
     from node_cli.records.run_folder import RunFolder
 
@@ -180,7 +181,7 @@ def _start(command: "Command", args: argparse.Namespace) -> int:
         hand_over(args, *command.overrides, quoted("hydra.run.dir", str(folder.path)))
         runs.show_published(folder.path, [folder])
         return runs.exit_code(folder)
-    with runs.resumable(folder.path), folder.locked():
+    with runs.resumable(folder.path), under_way(folder.path):
         hand_over(args, *command.overrides, quoted("hydra.sweep.dir", str(folder.path)))
     return runs.finish_sweep(command)
 
@@ -220,9 +221,9 @@ def _claim(command: "Command", args: argparse.Namespace, *, is_sweep: bool) -> N
         with RunFolder(folder).locked():  # of two processes that find it empty, one goes on
             _check_empty(folder)
             if is_sweep:
-                here = str(Path.cwd())
-                typed = sweep_folder.Typed(args.overrides, args.config_name, args.config_dir, here)
-                sweep_folder.write(folder, typed)
+                where = (args.config_name, args.config_dir, str(Path.cwd()))
+                jobs = len(command.jobs) if command.is_all else None
+                sweep_folder.write(folder, sweep_folder.Typed(args.overrides, *where, jobs))
             else:
                 RunFolder(folder).write_config(command.jobs[0].config.model_dump())
     except OSError as error:

@@ -14,6 +14,7 @@ from typing import Any
 
 from node_cli.cli.compose import Command, Job
 from node_cli.cli.resume import check_unchanged, command_of, job_in, lift, rest_of
+from node_cli.cli.under_way import under_way, update_summary
 from node_cli.config.messages import shell_override
 from node_cli.config.schema import Config, keys, sections
 from node_cli.config.section import absolute
@@ -24,9 +25,8 @@ from node_cli.records import sweep_folder
 from node_cli.records.files import short
 from node_cli.records.run_folder import RunFolder
 from node_cli.report import comparison
-from node_cli.report.over_seeds import Row
 from node_cli.report.run_plots import plot_run
-from node_cli.report.summary import as_text, summarise
+from node_cli.report.summary import add_row, as_text
 from node_cli.tasks.run import execute
 from node_cli.tasks.setup import preflight
 
@@ -50,7 +50,7 @@ def run_job(
 
     ``prepare``: makes its configuration, None where there is nothing left to do; may raise
     ``UserError``. ``announce``: a line to print first. ``sweep``: the folder of its sweep, whose
-    summary is written again. Raises KeyboardInterrupt.
+    summary.csv gets its row. Raises KeyboardInterrupt.
     """
     if announce:
         Display().line(f"\n{announce}\n")
@@ -65,7 +65,7 @@ def run_job(
         print_problems(UserError(one_line(error)))
     finally:
         if sweep is not None:
-            update_summary(sweep)
+            _add_to_summary(sweep, folder)
     return JobEnd(refused=True)
 
 
@@ -85,7 +85,8 @@ def run_sweeps(path: Path, commands: Sequence[Command]) -> int:
 
 def _run_sweep(command: Command) -> int:
     refused = False
-    with RunFolder(command.folder).locked():
+    with under_way(command.folder):
+        sweep_folder.set_jobs(command.folder, len(command.jobs))
         for number, job in enumerate(command.jobs):
             folder = RunFolder(command.folder / str(number))
             end = run_job(
@@ -156,8 +157,12 @@ def resume(location: str, typed: Mapping[str, Any]) -> int:
         is_finished = job is None
         return job
 
-    if run_job(folder, prepare, sweep=sweep).refused:
-        return 2
+    try:
+        if run_job(folder, prepare).refused:
+            return 2
+    finally:
+        if sweep is not None:
+            update_summary(sweep)
     show_published(path, [folder])
     return 0 if is_finished else exit_code(folder)
 
@@ -195,13 +200,11 @@ def resumable(folder: Path) -> Iterator[None]:
         raise
 
 
-def update_summary(folder: Path) -> list[Row]:
-    """Write the summary of a sweep; return its rows, none where it cannot be written."""
+def _add_to_summary(sweep: Path, folder: RunFolder) -> None:
     try:
-        return summarise(folder)
-    except Exception as error:  # damaged records lead to anything
-        complain(f"{folder}: no summary ({one_line(error)})")
-        return []
+        add_row(sweep, folder)
+    except Exception as error:  # a full disk, a file that somebody has edited
+        complain(f"{sweep}: no row in summary.csv ({one_line(error)})")
 
 
 def finish_sweep(command: Command) -> int:

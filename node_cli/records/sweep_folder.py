@@ -1,7 +1,7 @@
 """The folder of a sweep: what was typed for it. Its jobs lie in the folders 0, 1, ... of it."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -58,6 +58,12 @@ def _number_of_jobs(folder: Path) -> int | None:
         return read(folder).jobs
     except UserError:  # whoever needs what was typed says so
         return None
+
+
+def set_jobs(folder: Path, jobs: int) -> None:
+    """Record how many jobs there are: a table may have got more rows. Raises OSError."""
+    if (typed := read(folder)).jobs != jobs:
+        write(folder, replace(typed, jobs=jobs))
 
 
 def write(folder: Path, typed: Typed) -> None:

@@ -42,6 +42,31 @@ def summarise(sweep: Path) -> list[Row]:
     return rows
 
 
+def add_row(sweep: Path, folder: RunFolder) -> None:
+    """Add the row of a job that has ended, or bring it up to date, in the summary.csv of its sweep.
+
+    Neither the records of other jobs are read nor anything is drawn, so that a job of a long sweep
+    costs as much as one of a short sweep. A job that has not started gets no row. Raises OSError,
+    and ``UserError`` where summary.csv is damaged.
+    """
+    if not folder.status.exists():
+        return
+    path, name = sweep / "summary.csv", folder.path.name
+    overrides, measured = _row(folder)
+    row = {"job": name, **overrides, **measured}
+    header, line = _csv([row]).splitlines(keepends=True)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if text.startswith(header) and text.endswith("\n") and f"\n{name}," not in text:
+        with path.open("a", encoding="utf-8", newline="") as file:
+            file.write(line)
+        return
+    others = [other for other in read_csv(path) if other["job"] != name]
+    rows = [*others, row]
+    typed = list(dict.fromkeys(key for r in rows for key in _typed([r])))
+    columns = ["job", *typed, *measured]
+    write_text(path, _csv([{key: r.get(key) for key in columns} for r in rows]))
+
+
 def as_text(rows: Sequence[Row]) -> str:
     """Return a table of jobs in Markdown; where seeds were swept, also one of means and deviations.
 
