@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,27 @@ def in_new_process(*arguments: str, cwd: Path, **environment: str) -> Result:
         timeout=300,
     )
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def in_a_fork(command: Callable[[], int], said: Path) -> int:
+    """Start a copy of this process, torch and all, that ends with the exit code of ``command``;
+    return its process id. ``said``: the file for what it prints, both streams."""
+    if pid := os.fork():
+        return pid
+    code = 99
+    try:
+        output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.stdout, sys.stderr = (os.fdopen(n, "w", closefd=False) for n in (1, 2))
+        code = command()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
 
 
 def composed(

@@ -104,6 +104,8 @@ def _dispatch(args: argparse.Namespace) -> int:
         Path.cwd()
     except FileNotFoundError as error:
         raise UserError("the working directory is no longer there") from error
+    if "TORCHELASTIC_RUN_ID" in os.environ and (size := os.environ.get("WORLD_SIZE", "1")) != "1":
+        raise UserError(f"torchrun: a model is trained by one process, there are {size}")
     if sum([args.cfg is not None, args.info is not None, args.multirun]) > 1:
         raise UserError("--cfg, --info, --multirun: give one of them")
     if (args.resolve or args.package) and not args.cfg:

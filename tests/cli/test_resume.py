@@ -1,15 +1,21 @@
 """Runs that were stopped, or could not write, on the command line; what resume= makes of them."""
 
+import contextlib
 import errno
+import json
 import os
+import pkgutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from node_cli.cli.main import main
 from node_cli.records.run_folder import RunFolder
-from tests.commands import QUICK, NodeTrain, in_new_process
+from tests.commands import QUICK, NodeTrain, in_a_fork, in_new_process
 from tests.folders import rows
 from tests.runs import Killed
 
@@ -54,6 +60,53 @@ def test_a_resume_that_cannot_write_does_not_pass_for_the_run_before(
     assert result.code == 1
     assert "No space left on device" in result.err
     assert RunFolder(tmp_path / "run").status.read_text() == before
+
+
+@pytest.mark.parametrize("moment", ["finds it empty", "has claimed it"])
+def test_the_loser_of_a_race_for_a_folder_ends_with_2(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Another process takes the folder while this one is on its way there."""
+    folder = RunFolder(tmp_path / "run")
+    with contextlib.ExitStack() as other:
+
+        def take(*_: object, **__: object) -> None:
+            folder.path.mkdir(exist_ok=True)
+            folder.status.write_text(json.dumps({"status": "running", "pid": os.getpid() + 1}))
+            other.enter_context(folder.locked())
+
+        hand_over = "node_cli.cli.hydra_app._for_hydra"
+        preflight = "node_cli.cli.runs.preflight_all"
+        at = preflight if moment == "finds it empty" else hand_over
+        original = pkgutil.resolve_name(at)
+
+        def taken(*arguments: Any, **options: Any) -> Any:
+            take()
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(at, taken)
+        result = node_train(*QUICK, "hydra.run.dir=run")
+    assert result.code == 2
+    assert result.err == "error: run: another process is running in this folder\n"
+    assert {path.name for path in folder.path.iterdir()} <= {"status.json", "config.yaml"}
+
+
+@pytest.mark.parametrize("sweep", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_of_two_processes_that_start_in_one_folder_one_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sweep: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = ["-m", "seed=0,1", "hydra.sweep.dir=s"] if sweep else ["hydra.run.dir=s"]
+    monkeypatch.setattr(sys, "argv", ["node-train", *QUICK, *where])
+    for attempt in range(3 if sweep else 1):
+        ends = [in_a_fork(main, tmp_path / f"{attempt}.{n}") for n in range(2)]
+        codes = sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in ends)
+        said = "".join((tmp_path / f"{attempt}.{n}").read_text() for n in range(2))
+        assert codes == [0, 2], said
+        assert said.count("error: ") == 1
+        jobs = [tmp_path / "s" / n for n in "01"] if sweep else [tmp_path / "s"]
+        assert [RunFolder(job).read_status()["status"] for job in jobs] == ["done"] * len(jobs)
+        (tmp_path / "s").rename(tmp_path / f"won{attempt}")
 
 
 @pytest.fixture

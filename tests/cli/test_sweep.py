@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,22 +42,28 @@ def test_a_sweep_ends_in_a_table_and_a_failing_job_costs_its_own_row(
     assert "5 steps were not enough" in result.err
 
 
-def test_the_summary_is_rewritten_after_every_job(
+def test_every_job_adds_its_row_to_the_summary_and_reads_no_other_job(
     node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """So that a job of a long sweep costs as much as one of a short sweep."""
+    from node_cli.cli import under_way
     from node_cli.report import summary
 
-    lengths = []
-    write = summary.write_text
+    seen, read = [], []
+    row, write = summary._row, under_way.summarise
 
-    def spy(path: Path, text: str) -> None:
-        write(path, text)
-        if path.suffix == ".csv":
-            lengths.append(len(rows(path)))
+    def spy(folder: RunFolder) -> Any:
+        read.append(folder.path.name)
+        return row(folder)
 
-    monkeypatch.setattr(summary, "write_text", spy)
+    def at_the_end(sweep: Path) -> Any:
+        seen.append([*read, *(line["job"] for line in rows(sweep / "summary.csv"))])
+        return write(sweep)
+
+    monkeypatch.setattr(summary, "_row", spy)
+    monkeypatch.setattr(under_way, "summarise", at_the_end)
     assert node_train("-m", *QUICK, "model.core=ode,none", "hydra.sweep.dir=s").code == 0
-    assert lengths == [1, 2, 2]
+    assert seen == [["0", "1", "0", "1"]]
 
 
 def test_a_resumed_job_is_brought_up_to_date_in_its_sweep(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from node_cli.errors import UserError
+from node_cli.records import sweep_folder
 from node_cli.records.columns import EPOCHS, STEPS
 from node_cli.records.damage import damage
 from node_cli.records.files import write_csv
@@ -67,6 +68,8 @@ def test_only_the_jobs_of_a_sweep_are_its_jobs(tmp_path: Path) -> None:
         job(tmp_path / name, f"seed={name}")
     assert jobs_in(tmp_path) == ["0", "1", "10"]
     assert [row["job"] for row in summarise(tmp_path)] == ["0", "1", "10"]
+    sweep_folder.write(tmp_path, sweep_folder.Typed(["seed=0,1"], None, None, ".", jobs=2))
+    assert jobs_in(tmp_path) == ["0", "1"], "a copy that has a number for its name is none either"
 
 
 @pytest.mark.parametrize(

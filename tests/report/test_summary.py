@@ -7,7 +7,7 @@ from pathlib import Path
 from node_cli.records.columns import EPOCHS, STEPS
 from node_cli.records.run_folder import RunFolder
 from node_cli.report.run_plots import plot_run
-from node_cli.report.summary import as_text, summarise
+from node_cli.report.summary import add_row, as_text, summarise
 
 CONFIG = {
     "seed": 0,
@@ -61,6 +61,27 @@ def test_rows_mean_and_deviation(tmp_path: Path) -> None:
     assert spread.split() == [
         *("|", "rk4", "|", "2", "|", "92.00%", "±", "2.83%", "|", "2", "±", "0", "|")
     ], "of finished jobs alone"
+
+
+def test_rows_that_were_added_one_by_one_are_those_of_the_whole(tmp_path: Path) -> None:
+    """Also where jobs have other keys, where a job goes on, and after a torn line."""
+    path = tmp_path / "summary.csv"
+    for number, overrides in enumerate([["seed=0"], ["seed=1"], ["model=conv"], ["seed=2", "a=1"]]):
+        job(tmp_path, number, 0.5 + number / 10, "done", *overrides)
+        add_row(tmp_path, RunFolder(tmp_path / str(number)))
+        added = path.read_text()
+        summarise(tmp_path)
+        assert added == path.read_text()
+        if number == 1:
+            path.write_text(added + "2,0.")
+    RunFolder(tmp_path / "1").write_status("interrupted", overrides=["seed=1"])
+    add_row(tmp_path, RunFolder(tmp_path / "1"))
+    added = sorted(path.read_text().splitlines())
+    summarise(tmp_path)
+    assert added == sorted(path.read_text().splitlines())
+    (tmp_path / "4").mkdir()
+    add_row(tmp_path, RunFolder(tmp_path / "4"))  # it has not started
+    assert added == sorted(path.read_text().splitlines())
 
 
 def test_one_job_and_no_job(tmp_path: Path) -> None:

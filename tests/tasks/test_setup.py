@@ -14,6 +14,7 @@ from torch import Tensor
 from node_cli.config.schema import Config
 from node_cli.data.catalog import IMAGES
 from node_cli.models.classifier import Classifier
+from node_cli.tasks.setup import Setup
 from tests.runs import in_rows, run, watched_models
 
 Configure = Callable[..., Config]
@@ -76,6 +77,18 @@ def test_images_lie_in_0_1_where_they_are_not_normalised(receive: Receive) -> No
 
 
 @pytest.mark.parametrize("name", IMAGES)
+def test_compiling_steps_that_no_batch_fills_is_told(
+    configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = Setup(configure("data.limit=100", "batch_size=91", "data.holdout=0.1"))
+    monkeypatch.setattr(type(setup.model), "is_compiled", True)
+    assert setup._compiled() == (
+        "; no training step is compiled, all batches are below batch_size=91"
+    )
+    setup = Setup(configure("data.limit=100", "batch_size=90", "data.holdout=0.1"))
+    assert setup._compiled().startswith(", compiled in the first step")
+
+
 def test_augmentation_mirrors_photographs_alone(
     receive: Receive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
