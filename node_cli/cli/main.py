@@ -86,7 +86,6 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.version:
         print(f"node-train {node_cli.__version__}")
         return 0
-    _check_alone()
     if args.help:
         from node_cli.cli.help import help_text
 
@@ -135,16 +134,6 @@ def _dispatch(args: argparse.Namespace) -> int:
         hand_over(args, *command.overrides)
         return 0
     return _start(command, args)
-
-
-def _check_alone() -> None:
-    """Raise ``UserError`` in one of several processes that torchrun or the like has started."""
-    size = os.environ.get("WORLD_SIZE", "1")
-    if size != "1" and "RANK" in os.environ:
-        raise UserError(
-            f"WORLD_SIZE={size}: several processes do not train one model; start node-train itself "
-            "(runs that do not depend on each other are a sweep, -m)"
-        )
 
 
 def _on_folder(typed: "CommandLine", args: argparse.Namespace) -> "Callable[[], int] | None":

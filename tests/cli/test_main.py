@@ -214,17 +214,6 @@ def test_mistakes_at_the_door(
     assert not (tmp_path / "outputs").exists()
 
 
-def test_one_of_several_processes_of_torchrun(
-    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
-    result = node_train(*QUICK)
-    assert result.code == 2
-    assert result.err.startswith("error: WORLD_SIZE=2: several processes do not train one model")
-    assert not [*tmp_path.iterdir()]
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_cuda_without_cuda(node_train: NodeTrain) -> None:
     result = node_train("device=cuda")
