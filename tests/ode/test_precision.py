@@ -1,8 +1,11 @@
 """Sensitivity methods in float32 and under autocast, against float64."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.solver import Solver
@@ -71,3 +74,33 @@ def test_autocast_concerns_the_field_alone(sensitivity: Sensitivity, solver: Sol
     for got, expected in zip(cast, full, strict=True):
         assert got.dtype == torch.float32
         assert 1e-5 < relative(got.detach(), expected.detach()) < 0.05
+
+
+class Casts(TorchDispatchMode):
+    """Counts how often a matrix is cast to bf16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrices: dict[torch.Size, int] = {}
+
+    def __torch_dispatch__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and kwargs.get("dtype") == torch.bfloat16:
+            shape = args[0].shape
+            self.matrices[shape] = self.matrices.get(shape, 0) + 1
+        return func(*args, **kwargs)
+
+
+@every_method
+def test_autocast_casts_a_weight_once_a_pass(sensitivity: Sensitivity) -> None:
+    """Not once an evaluation: the autocast that keeps it is around the whole of the solve."""
+    field = MLP().float()
+    y0 = start().detach().float()
+    with Casts() as casts:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = sensitivity(field, y0, T, Solver("rk4", n_steps=16), Work())
+        loss_of(y).backward()
+    weights = {p.shape for p in field.parameters() if p.ndim == 2}
+    assert {shape: casts.matrices[shape] for shape in weights} == dict.fromkeys(
+        weights, 1 if sensitivity.keeps == "stages" else 2
+    )

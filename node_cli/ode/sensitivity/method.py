@@ -177,6 +177,8 @@ class _Function(torch.autograd.Function):
         with ExitStack() as stack:
             stack.enter_context(silent_hooks(problem.parameters))
             # f enters the autocast of the forward pass again, wherever the backward pass is called.
+            # This one is around all of it, so that weights are cast once.
+            stack.enter_context(problem.autocast.again())
             stack.enter_context(no_autocast(y.device.type))
             if ctx.evaluates:
                 stack.enter_context(ctx.tensors.again())
