@@ -18,6 +18,7 @@ from node_cli.learn.objective import Objective
 from node_cli.learn.trajectory_fit import TrajectoryFit
 from node_cli.machine import compiler, device, threads
 from node_cli.machine.environment import environment
+from node_cli.models.blocks import ODEBlock
 from node_cli.models.describe import describe, parameter_count
 from node_cli.models.model import Model
 from node_cli.records import checkpoints
@@ -147,7 +148,11 @@ class Setup:
         size = self.config.batch_size
         if self.objective.units == "images" and self.objective.splits["train"] < size:
             return f"; no training step is compiled, all batches are below batch_size={size}"
-        return ", compiled in the first step, which takes a while"
+        core = self.model.core
+        loops = isinstance(core, ODEBlock) and core.compiled is not None
+        waits = "; solves still wait for the GPU at every step"
+        waits = waits if loops and self.backend.device.type == "cuda" else ""
+        return ", compiled in the first step, which takes a while" + waits
 
     def _solver(self) -> str:
         if self.config.solver is None:
