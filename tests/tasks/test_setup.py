@@ -77,18 +77,6 @@ def test_images_lie_in_0_1_where_they_are_not_normalised(receive: Receive) -> No
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_compiling_steps_that_no_batch_fills_is_told(
-    configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    setup = Setup(configure("data.limit=100", "batch_size=91", "data.holdout=0.1"))
-    monkeypatch.setattr(type(setup.model), "is_compiled", True)
-    assert setup._compiled() == (
-        "; no training step is compiled, all batches are below batch_size=91"
-    )
-    setup = Setup(configure("data.limit=100", "batch_size=90", "data.holdout=0.1"))
-    assert setup._compiled().startswith(", compiled in the first step")
-
-
 def test_augmentation_mirrors_photographs_alone(
     receive: Receive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -121,3 +109,15 @@ def test_augmentation_mirrors_photographs_alone(
         assert not mirrored.any()
     evaluated = torch.cat(received.evaluation)
     assert (evaluated[..., 16:20].mean((1, 2, 3)) > evaluated[..., 8:12].mean((1, 2, 3))).all()
+
+
+def test_compiling_steps_that_no_batch_fills_is_told(
+    configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = Setup(configure("data.limit=100", "batch_size=91", "data.holdout=0.1"))
+    monkeypatch.setattr(type(setup.model), "is_compiled", True)
+    assert setup._compiled() == (
+        "; no training step is compiled, all batches are below batch_size=91"
+    )
+    setup = Setup(configure("data.limit=100", "batch_size=90", "data.holdout=0.1"))
+    assert setup._compiled().startswith(", compiled in the first step")
