@@ -40,8 +40,14 @@ MISTAKES = [
     (["device=gpu"], "device=gpu: choose from auto, cpu, cuda, cuda:N, mps"),
     (["precision=half"], "precision=half: choose from float32, tf32, float64, bf16"),
     (["eval.train=most"], "eval.train=most: choose from none, all; or must be a valid integer"),
-    (["solver=rk4", "solver.tol=1e-3"], "solver.tol=1e-3: not used by solver=rk4; it takes step"),
-    (["solver.step_size=0.1"], "solver.step_size=0.1: not used by solver=dopri5; it takes tol"),
+    (
+        ["solver=rk4", "solver.tol=1e-3"],
+        "solver.tol=1e-3: not used by solver=rk4; it takes jump_t, step",
+    ),
+    (
+        ["solver.step_size=0.1"],
+        "solver.step_size=0.1: not used by solver=dopri5; it takes jump_t, tol",
+    ),
     (["solver=rk4", "solver.step_size=1", "solver.n_steps=3"], "give either solver.step_size or"),
     (["solver=rk4", "solver.step_size=null"], "solver=rk4: give either solver.step_size or"),
     (["solver.tol=null"], "solver=dopri5: needs solver.tol, or both"),

@@ -85,8 +85,10 @@ def test_a_live_bar_on_a_terminal_leaves_the_lines_of_the_epochs(
     shown = re.sub(r"\x1b\[[\d;]*m", "", written)
     assert re.search(r"epoch 1/2 +━{10}", shown)
     assert re.search(r"epoch 2/2 +━{10} +loss \d\.\d{3}  accuracy \d+\.\d%  NFE 14 \+ 0  ", shown)
-    *_, blank, first, second = "\n".join(screen(written)).rstrip("\n").split("\n")
+    lines = "\n".join(screen(written)).rstrip("\n").split("\n")
+    *_, blank, first, second, _, best, _, _ = lines
     assert blank == ""
+    assert best.startswith("best   epoch ")
     assert re.fullmatch(EPOCH_LINE % 1, first)
     assert re.fullmatch(EPOCH_LINE % 2, second)
     assert "━" not in "".join(screen(written)), "the bar is gone"
@@ -96,7 +98,7 @@ def test_a_live_bar_on_a_terminal_leaves_the_lines_of_the_epochs(
 def test_plain_lines_under_ci(on_a_terminal: Callable[..., str]) -> None:
     written = on_a_terminal(CI="true")
     assert "\x1b" not in written
-    *_, blank, first, second = written.splitlines()
+    *_, blank, first, second, _, _, _, _ = written.splitlines()
     assert blank == ""
     assert re.fullmatch(EPOCH_LINE % 1, first)
     assert re.fullmatch(EPOCH_LINE % 2, second)
