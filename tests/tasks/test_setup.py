@@ -112,12 +112,13 @@ def test_augmentation_mirrors_photographs_alone(
 
 
 def test_compiling_steps_that_no_batch_fills_is_told(
-    configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+    configure: Callable[..., Config],
 ) -> None:
     setup = Setup(configure("data.limit=100", "batch_size=91", "data.holdout=0.1"))
-    monkeypatch.setattr(type(setup.model), "is_compiled", True)
+    setup.model.is_compiled = True
     assert setup._compiled() == (
         "; no training step is compiled, all batches are below batch_size=91"
     )
     setup = Setup(configure("data.limit=100", "batch_size=90", "data.holdout=0.1"))
+    setup.model.is_compiled = True
     assert setup._compiled().startswith(", compiled in the first step")
