@@ -1,7 +1,9 @@
 """Installing packages of parts, for tests: real metadata in a folder that is searched first."""
 
 import importlib
+import shutil
 import sys
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -75,7 +77,7 @@ class Installer:
         """``files``: of the package, by name. ``entries``: entry points, by group and name."""
         module = package.replace("-", "_")
         (self.site / module).mkdir(exist_ok=True)
-        for name, text in {"__init__.py": "", **files}.items():
+        for name, text in ({"__init__.py": "", **files} if files else {}).items():
             (self.site / module / name).write_text(text, encoding="utf-8")
         self.remove(package)
         info = self.site / f"{module}-{version}.dist-info"
@@ -90,6 +92,15 @@ class Installer:
         self.modules.add(module)
         self.unload()
         forget()
+
+    def register(self, folder: Path) -> None:
+        """Install the package that lies in a folder, with a pyproject.toml of its own."""
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        name = project["name"]
+        shutil.copytree(folder / name, self.site / name)
+        groups = project["entry-points"].items()
+        entries = {group.removeprefix("node_train."): named for group, named in groups}
+        self(name, project["version"], files={}, entries=entries)
 
     def remove(self, package: str) -> None:
         """Uninstall: its metadata, as far as that is looked at."""

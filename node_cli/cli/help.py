@@ -20,6 +20,7 @@ Usage: node-train [-m] [key=value | group=choice ...]
        node-train table=TABLE [key=value ...]
        node-train resume=FOLDER
        node-train report=FOLDER [report.out=FOLDER]
+       node-train new NAME
 
 Groups
 {groups}
@@ -46,6 +47,7 @@ Examples
   node-train task=eval checkpoint=RUN solver.tol=1e-6   a trained network under another solver
   node-train task=check_gradients solver.tol=1e-5       every gradient method against a reference
   node-train resume=RUN                                 go on after an interruption
+  node-train new my_parts                               a package for an f or a data set of yours
 
 Flags
   -m, --multirun       run every combination of the comma-separated values

@@ -103,6 +103,11 @@ def _dispatch(args: argparse.Namespace) -> int:
         Path.cwd()
     except FileNotFoundError as error:
         raise UserError("the working directory is no longer there") from error
+    if args.overrides[:1] == ["new"]:
+        from node_cli.cli.new_package import new_package
+
+        print(new_package(args.overrides[1:]))
+        return 0
     if "TORCHELASTIC_RUN_ID" in os.environ and (size := os.environ.get("WORLD_SIZE", "1")) != "1":
         raise UserError(f"torchrun: a model is trained by one process, there are {size}")
     if sum([args.cfg is not None, args.info is not None, args.multirun]) > 1:

@@ -22,6 +22,7 @@ from node_cli.config.files import CONF
 from node_cli.tasks import check_gradients
 from tests.commands import NodeTrain
 from tests.docs import pages
+from tests.packages import Installer
 
 RUN = "outputs/2026-11-21/10-15-00-123456"
 MOST_JOBS = 3
@@ -79,11 +80,21 @@ def folder(
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=pages.name)
 def test_commands(
-    page: Path, folder: Callable[[Path], Path], node_train: NodeTrain, tmp_path: Path
+    page: Path,
+    folder: Callable[[Path], Path],
+    node_train: NodeTrain,
+    install: Installer,
+    tmp_path: Path,
 ) -> None:
     folder(page)
     for words in pages.commands(page):
         match words:
+            case ["node-train", "new", _]:
+                assert node_train(*words[1:]).code == 0
+            case ["pip", "install", "-e", name] if (tmp_path / name / "pyproject.toml").is_file():
+                install.register(tmp_path / name)
+            case ["pytest", name] if (tmp_path / name / "tests").is_dir():
+                pass  # a test of ``new`` runs them
             case ["node-train", *arguments]:
                 if tuple(words) in DONE:
                     continue
