@@ -12,6 +12,7 @@ import torch
 from node_cli.config.schema import Config
 from node_cli.data import sources
 from node_cli.errors import UserError
+from tests.commands import NodeTrain
 
 Configure = Callable[..., Config]
 
@@ -125,3 +126,14 @@ def test_a_file_that_was_replaced_is_read_anew(configure: Configure, tmp_path: P
         configure, tmp_path / "x.npz", train_labels=np.arange(30) % 2, test_labels=np.zeros(12, int)
     )
     assert not torch.equal(first["train"].labels, second["train"].labels)
+
+
+def test_a_training_and_an_evaluation(node_train: NodeTrain, tmp_path: Path) -> None:
+    """The model takes sizes and classes from the arrays."""
+    np.savez(tmp_path / "x.npz", **arrays())
+    options = ["data=arrays", "data.root=x.npz", "data.holdout=0.2", "epochs=1"]
+    result = node_train(*options, "hydra.run.dir=run")
+    assert result.code == 0, result.err
+    assert "[1, 9, 8], 24 train / 6 holdout / 12 test" in result.out
+    result = node_train("task=eval", "checkpoint=run")
+    assert result.code == 0, result.err

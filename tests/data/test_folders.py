@@ -11,6 +11,7 @@ from PIL import Image
 from node_cli.config.schema import Config
 from node_cli.data import folders, sources
 from node_cli.errors import UserError
+from tests.commands import NodeTrain
 
 Configure = Callable[..., Config]
 CLASSES = ("ant", "bee", "cat")
@@ -169,3 +170,14 @@ def test_the_folder_of_a_split_was_given(configure: Configure, tmp_path: Path) -
     root = write(tmp_path / "set")
     with pytest.raises(UserError, match=rf"did you mean data\.root={root}\?"):
         sources.check(configure("data=folder", f"data.root={root / 'train'}").images)
+
+
+def test_a_training_and_an_evaluation(node_train: NodeTrain, tmp_path: Path) -> None:
+    """The model takes sizes, channels and classes from the images."""
+    write(tmp_path / "set", colour=True)
+    result = node_train("data=folder", "data.root=set", "epochs=1", "hydra.run.dir=run")
+    assert result.code == 0, result.err
+    assert "[3, 6, 8], 12 train / 6 test" in result.out
+    assert "Linear 144->20" in result.out and "Linear 20->3" in result.out
+    result = node_train("task=eval", "checkpoint=run")
+    assert result.code == 0, result.err
