@@ -87,7 +87,7 @@ def _of_other_variants(tree: Tree, typed: Collection[str]) -> dict[str, str]:
                 spare=variant.spare,
             )
     lines |= unused_first_step(tree, typed) | train.unused_min_delta(tree, typed)
-    return lines | model.unused_augmentation(tree, typed) | sensitivity.unused(tree, typed)
+    return lines | model.unused(tree, typed) | sensitivity.unused(tree, typed)
 
 
 def _validated(tree: Tree) -> tuple[Config | None, dict[str, str]]:
@@ -108,11 +108,15 @@ def _problem(tree: Tree, detail: ErrorDetails) -> tuple[str, str]:
     """The key that pydantic complains of, and the line for the user."""
     section = str(detail["loc"][0])
     key = _key(detail["loc"])
-    given = detail["input"] if section == "published" else get(tree, key)
+    in_list = section == "published" or key.startswith("model.stages.")
+    given = detail["input"] if in_list else get(tree, key)
     values = tree.get(section)
     variant = variant_of(variants(section), values) if section in sections() else None
     value = plain(given)
     match detail["type"]:
+        case "extra_forbidden" if key.startswith("model.stages."):
+            names = ", ".join(model.Stage.model_fields)
+            line = f"{key}={value}: no such key; a stage has {names}"
         case "extra_forbidden":
             line = unknown_key(key, given)
         case "literal_error":
@@ -159,6 +163,8 @@ def _key(location: tuple[int | str, ...]) -> str:
     if section not in sections():
         return section
     inner = location[2:] if len(variants(section)) > 1 else location[1:]
+    if inner[:1] == ("stages",):
+        return ".".join(map(str, (section, *inner)))
     return f"{section}.{inner[0]}" if inner else section
 
 

@@ -21,6 +21,7 @@ FIXED = {
     **dict.fromkeys(("model.t0", "model.t1"), (None, "which has its own times")),
     **dict.fromkeys(("model.dropout_before", "model.dropout_after"), (0.0, ALONE)),
     "model.augment": (0, ALONE),
+    "model.stages": (None, ALONE),
     "model.weights_in_t": (1, ALONE),
     "model.dynamics": ("first_order", ALONE),
 }

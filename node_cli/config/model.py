@@ -23,6 +23,18 @@ Part = Annotated[float, Field(ge=0, lt=1)]
 Start = Literal["zeros", "layer"]
 
 
+class Stage(Section):
+    """A part of a core at one resolution. ``entry``: what stands before its blocks; ``stride``: by
+    which that shrinks the image. ``blocks``: how many cores follow each other. ``field``: None for
+    that of the model."""
+
+    channels: Annotated[int, Field(ge=1, le=100_000)]
+    blocks: Annotated[int, Field(ge=1, le=1_000)]
+    entry: Literal["none", "conv", "residual", "stitch"]
+    stride: Literal[1, 2, 4]
+    field: str | None = None
+
+
 class ModelSection(Section):
     """``stem``, ``head``: None for a model that fits a trajectory. ``field``: f of the core. The
     options of each are those of its signature: see ``config.parts``."""
@@ -35,6 +47,7 @@ class ModelSection(Section):
     head: str | None
     head_options: dict[str, Any]
     init: Literal["torch", "glorot"]
+    stages: Annotated[list[Stage], Field(min_length=1, max_length=100)] | None = None
 
 
 class CoreModel(ModelSection):
@@ -86,9 +99,8 @@ class ResidualModel(CoreModel):
 
     chosen_by: ClassVar = {"core": ["residual"]}
     spare: ClassVar = OF_ODE
-    absent: ClassVar = {"field": _NO_FIELD, "blocks": _NO_BLOCKS}
     core: Literal["residual"]
-    blocks: Annotated[int, Field(ge=1, le=10_000)]
+    blocks: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
 
 class PlainModel(CoreModel):
@@ -113,8 +125,19 @@ ModelConfig = Annotated[
 ]
 
 
-def unused_augmentation(tree: Tree, typed: Collection[str]) -> dict[str, str]:
-    """A way to augment where nothing is augmented."""
+def unused(tree: Tree, typed: Collection[str]) -> dict[str, str]:
+    """A way to augment where nothing is augmented; a number of blocks beside those of stages."""
+    return _unused_augmentation(tree, typed) | _unused_blocks(tree, typed)
+
+
+def _unused_blocks(tree: Tree, typed: Collection[str]) -> dict[str, str]:
+    if get(tree, "model.stages") is None or get(tree, "model.blocks") is None:
+        return {}
+    keys, by = ["blocks"], "model.stages, which have their own"
+    return drop_unused(tree, typed, "model", keys, by=by, takes=["stages"], spare=keys)
+
+
+def _unused_augmentation(tree: Tree, typed: Collection[str]) -> dict[str, str]:
     if get(tree, "model.augment") != 0 or get(tree, "model.augment_by") is None:
         return {}
     keys, by = ["augment_by"], "model.augment=0"
@@ -122,8 +145,10 @@ def unused_augmentation(tree: Tree, typed: Collection[str]) -> dict[str, str]:
 
 
 def impossible(tree: Tree) -> list[str]:
-    """An interval that is none, and an augmentation from nothing."""
-    return _impossible_interval(tree) + _missing_augmentation(tree)
+    """An interval that is none, an augmentation from nothing, a stack of no number of blocks."""
+    lines = _impossible_interval(tree) + _missing_augmentation(tree)
+    stacks = get(tree, "model.core") == "residual" and get(tree, "model.stages") is None
+    return lines + [_NO_BLOCKS] * (stacks and get(tree, "model.blocks") is None)
 
 
 def _missing_augmentation(tree: Tree) -> list[str]:

@@ -82,6 +82,8 @@ def settle(tree: Tree) -> tuple[dict[str, str], list[str]]:
 def _named(tree: Tree, row: Kind) -> Iterator[str]:
     """The names that a configuration chooses of a kind."""
     value = get(tree, row.key)
+    if row.key == "model.field" and isinstance(stages := get(tree, "model.stages"), list):
+        value = [value, *(stage.get("field") for stage in stages if isinstance(stage, dict))]
     yield from (n for n in (value if isinstance(value, list) else [value]) if isinstance(n, str))
 
 

@@ -64,7 +64,12 @@ def _core(core: nn.Module) -> str:
 
 
 def _layers(module: nn.Module) -> str:
-    return ", ".join(_layer(m) for m in module.modules() if not list(m.children()))
+    return ", ".join(_layer(m) for m in module.modules() if _is_layer(m))
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether it has no parts; an empty sequence, of a shortcut say, is no layer."""
+    return not list(module.children()) and not isinstance(module, nn.Sequential)
 
 
 def _layer(layer: nn.Module) -> str:

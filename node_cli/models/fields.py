@@ -151,6 +151,58 @@ class Preactivation(Autonomous):
         )
 
 
+class ConvBatchNorm(Autonomous):
+    """Conv, ReLU, BatchNorm, twice (ContinuousNet, Queiruga et al. 2020)."""
+
+    def __init__(self, state: Shape, *, activation: Activation = "relu") -> None:
+        channels, _, _ = state
+        layers = (
+            (
+                nn.Conv2d(channels, channels, 3, padding=1),
+                ACTIVATIONS[activation](),
+                nn.BatchNorm2d(channels),
+            )
+            for _ in range(2)
+        )
+        super().__init__(nn.Sequential(*(layer for three in layers for layer in three)))
+
+
+class BasicBlock(Autonomous):
+    """Conv, BatchNorm, ReLU, twice, without bias: the branch of a basic block of ResNet18 (NODE18,
+    Zhuang et al. 2020)."""
+
+    def __init__(self, state: Shape, *, activation: Activation = "relu") -> None:
+        channels, _, _ = state
+        layers = (
+            (
+                nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+                nn.BatchNorm2d(channels),
+                ACTIVATIONS[activation](),
+            )
+            for _ in range(2)
+        )
+        super().__init__(nn.Sequential(*(layer for three in layers for layer in three)))
+
+
+class Filters(nn.Module):
+    """Convolutions 1x1, 3x3, 1x1 through ``width`` filters, ReLU between them, the time an extra
+    channel of each (Dupont et al. 2019)."""
+
+    def __init__(self, state: Shape, *, width: Width = 64, activation: Activation = "relu") -> None:
+        super().__init__()
+        channels, _, _ = state
+        self.conv1 = nn.Conv2d(channels + 1, width, 1)
+        self.conv2 = nn.Conv2d(width + 1, width, 3, padding=1)
+        self.conv3 = nn.Conv2d(width + 1, channels, 1)
+        self.activation = ACTIVATIONS[activation]()
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        y = self.activation(self.conv1(_with_time(t, y)))
+        y = self.activation(self.conv2(_with_time(t, y)))
+        dy: Tensor = self.conv3(_with_time(t, y))
+        return dy
+
+
 def _with_time(t: Tensor, y: Tensor) -> Tensor:
     """Append t as one more channel of y [N, C, H, W]."""
     return torch.cat([y, t.to(y.dtype).expand(y.shape[0], 1, *y.shape[2:])], dim=1)
@@ -174,14 +226,19 @@ FIELDS: dict[str, Part] = {
     "conv": Part(Conv, "image"),
     "conv_time": Part(ConvTime, "image"),
     "conv_bn_time": Part(ConvBatchNormTime, "image"),
+    "conv_bn": Part(ConvBatchNorm, "image"),
+    "basic_block": Part(BasicBlock, "image"),
+    "filters_time": Part(Filters, "image"),
     "preactivation": Part(Preactivation, "image"),
 }
 
 
-def field(model: ModelConfig, state: Shape) -> nn.Module:
-    """The field that a model names, for states [*state], weights drawn from torch's global
-    generator.
+def field(model: ModelConfig, name: str | None, state: Shape) -> nn.Module:
+    """The field of that name for states [*state], weights drawn from torch's global generator.
+
+    Where it is that of the model, with the options of the model, else with its defaults.
 
     Raises ``UserError`` where there is none, or it does not take such states.
     """
-    return make("field", FIELDS, model.field, model.field_options, state, after="stem")
+    options = model.field_options if name == model.field else {}
+    return make("field", FIELDS, name, options, state, after="stem")

@@ -31,7 +31,7 @@ def build(config: Config, state: Shape, end: float) -> Flow:
     ``end``: the last time of interest, at which the forward pass of the core alone ends. Raises
     ``UserError`` for an unknown field, or one that does not fit the state.
     """
-    flow = Flow(ode_block(config, state, START, end))
+    flow = Flow(ode_block(config, config.model.field, state, START, end))
     if config.model.init == "glorot":
         flow.apply(glorot)
     return flow

@@ -33,6 +33,12 @@ def pool_bn(state: Shape, classes: int) -> nn.Sequential:
     return _pooled([nn.BatchNorm2d(channels)], channels, classes)
 
 
+def mean(state: Shape, classes: int) -> nn.Sequential:
+    """Mean over the image, Linear (ResNet)."""
+    channels, _, _ = state
+    return _pooled([], channels, classes)
+
+
 def _pooled(first: list[nn.Module], channels: int, classes: int) -> nn.Sequential:
     return nn.Sequential(
         *first, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)
@@ -44,4 +50,5 @@ HEADS: dict[str, Part] = {
     "pool": Part(pool, "image"),
     "pool_gn": Part(pool_gn, "image"),
     "pool_bn": Part(pool_bn, "image"),
+    "mean": Part(mean, "image"),
 }

@@ -8,6 +8,7 @@ from math import prod
 
 from torch import nn
 
+from node_cli.models.fields import Width
 from node_cli.models.parts import Part
 from node_cli.models.shape import Shape
 
@@ -44,6 +45,21 @@ def conv_bn(image: Shape) -> nn.Sequential:
     return _three_convolutions(image, lambda: [nn.BatchNorm2d(64), nn.ReLU()])
 
 
+def conv3(image: Shape, *, channels: Width = 64) -> nn.Sequential:
+    """One 3x3 convolution without bias, BatchNorm, ReLU, at the size of the image (ResNet on
+    CIFAR)."""
+    return nn.Sequential(
+        nn.Conv2d(image[0], channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+    )
+
+
+def pixels(image: Shape) -> nn.Identity:
+    """None: the image itself is the state (Dupont et al. 2019)."""
+    return nn.Identity()
+
+
 def _three_convolutions(image: Shape, between: Callable[[], list[nn.Module]]) -> nn.Sequential:
     """Down to 64 channels at a quarter of the size: [64, 6, 6] for a 28x28 image."""
     return nn.Sequential(
@@ -62,4 +78,6 @@ STEMS: dict[str, Part] = {
     "conv": Part(conv, "image"),
     "conv_gn": Part(conv_gn, "image"),
     "conv_bn": Part(conv_bn, "image"),
+    "conv3": Part(conv3, "image"),
+    "pixels": Part(pixels, "image"),
 }

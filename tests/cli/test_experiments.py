@@ -27,6 +27,9 @@ PARAMETERS = {
     "chen_table1_rknet": 208_266,
     "chen_table1_odenet": 208_266,
     "chen_table1_control": 132_874,
+    "aca_node18": 11_173_962,
+    "continuousnet_euler": 272_986,
+    "continuousnet_rk4": 272_986,
 }
 
 Configure = Callable[..., Config]

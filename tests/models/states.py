@@ -8,7 +8,7 @@ VECTORS = ("dense", "dense_relu", "linear", "mlp")
 UNBOUNDED = ("dense_relu", "linear", "mlp")
 
 # Those with statistics of their own, which cannot be compiled as part of a solve.
-WITH_BUFFERS = ("conv_bn_time",)
+WITH_BUFFERS = ("conv_bn_time", "conv_bn", "basic_block")
 
 
 def state(field: str) -> Shape:

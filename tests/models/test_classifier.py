@@ -40,6 +40,7 @@ def model(configure: Configure, *overrides: str, image: tuple[int, ...] = MNIST)
         (["model=mlp"], 238_510),
         (["model=conv_dense"], 87_532),
         (["model=conv_bn"], 208_010),
+        (["model=anode"], 85_462),
         (["model=dense", "model.core=none"], 16_450 - 540),
         (["model=dense", "model.core=plain"], 16_450),
         (["model=conv", "model.core=none"], 206_730 - 73_856),
