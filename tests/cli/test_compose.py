@@ -18,7 +18,7 @@ def problems(*overrides: str, multirun: bool = False) -> list[str]:
 
 
 MISTAKES = [
-    (["model=convv"], "model=convv: choose from conv, .* (did you mean conv?)"),
+    (["model=convv"], "model=convv: choose from anode, .* (did you mean conv?)"),
     (["model=_base"], "model=_base: choose from"),
     (["epocs=3"], "epocs=3: no such key (did you mean epochs?); there are task"),
     (["+epocs=3"], "epocs=3: no such key (did you mean epochs?)"),
