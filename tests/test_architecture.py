@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "node_cli"
 
 TORCH_FREE_RECORDS = (
     "units",
+    "measure",
     "measures",
     "columns",
     "files",
@@ -27,12 +28,17 @@ MAY_IMPORT = {
     "stopping": set(),
     "ode": set(),
     "parts": {"errors"},
-    "config": {"errors", "parts", "ode.solver", "ode.sensitivity.methods", "data.catalog"},
+    "regularisers": {"errors", "config", "ode"},
+    "config": {
+        *("errors", "parts"),
+        *("ode.solver", "ode.tableaus", "ode.sensitivity.methods", "data.catalog"),
+        *("regularisers.options", "regularisers.table"),
+    },
     "data": {"errors", "parts", "config", "ode"},
     "models": {"errors", "parts", "config", "ode"},
     "machine": {"errors", "config", "ode", "models"},
     "records": {"errors", "config", "ode.work"},
-    "learn": {*BASE, "data", "models", "machine", "records"},
+    "learn": {*BASE, "data", "models", "machine", "records", "regularisers"},
     "tasks": {*BASE, "data", "models", "machine", "records", "learn"},
     "report": {"errors", "config.published", *(f"records.{name}" for name in TORCH_FREE_RECORDS)},
     "cli": {
@@ -42,7 +48,7 @@ MAY_IMPORT = {
         "records",
         "tasks",
         "report",
-        "parts",
+        *("parts", "regularisers.table"),
     },
     "__main__": {"cli"},
 }
@@ -104,6 +110,7 @@ def test_engines_do_not_know_gradient_methods() -> None:
             for name in ("main", "compose", "overrides", "hydra_app", "over_checkpoint", "help")
         ),
         *("data/catalog.py", "parts", "ode/sensitivity/methods.py"),
+        *("regularisers/options.py", "regularisers/table.py"),
     ],
 )
 def test_what_answers_at_once_does_not_import_torch(part: str) -> None:

@@ -70,7 +70,10 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
             REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__")
         )
     package = Copy(root)
-    for add in (solver, gradient_method, field_f, data_set, measure, observer, optimizer):
+    for add in (
+        *(solver, gradient_method, field_f, data_set, measure, observer, optimizer),
+        regulariser,
+    ):
         add(package)
     return package
 
@@ -184,9 +187,10 @@ def measure(package: Copy) -> None:
     package.edit(
         "measure",
         "node_cli/learn/classification.py",
-        "        return Outcome(*(found or self._by_parts(images, labels)))",
-        before="        found = found or self._by_parts(images, labels)\n"
-        '        return Outcome(*found, more={"toy": 2 * found[0]})\n',
+        "        return self.gradient_of(images, batch.labels, step)",
+        before="        found = self.gradient_of(images, batch.labels, step)\n"
+        "        given = found.loss, found.grad_norm, found.correct, found.work\n"
+        '        return Outcome(*given, {"toy": 2 * found.loss}, found.penalties)\n',
     )
 
 
@@ -239,6 +243,39 @@ def optimizer(package: Copy) -> None:
     )
 
 
+def regulariser(package: Copy) -> None:
+    package.add_file(
+        "regulariser",
+        "node_cli/regularisers/toy.py",
+        '"""A toy."""\n\n'
+        "from node_cli.regularisers.options import Weighted\n"
+        "from node_cli.regularisers.regulariser import OfPath\n\n\n"
+        "class Toy(OfPath[Weighted]):\n"
+        '    """The length of the paths."""\n\n'
+        "    def integrand(self, y, generator):\n"
+        "        return lambda f, t, y, dy: dy.abs().mean()\n",
+    )
+    package.edit(
+        "regulariser",
+        "node_cli/regularisers/table.py",
+        "REGULARISERS: dict[str, Traits] = {\n",
+        after=(
+            '    "toy": Traits(\n'
+            '        "a toy",\n'
+            '        implementation=f"{_PACKAGE}.toy:Toy",\n'
+            "        options=Weighted,\n"
+            '        source="none",\n'
+            '        cost="none",\n'
+            "    ),\n"
+        ),
+    )
+    package.add_file(
+        "regulariser",
+        "conf/regularize/toy.yaml",
+        "# @package regularize.toy\n# A toy.\nname: toy\nweight: 1.0\nfinal_weight: null\n",
+    )
+
+
 def test_every_addition_costs_as_few_files_as_promised(copy: Copy) -> None:
     most = {
         "solver": 2,
@@ -248,6 +285,7 @@ def test_every_addition_costs_as_few_files_as_promised(copy: Copy) -> None:
         "measure": 2,
         "observer": 2,
         "optimizer": 2,
+        "regulariser": 3,
     }
     assert {what: len(files) for what, files in copy.changed.items()} == most
 
@@ -256,11 +294,12 @@ def test_a_run_uses_every_toy(copy: Copy) -> None:
     out = copy.node_train(
         *("data=toy", "data.download=false", "solver=toy", "sensitivity=toy", "model.field=toy"),
         *("optimizer=toy", "batch_size=20", "epochs=1", "hydra.run.dir=run"),
-        "observers=[files,terminal,toy]",
+        *("observers=[files,terminal,toy]", "regularize=[toy,kinetic]"),
     )
     assert "toy" in out
     steps = rows(copy.root / "run" / "steps.csv")
     assert [float(row["toy"]) for row in steps] == [2 * float(row["loss"]) for row in steps]
+    assert all(float(row["penalty_toy"]) > 0 for row in steps)
     assert (copy.root / "run" / "toy.txt").read_text() == str(len(steps)) == "3"
     result = json.loads((copy.root / "run" / "result.json").read_text())
     assert result["solver"].startswith("toy") and result["sensitivity"] == "toy"
@@ -274,6 +313,5 @@ def test_a_new_gradient_method_is_checked_beside_the_others(copy: Copy) -> None:
 
 def test_help_names_every_toy(copy: Copy) -> None:
     words = copy.node_train("--help").replace(",", " ").split()
-    assert words.count("toy") == len(
-        ["data", "field", "observer", "optimizer", "sensitivity", "solver"]
-    )
+    groups = ["data", "field", "observer", "optimizer", "regularize", "sensitivity", "solver"]
+    assert words.count("toy") == len(groups)

@@ -193,8 +193,10 @@ class Composer:
         if choices := self._choices(key, folders):
             if override.text.startswith("+"):
                 return f"{override.text}: leave out the +"
-            if value in choices or (key == "experiment" and value is None):
+            several = value if isinstance(value, list) else [value]
+            if {*several} <= {*choices} or (key == "experiment" and value is None):
                 return None
+            value = next(choice for choice in several if choice not in choices)
             inner, _, name = str(value).rpartition("/")
             if inner and name in self._choices(f"{key}/{inner}", folders):
                 return None

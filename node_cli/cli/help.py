@@ -10,6 +10,7 @@ from node_cli.config.section import OneOf, Section
 from node_cli.parts.installed import choices as names
 from node_cli.parts.installed import installed
 from node_cli.parts.kinds import KINDS
+from node_cli.regularisers.table import REGULARISERS
 
 MOST_WORDS = 8  # that a key is shown with
 
@@ -39,6 +40,7 @@ Examples
   node-train model=conv solver=dopri5 solver.tol=1e-4   a tighter tolerance
   node-train solver=rk4 solver.n_steps=8                a fixed-step solver
   node-train sensitivity=backsolve                      the adjoint method
+  node-train regularize=[error,steer]                   cheaper to solve: penalties, a random end
   node-train model=conv model.core=none data=mnist      the control: stem and head alone
   node-train -m solver.tol=1e-2,1e-3,1e-4 seed=0,1,2    a sweep, and its summary table
   node-train experiment=lux_mnist                       a published system, its numbers beside ours
@@ -82,10 +84,16 @@ def _listed(named: Mapping[str, Iterable[str]]) -> str:
 def _keys() -> list[list[str]]:
     """The root keys, then those of each section, with their values where these are a few words."""
     root = [key + _values([Config], key) for key in keys() if "." not in key]
-    return [root] + [
+    of_sections = [
         [f"{section}.{key}{_values(variants(section), key)}" for key in options(section)]
         for section in sections()
     ]
+    of_regularisers = [
+        f"regularize.{name}.{key}{_values([traits.options], key)}"
+        for name, traits in REGULARISERS.items()
+        for key in traits.options.takes()
+    ]
+    return [root, *of_sections, of_regularisers]
 
 
 def _values(types: Iterable[type[Section]], key: str) -> str:

@@ -74,8 +74,11 @@ def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:
     if get(tree, "data.name") == get(merged, "data.name"):
         for key in set(SPLIT_KEYS) - typed:
             put(tree, key, get(merged, key))
+    merged["regularize"] = tree.get("regularize", {})  # to be refused, where it was typed
     for key in (*COMMAND_KEYS, *sorted(typed)):
         section, is_inner, _ = key.partition(".")
+        if section == "regularize":
+            continue
         if is_inner and merged[section] is not None:
             lay(merged, key, get(tree, key))
         else:

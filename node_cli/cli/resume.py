@@ -199,7 +199,7 @@ def _check_same_run(folder: RunFolder, tree: Tree) -> None:
     for key, value in began.items():
         if key == PACKAGES:  # of another version, which ``checked`` has told
             continue
-        inner = [f"{key}.{name}" for name in value] if isinstance(value, dict) else [key]
+        inner = [f"{key}.{name}" for name in value] if isinstance(value, dict) and value else [key]
         for dotted in inner:
             if get(tree, dotted) != get(began, dotted):
                 raise UserError(

@@ -7,13 +7,26 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from node_cli.config import data, defaults, model, parts, rules, sensitivity, solver, train
+from node_cli.config import (
+    data,
+    defaults,
+    model,
+    parts,
+    regularize,
+    rules,
+    sensitivity,
+    solver,
+    train,
+)
 from node_cli.config.eval import unused_first_step
 from node_cli.config.messages import close_to, not_among, plain, wrong_value
 from node_cli.config.schema import Config, keys, options, sections, variants
 from node_cli.config.section import Section, choice_in_words, drop_unused, variant_of
 from node_cli.config.tree import WRONG, Tree, get, put, show
 from node_cli.errors import UserError
+
+# Groups that concern the solve alone.
+OF_THE_ODE = ("solver", "sensitivity", "regularize")
 
 
 def checked(
@@ -63,11 +76,12 @@ def _without_unused(tree: Tree, typed: set[str]) -> tuple[Tree, list[str], dict[
 
     unused: dict[str, str] = {}
     if get(tree, "model.core") in ("residual", "plain", "none"):
-        for key in sorted(k for k in typed if k.split(".")[0] in ("solver", "sensitivity")):
+        for key in sorted(k for k in typed if k.split(".")[0] in OF_THE_ODE):
             core = get(tree, "model.core")
             unused[key] = f"{show(tree, key)}: not used, model.core={core} has no ODE"
         tree["solver"] = tree["sensitivity"] = None
-    unused |= rules.unused_start(tree, typed)
+        tree["regularize"] = {}
+    unused |= regularize.drop_unused(tree, typed) | rules.unused_start(tree, typed)
     return tree, problems, unused | _of_other_variants(tree, typed)
 
 
@@ -160,6 +174,8 @@ def _key(location: tuple[int | str, ...]) -> str:
     section = str(location[0])
     if section == "published":
         return ".".join(map(plain, location))
+    if section == "regularize":
+        return ".".join(map(str, location))
     if section not in sections():
         return section
     inner = location[2:] if len(variants(section)) > 1 else location[1:]

@@ -46,7 +46,7 @@ def root_values() -> dict[str, Any]:
 
 
 @cache
-def default_choices() -> dict[str, str | None]:
+def default_choices() -> dict[str, Any]:
     """What config.yaml chooses of each group."""
     entries = _read(CONF / "config.yaml")["defaults"]
     return {k: v for entry in entries if isinstance(entry, dict) for k, v in entry.items()}

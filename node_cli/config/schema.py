@@ -12,11 +12,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
+from node_cli.config import regularize
 from node_cli.config.data import DataConfig, ImageData, TrajectoryData
 from node_cli.config.eval import EvalConfig
 from node_cli.config.model import ModelConfig
 from node_cli.config.optimizer import OptimizerConfig
 from node_cli.config.published import PublishedTable
+from node_cli.config.regularize import RegularizeConfig
 from node_cli.config.schedule import ScheduleConfig
 from node_cli.config.section import Location, OneOf, Section
 from node_cli.config.sensitivity import SensitivityConfig, WithNorm, WithoutNorm
@@ -68,6 +70,7 @@ class Config(Section):
     sensitivity: SensitivityConfig | None
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
+    regularize: RegularizeConfig
     train: TrainConfig
     eval: EvalConfig
     observers: list[str]
@@ -134,5 +137,8 @@ def keys() -> tuple[str, ...]:
     """Every key that can be set, those of sections dotted: ``epochs``, ``solver.tol``."""
     dotted = []
     for name in (name for name in Config.model_fields if name not in WRITTEN):
-        dotted += [f"{name}.{key}" for key in options(name)] if name in sections() else [name]
+        if name == "regularize":
+            dotted += regularize.keys()
+        else:
+            dotted += [f"{name}.{key}" for key in options(name)] if name in sections() else [name]
     return tuple(dotted)

@@ -58,7 +58,7 @@ TASKS: dict[str, TaskTraits] = {
         unread=frozenset(
             {
                 *("seed", "epochs", "batch_size", "optimizer", "schedule", "sensitivity", "train"),
-                *("init_from", "init_from_strict"),
+                *("init_from", "init_from_strict", "regularize"),
                 *("model.init", "data.augment", "data.drop_last", "observers", "published"),
                 *("eval.every_steps", "eval.from_step", "eval.initial", "eval.test"),
                 *SPLIT_KEYS,  # a new holdout would contain images that were trained on
@@ -79,6 +79,7 @@ TASKS: dict[str, TaskTraits] = {
             {
                 *("epochs", "optimizer", "schedule", "eval", "train", "compile"),
                 *("sensitivity.norm", "observers", "published", "init_from", "init_from_strict"),
+                "regularize",
             }
         ),
         unread_with_checkpoint=frozenset({"model.init"}),

@@ -35,8 +35,8 @@ def lay(tree: Tree, key: str, value: Any) -> None:
 
 
 def show(tree: Tree, key: str) -> str:
-    """``key=value``; for a group, the name of what was chosen."""
+    """``key=value``; for a group, the name of what was chosen, or the list of them."""
     value = get(tree, key)
     if isinstance(value, dict):
-        value = value.get("name")
+        value = list(value) if key == "regularize" else value.get("name")
     return f"{key}={plain(value)}"

@@ -22,6 +22,7 @@ from node_cli.data.placement import place
 from node_cli.errors import complain, one_line
 from node_cli.learn.evaluation import Metrics, evaluate_splits
 from node_cli.learn.observer import Further
+from node_cli.learn.regularisation import Regularisation
 from node_cli.learn.state_paths import paths
 from node_cli.learn.update import Outcome
 from node_cli.learn.whole_step import WholeStep
@@ -61,7 +62,8 @@ class Classification:
             std if config.images.normalize else None,
             known.flips,
         )
-        self.gradient_of = BatchGradient(config, model, backend)
+        steps = config.epochs * self.batches_per_epoch
+        self.gradient_of = BatchGradient(config, model, backend, steps)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -86,7 +88,7 @@ class Classification:
 
     def gradient(self, batch: ImageSet, step: int) -> Outcome:
         images = self.preprocess(batch.pixels, augmentation(self.config, step))
-        return self.gradient_of(images, batch.labels)
+        return self.gradient_of(images, batch.labels, step)
 
     def loss(self, model: nn.Module, batch: ImageSet) -> Tensor:
         example = next(model.parameters())
@@ -131,39 +133,41 @@ class Classification:
 class BatchGradient:
     """Computes the gradient of a batch.
 
-    In one compiled graph (``WholeStep``) where the model is compiled and suits it, and the batch
-    has the usual size; else part by part.
+    In one compiled graph (``WholeStep``) where the model is compiled and suits it, nothing is
+    regularised, and the batch has the usual size; else part by part.
     """
 
-    def __init__(self, config: Config, model: Classifier, backend: Backend) -> None:
+    def __init__(self, config: Config, model: Classifier, backend: Backend, steps: int = 1) -> None:
+        """``steps``: of the whole training, over which the weights of regularisers may change."""
         self.model = model
         self.backend = backend
         self.batch_size = config.batch_size
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.loss: nn.Module = Loss(model.head, backend.dtype)
-        self.whole = WholeStep(model, self.loss, backend) if WholeStep.suits(model) else None
+        self.regularisation = Regularisation(config, model, steps)
+        suits = WholeStep.suits(model) and not self.regularisation
+        self.whole = WholeStep(model, self.loss, backend) if suits else None
         if model.is_compiled:
             self.loss.compile(fullgraph=True, dynamic=False)
 
-    def __call__(self, images: Tensor, labels: Tensor) -> Outcome:
+    def __call__(self, images: Tensor, labels: Tensor, step: int = 0) -> Outcome:
         """Add the gradient to the parameters' ``grad``; return what was measured.
 
-        ``images``: [N, C, H, W], preprocessed. ``labels``: [N]. Raises ``SolveFailed``.
+        ``images``: [N, C, H, W], preprocessed. ``labels``: [N]. ``step``: how many were made
+        before, which regularisers depend on. Raises ``SolveFailed``.
         """
-        found = (
-            self.whole(images, labels) if self.whole and len(images) == self.batch_size else None
-        )
-        return Outcome(*(found or self._by_parts(images, labels)))
-
-    def _by_parts(self, images: Tensor, labels: Tensor) -> tuple[float, float, int, Work | None]:
+        if self.whole and len(images) == self.batch_size and (found := self.whole(images, labels)):
+            return Outcome(*found)
         with compiler.for_batch(self.model, len(images), self.batch_size):
-            with self.backend.autocast():
+            with self.backend.autocast(), self.regularisation.of_step(step) as penalties:
                 loss, correct = self.loss(self.model.features(images), labels)
-            loss.backward()
+            penalties.added_to(loss).backward()
         grad_norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         work = self.model.take_work()
-        values = (work or Work()).read(loss, grad_norm, correct.to(loss.dtype))
-        return values[0], values[1], int(values[2]), work
+        numbers = loss, grad_norm, correct.to(loss.dtype), *penalties.numbers(loss.dtype)
+        values = (work or Work()).read(*numbers)
+        cells = penalties.cells(values[0], values[3:], work)
+        return Outcome(values[0], values[1], int(values[2]), work, penalties=cells)
 
 
 class Loss(nn.Module):

@@ -9,12 +9,13 @@ from node_cli.config.train import SkipFailures
 from node_cli.learn.evaluation import Diverged, Metrics, evaluation_rows, split_numbers
 from node_cli.learn.objective import Batch, Objective
 from node_cli.learn.observer import Observers, TrainingFacts
+from node_cli.learn.regularisation import penalties
 from node_cli.learn.training_state import TrainingState
 from node_cli.learn.update import Outcome, Update
 from node_cli.machine import memory
 from node_cli.machine.device import Backend
 from node_cli.ode.failures import SolveFailed
-from node_cli.records.columns import EPOCHS, STEPS
+from node_cli.records.columns import EPOCHS, STEPS, columns_of_training
 from node_cli.records.early_stop import reason_to_stop
 from node_cli.records.progress import EpochSums, Progress
 from node_cli.records.run_folder import RunFolder
@@ -33,6 +34,7 @@ class Trainer(Generic[Batch]):
         self.backend = backend
         self.folder = folder
         self.batches_per_epoch = objective.batches_per_epoch
+        self.columns = {r: columns_of_training(r, penalties(config)) for r in (STEPS, EPOCHS)}
         self.update = Update(config, self.model, objective.gradient)
         self.state = TrainingState(
             config, self.model, self.update.optimizer, backend, self.batches_per_epoch
@@ -138,7 +140,7 @@ class Trainer(Generic[Batch]):
             "lr": self.update.optimizer.param_groups[0]["lr"],
             "seconds": seconds,
         }
-        return {column: values.get(column) for column in STEPS.columns}
+        return {column: values.get(column) for column in self.columns[STEPS]}
 
     def _evaluation_is_due(self) -> bool:
         """Whether to evaluate after this step, within an epoch; its end is always evaluated."""
@@ -167,7 +169,7 @@ class Trainer(Generic[Batch]):
             "step": progress.step,
             "peak_memory_mib": memory.peak_mib(self.backend.device),
         }
-        return {column: values.get(column) for column in EPOCHS.columns}
+        return {column: values.get(column) for column in self.columns[EPOCHS]}
 
     @property
     def _has_holdout(self) -> bool:

@@ -19,6 +19,7 @@ from node_cli.learn.evaluation import (
     without_budget,
 )
 from node_cli.learn.observer import Further
+from node_cli.learn.regularisation import Regularisation
 from node_cli.learn.update import Outcome
 from node_cli.machine.device import Backend
 from node_cli.models import flow
@@ -54,6 +55,7 @@ class TrajectoryFit:
         self.splits = dict.fromkeys(("train", "test"), len(self.data.times))
         self.batches_per_epoch = config.trajectory.windows
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.regularisation = Regularisation(config, model, config.epochs * self.batches_per_epoch)
 
     @staticmethod
     def check(config: Config) -> None:
@@ -69,13 +71,14 @@ class TrajectoryFit:
             yield trajectories.window(self.data, config.trajectory, config.seed, step)
 
     def gradient(self, batch: Window, step: int) -> Outcome:
-        with self.backend.autocast():
+        with self.backend.autocast(), self.regularisation.of_step(step) as penalties:
             loss = self.loss(self.model, batch)
-        loss.backward()
+        penalties.added_to(loss).backward()
         grad_norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         work = self.model.take_work()
-        values = (work or Work()).read(loss, grad_norm)
-        return Outcome(values[0], values[1], None, work)
+        values = (work or Work()).read(loss, grad_norm, *penalties.numbers(loss.dtype))
+        cells = penalties.cells(values[0], values[2:], work)
+        return Outcome(values[0], values[1], None, work, penalties=cells)
 
     def loss(self, model: nn.Module, batch: Window) -> Tensor:
         example = next(model.parameters())

@@ -27,7 +27,7 @@ class Outcome:
     ``loss``: the mean over the batch, before the update. ``grad_norm``: of the whole gradient,
     before clipping. ``correct``: images classified correctly before the update, None where nothing
     is classified. ``work``: cost of the ODE solves, None without an ODE. ``more``: further numbers,
-    by their names in ``records.measures.STEPS``.
+    by their names in ``records.measures.STEPS``. ``penalties``: those of regularisers.
     """
 
     loss: float
@@ -35,6 +35,7 @@ class Outcome:
     correct: int | None
     work: Work | None
     more: Mapping[str, Value] = field(default_factory=dict)
+    penalties: Mapping[str, Value] = field(default_factory=dict)
 
     def measured(self, images: int) -> dict[str, Value]:
         """Return every number by its name. ``images``: those of the batch."""
@@ -46,6 +47,7 @@ class Outcome:
             "accuracy": None if self.correct is None else self.correct / images,
             **work_cells(self.work),
             **self.more,
+            **self.penalties,
         }
 
 

@@ -5,16 +5,25 @@ The state of each is at least float32: under autocast only f runs in the lower p
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from node_cli.ode.engines.compiled.field import CompiledField
 from node_cli.ode.field import FunctionalCall
+from node_cli.ode.penalties import StepPenalty
 from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.solver import FirstSteps, Solver, StepMemory
 from node_cli.ode.transfer import scalar
 from node_cli.ode.work import Work
+
+
+class Solves(Protocol):
+    """Solves for an ODE block in the place of ``ODEBlock.solve``, for a while."""
+
+    def __call__(self, block: "ODEBlock", field: nn.Module, y: Tensor, t: Tensor) -> Tensor:
+        """The states at the times t [T], float64; ``field``: that of the block, to be called."""
 
 
 class ODEBlock(nn.Module):
@@ -43,6 +52,7 @@ class ODEBlock(nn.Module):
         self.solver = solver
         self.sensitivity = sensitivity
         self.first_steps = FirstSteps()
+        self.solves: Solves | None = None
         self._work = Work(reads_later=True)
         # What a solve calls. Tuples, since these are no parts of the model beside the field.
         self._functional = (FunctionalCall(field),) if functional else ()
@@ -81,10 +91,33 @@ class ODEBlock(nn.Module):
     def at(self, y: Tensor, t: Tensor) -> Tensor:
         """The states at the times ``t`` [T], float64, where y is that at t[0]; [T, N, *state]."""
         y = _state(y)
-        first_steps = self.first_steps if self.training else self.first_steps.copy()
         with self._functional[0].solving() if self._functional else nullcontext():
             field = self._called[0]
-            return self.sensitivity(field, y, t, self.solver, self._work, first_steps)
+            return self.solves(self, field, y, t) if self.solves else self.solve(field, y, t)[0]
+
+    def solve(
+        self, field: nn.Module, y: Tensor, t: Tensor, penalties: tuple[StepPenalty, ...] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """``at`` with another field, and what each penalty on the steps has measured, (P,)."""
+        first_steps = self.first_steps if self.training else self.first_steps.copy()
+        given = (field, y, t, self.solver, self._work, first_steps)
+        if penalties:
+            return self.sensitivity.penalised(*given, penalties)
+        return self.sensitivity(*given), y.new_zeros(0)
+
+    @contextmanager
+    def solved_by(self, solves: Solves) -> Iterator[None]:
+        """Within it, ``solves`` is asked for every solution."""
+        self.solves = solves
+        try:
+            yield
+        finally:
+            self.solves = None
+
+    @property
+    def work(self) -> Work:
+        """What is being counted until ``take_work``."""
+        return self._work
 
     def set_sensitivity(self, sensitivity: Sensitivity) -> None:
         """Take another gradient method, whose backward solver remembers nothing yet."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from node_cli.ode.field import Autocast
 from node_cli.ode.norms import Norm, rms_norm
+from node_cli.ode.penalties import StepPenalty
 from node_cli.ode.solver import FirstSteps, Solver
 from node_cli.ode.work import CountedField, Work
 
@@ -25,6 +26,7 @@ class Problem:
         autocast: under which f is evaluated.
         parameters: the trained parameters of ``field``.
         first_steps: read and written where a solver has ``first_step="warm"``.
+        penalties: on the accepted steps, which the solve measures.
     """
 
     field: nn.Module
@@ -35,6 +37,7 @@ class Problem:
     autocast: Autocast
     parameters: list[nn.Parameter]
     first_steps: FirstSteps = field(default_factory=FirstSteps)
+    penalties: tuple[StepPenalty, ...] = ()
 
     def counted(self, *, backward: bool = False) -> CountedField:
         """f, each evaluation of which is counted, as one of the backward pass or the forward."""

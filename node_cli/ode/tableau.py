@@ -49,6 +49,12 @@ class Tableau:
         return self.stages - 1 if self.first_same_as_last else self.stages
 
     @property
+    def stages_at_one_time(self) -> tuple[int, int] | None:
+        """The last two stages where f is evaluated at the same time, None where there are none."""
+        pairs = ((i, j) for j in reversed(range(self.stages)) for i in reversed(range(j)))
+        return next((pair for pair in pairs if self.c[pair[0]] == self.c[pair[1]]), None)
+
+    @property
     def fractions(self) -> tuple[float, ...]:
         """Where within a step the polynomial of the dense output meets y."""
         return tuple(theta for theta, _ in self.interior)

@@ -35,11 +35,12 @@ class Work:
     ``nfe_forward``: evaluations of f in the forward solve, those of rejected steps and of the
     initial-step heuristic included. ``nfe_backward``: evaluations of f in the backward pass, 0 by
     definition where the gradient reuses the forward graph. ``vjps_backward``: vector-Jacobian
-    products of f. ``forward`` and ``backward``: the steps of the two solves. ``drift_backward``:
-    the largest drift of a y that was solved again backwards (``Drift``), None where none was.
-    ``reads_later``: whether somebody calls ``read`` after the backward pass; else the drift is read
-    at once, for which the host waits for the device. ``of_blocks``: the parts, where it is the sum
-    over several ODE blocks.
+    products of f. ``forward`` and ``backward``: the steps of the two solves. ``nfe_penalty``:
+    evaluations of f, and of its derivatives, that penalties on the solve make beside these.
+    ``drift_backward``: the largest drift of a y that was solved again backwards (``Drift``), None
+    where none was. ``reads_later``: whether somebody calls ``read`` after the backward pass; else
+    the drift is read at once, for which the host waits for the device. ``of_blocks``: the parts,
+    where it is the sum over several ODE blocks.
     """
 
     nfe_forward: int = 0
@@ -47,6 +48,7 @@ class Work:
     vjps_backward: int = 0
     forward: Steps = field(default_factory=Steps)
     backward: Steps = field(default_factory=Steps)
+    nfe_penalty: int = 0
     drift_backward: float | None = field(default=None, compare=False)  # not a count
     reads_later: bool = field(default=False, compare=False)
     unread: list[Drift] = field(default_factory=list, compare=False)
@@ -95,6 +97,7 @@ def total(works: Sequence[Work]) -> Work:
         found.nfe_forward += work.nfe_forward
         found.nfe_backward += work.nfe_backward
         found.vjps_backward += work.vjps_backward
+        found.nfe_penalty += work.nfe_penalty
         found.forward.add(work.forward)
         found.backward.add(work.backward)
     drifts = [work.drift_backward for work in works if work.drift_backward is not None]

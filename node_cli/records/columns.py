@@ -1,10 +1,12 @@
 """The CSV files of a run and their columns. ``python -m node_cli.records.columns`` describes them
 in Markdown."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node_cli.records import measures
-from node_cli.records.measures import Measure
+from node_cli.records.measure import Measure
+from node_cli.records.measures import penalty_of
 from node_cli.records.units import NUMBER, TEXT
 
 
@@ -24,6 +26,7 @@ class Record:
 
 STEPS = Record("steps.csv", "one training step", measures.STEPS)
 EPOCHS = Record("epochs.csv", "one epoch", measures.EPOCHS)
+PENALTIES = {STEPS: measures.PENALTIES_OF_STEP, EPOCHS: measures.PENALTIES_OF_EPOCH}
 EVALUATIONS = Record("evaluations.csv", "one evaluation of one split", measures.EVALUATIONS)
 GRADIENTS = Record(
     "gradients.csv", "one gradient method (`task=check_gradients`)", measures.GRADIENTS
@@ -95,6 +98,17 @@ CHANGES = Record(
 RECORDS = (STEPS, EPOCHS, EVALUATIONS, CHANGES, GRADIENTS, PATHS, TRAJECTORIES, OBSERVED, PUBLISHED)
 
 
+def columns_of_training(record: Record, penalties: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the columns of a record of a training.
+
+    ``penalties``: the regularisers that add one to the loss; None where nothing is regularised.
+    """
+    if penalties is None or record not in PENALTIES:
+        return record.columns
+    each = map(penalty_of, penalties) if record is STEPS else ()
+    return (*record.columns, *(measure.name for measure in PENALTIES[record]), *each)
+
+
 def markdown(records: tuple[Record, ...] = RECORDS) -> str:
     """Return a heading and a table of columns for each record.
 
@@ -102,9 +116,16 @@ def markdown(records: tuple[Record, ...] = RECORDS) -> str:
     """
     parts = []
     for record in records:
+        measured = record.measures + PENALTIES.get(record, ())
         lines = ["| column | unit | meaning |", "|---|---|---|"]
-        lines += [f"| `{m.name}` | {m.unit.words} | {_meaning(m)} |" for m in record.measures]
+        lines += [f"| `{m.name}` | {m.unit.words} | {_meaning(m)} |" for m in measured]
         parts.append(f"### {record.file}\n\nEach row is {record.row}.\n\n" + "\n".join(lines))
+    parts.append(
+        "### Columns of regularisers\n\n"
+        f"{', '.join(f'`{m.name}`' for ms in PENALTIES.values() for m in ms)} are there where a "
+        "training has regularisers (`regularize=`). steps.csv then also has a column for each that "
+        f"adds a penalty, `{penalty_of('NAME')}`: what it measures, before its weight."
+    )
     summary = ", ".join(f"`{name}`" for name in (*measures.SUMMARY, *measures.SUMMARY_SECONDS))
     parts.append(
         "### summary.csv\n\nEach row is one job of a sweep: `job`, a column for each key that was "

@@ -11,12 +11,11 @@ over an epoch. New rows go to the end of a table: the order is that of the colum
 Nothing here imports torch, so that reports start at once.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from node_cli.config.published import PLACES
+from node_cli.records.measure import Measure, Total, largest, mean, of_images
 from node_cli.records.units import (
     FRACTION,
     LOSS,
@@ -33,60 +32,6 @@ from node_cli.records.units import (
 
 if TYPE_CHECKING:
     from node_cli.ode.work import Work
-
-
-@dataclass(frozen=True)
-class Total:
-    """How the steps of an epoch make one number. Batches that were skipped do not count.
-
-    ``key``: the name of the running total in checkpoints; never changed, so that older checkpoints
-    load. ``of``: what is added up, numbers of a step. ``how``: ``sum`` adds values, ``image sum``
-    adds each value times the images of its batch, ``largest`` keeps the largest value. ``per``:
-    what the total is divided by in the end.
-    """
-
-    key: str
-    of: tuple[str, ...]
-    how: Literal["sum", "image sum", "largest"]
-    per: Literal["image", "batch"] | None
-
-    def add(self, total: Value, step: Mapping[str, Value], images: int) -> Value:
-        """Return ``total`` with one more step; None once any step lacks one of the numbers."""
-        value: float = 0
-        for name in self.of:
-            if (part := step[name]) is None:
-                return None
-            value += part
-        if total is None:
-            return None
-        if self.how == "largest":
-            return max(total, value)
-        return total + (value * images if self.how == "image sum" else value)
-
-
-def mean(*names: str, key: str | None = None) -> Total:
-    """The mean over batches of a number, or of the sum of several."""
-    return Total(key or names[0], names, "sum", "batch")
-
-
-def largest(name: str) -> Total:
-    """The largest value of any batch."""
-    return Total(f"{name}_max", (name,), "largest", None)
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A column of a record.
-
-    ``work``: the attribute of ``ode.work.Work`` that it is read from, if it counts work of a solve.
-    ``total``: how it follows from the steps of an epoch, if it does.
-    """
-
-    name: str
-    unit: Unit
-    meaning: str
-    work: str = ""
-    total: Total | None = None
 
 
 STEP = Measure("step", NUMBER, "training steps made so far")
@@ -147,7 +92,7 @@ EPOCHS = (
         "train_loss",
         LOSS,
         "mean training loss of the epoch, each batch before its update",
-        total=Total("loss", ("loss",), "image sum", "image"),
+        total=of_images("loss"),
     ),
     Measure(
         "train_accuracy",
@@ -188,6 +133,30 @@ EPOCHS = (
         total=largest("drift_backward"),
     ),
 )
+
+# Further columns of a training with regularisers (``regularize=``), after all others; a column for
+# each penalty, ``penalty_of``, comes after those of a step.
+PENALTIES_OF_STEP = (
+    Measure("penalty", LOSS, "sum of the penalties, each times its weight in this step"),
+    Measure("objective", LOSS, "`loss` + `penalty`, which the gradient is of"),
+    Measure(
+        "nfe_penalty",
+        NUMBER,
+        "evaluations of f and of its derivatives for the penalties alone, forward and backward",
+    ),
+)
+
+PENALTIES_OF_EPOCH = (
+    Measure("train_penalty", LOSS, "mean penalty of the epoch", total=of_images("penalty")),
+    Measure("train_objective", LOSS, "mean of `objective`", total=of_images("objective")),
+    Measure("nfe_penalty_mean", NUMBER, "mean of `nfe_penalty`", total=mean("nfe_penalty")),
+)
+
+
+def penalty_of(regulariser: str) -> str:
+    """Return the column of steps.csv for what a regulariser measures, before its weight."""
+    return f"penalty_{regulariser}"
+
 
 EVALUATIONS = (
     STEP,
@@ -244,6 +213,7 @@ SUMMARY = (
 UNRECORDED = ("correct",)
 
 TOTALS = tuple(measure.total for measure in EPOCHS if measure.total)
+PENALTY_TOTALS = tuple(measure.total for measure in PENALTIES_OF_EPOCH if measure.total)
 
 STEP_NAMES = frozenset([*UNRECORDED, *(measure.name for measure in STEPS)])
 
@@ -269,11 +239,18 @@ _EVALUATED = {
 def publishable(place: str | None) -> set[str]:
     """Return the names that a published table may have: ``place`` is epoch, step, or None for the
     end of a run."""
-    names = {measure.name for measure in (STEPS if place == "step" else EPOCHS)} | _EVALUATED
+    names = {measure.name for measure in _recorded(place)} | _EVALUATED
     return (names | {"parameters"} if place is None else names) - {*PLACES}
 
 
-_UNITS = {m.name: m.unit for m in (*STEPS, *EPOCHS, *OF_A_RUN)} | {"train_eval_loss": LOSS}
+def _recorded(place: str | None) -> tuple[Measure, ...]:
+    if place == "step":
+        return (*STEPS, *PENALTIES_OF_STEP)
+    return (*EPOCHS, *PENALTIES_OF_EPOCH)
+
+
+_UNITS = {m.name: m.unit for m in (*_recorded("step"), *_recorded(None), *OF_A_RUN)}
+_UNITS["train_eval_loss"] = LOSS
 
 
 def unit(name: str) -> Unit:

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import NonNegativeInt, TypeAdapter
 
 from node_cli.records import measures
-from node_cli.records.measures import TOTALS, Total
+from node_cli.records.measure import Total
+from node_cli.records.measures import PENALTY_TOTALS, TOTALS
 from node_cli.records.units import Value
 
 
@@ -21,7 +22,8 @@ class EpochSums:
 
     ``images``: those of every batch so far, of which ``trained`` were not in a skipped batch;
     ``skipped``: batches whose solve failed. A window of a trajectory counts as an image.
-    ``totals``: by key, what ``measures.TOTALS`` adds up; None where a step had no such number.
+    ``totals``: by key, what ``measures.TOTALS`` adds up, and ``PENALTY_TOTALS`` where there are
+    regularisers; None where a step had no such number.
     """
 
     batches: NonNegativeInt = 0
@@ -43,8 +45,9 @@ class EpochSums:
         self.batches += 1
         self.images += images
         self.trained += images
-        for total in TOTALS:
-            self.totals[total.key] = total.add(self.totals[total.key], step, images)
+        penalties = PENALTY_TOTALS if PENALTY_TOTALS[0].key in step else ()
+        for total in (*TOTALS, *penalties):
+            self.totals[total.key] = total.add(self.totals.get(total.key, 0), step, images)
 
     def row(self) -> dict[str, Value]:
         """Return the columns of epochs.csv that follow from the steps so far."""
@@ -53,7 +56,8 @@ class EpochSums:
             "eval_seconds": self.eval_seconds,
             "images_per_s": self.images / self.seconds,
         }
-        return row | {m.name: self._value(m.total) for m in measures.EPOCHS if m.total}
+        columns = (*measures.EPOCHS, *measures.PENALTIES_OF_EPOCH)
+        return row | {m.name: self._value(m.total) for m in columns if m.total}
 
     def accuracy(self) -> float | None:
         """Return the accuracy of the images trained on; None where nothing is classified."""
@@ -62,7 +66,7 @@ class EpochSums:
 
     def _value(self, total: Total) -> Value:
         updates = self.batches - self.skipped
-        value = self.totals[total.key]
+        value = self.totals.get(total.key)
         if not updates or value is None:
             return None
         match total.per:
@@ -112,6 +116,7 @@ class Progress:
         sums = dict(state["sums"])
         unknown = None if sums["batches"] else 0
         totals = {total.key: sums.pop(total.key, unknown) for total in TOTALS}
+        totals |= {t.key: sums.pop(t.key) for t in PENALTY_TOTALS if t.key in sums}
         checked = TypeAdapter(cls).validate_python({**state, "sums": {**sums, "totals": totals}})
         assert isinstance(checked, cls)
         return checked

@@ -14,6 +14,7 @@ from node_cli.config.files import CONF
 from node_cli.config.schema import Config, keys, options
 from node_cli.errors import UserError
 from node_cli.ode.solver import METHODS
+from node_cli.regularisers.table import REGULARISERS
 
 Configure = Callable[..., Config]
 GROUPS = {
@@ -42,7 +43,8 @@ def test_every_choice_of_every_group_composes(
 ) -> None:
     config = configure(f"{group}={choice}", *PARTNERS.get(choice, []))
     section = getattr(config, group)
-    assert section is None or section.name == choice
+    chosen = section[choice] if group == "regularize" else section
+    assert chosen is None or chosen.name == choice
 
 
 def test_every_solver_has_a_file_and_every_file_a_solver() -> None:
@@ -60,7 +62,8 @@ def test_yaml_files_hold_only_keys_of_the_schema_and_say_what_each_is_for() -> N
         if group in (CONF.name, "experiment"):
             assert names <= set(Config.model_fields)
         else:
-            assert names <= {*options(group), "name"}, path
+            of_group = REGULARISERS[path.stem].options.takes() if group == "regularize" else []
+            assert names <= {*(of_group or options(group)), "name"}, path
 
 
 def test_forward_and_backward_solver(configure: Configure) -> None:
@@ -118,9 +121,11 @@ def test_no_value_raises_anything_but_a_user_error(
     """Any values under any keys: a checked configuration, or lines for the user."""
     tree = TREE | {name: dict(v) for name, v in TREE.items() if isinstance(v, dict)}
     for key, value in changes.items():
-        section, _, name = key.rpartition(".")
-        target = tree[section] if section else tree
-        assert isinstance(target, dict)
+        *sections, name = key.split(".")
+        target = tree
+        for section in sections:
+            target = target.setdefault(section, {})  # type: ignore[assignment]
+            assert isinstance(target, dict)
         target[name] = value
     typed = data.draw(st.sets(st.sampled_from(sorted(changes) or ["epochs"])))
     try:

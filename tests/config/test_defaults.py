@@ -33,6 +33,15 @@ def test_any_key_may_be_missing(configure: Configure, overrides: list[str]) -> N
             assert checked(without)[0] == config, f"{section}.{key}"
 
 
+def test_an_option_of_a_regulariser_may_be_missing(configure: Configure) -> None:
+    config = configure("regularize=[error,steer]", "regularize.error.weight=3")
+    tree = config.model_dump()
+    for name, option in (("error", "final_weight"), ("steer", "half_width")):
+        without = deepcopy(tree)
+        del without["regularize"][name][option]
+        assert checked(without)[0] == config
+
+
 def test_a_group_that_is_missing_is_the_default_one(configure: Configure) -> None:
     tree: dict[str, Any] = configure("optimizer.lr=0.5").model_dump()
     del tree["schedule"], tree["sensitivity"]

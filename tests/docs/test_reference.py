@@ -9,9 +9,11 @@ import yaml
 from node_cli.cli.compose import Composer
 from node_cli.config.files import CONF
 from node_cli.config.schema import keys
+from node_cli.config.tree import get
 from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.ode.solver import METHODS
 from node_cli.records import columns
+from node_cli.regularisers.table import REGULARISERS
 from tests.docs import pages
 
 # Between them, these have every key.
@@ -30,6 +32,7 @@ CONFIGURATIONS = (
     ["optimizer=sgd"],
     ["schedule=step"],
     ["train.on_solver_failure=skip"],
+    [f"regularize=[{','.join(REGULARISERS)}]"],
     ["train.stop_early=5"],
 )
 
@@ -63,13 +66,14 @@ def test_defaults(key: str) -> None:
     section, _, name = key.rpartition(".")
     values = []
     for config in composed():
-        inside = config[section] if section else config
+        inside = get(config, section) if section else config
         if inside is not None and name in inside:
             values.append(inside[name])
     expected = yaml.safe_load(documented_keys()[key])
     if key == "data.options":  # of data sets that are not here
         values.append({})
-    expected = float(expected) if key.endswith((".tol", ".lr")) else expected  # 1e-3 is a text
+    if key.endswith((".tol", ".lr", ".weight")):  # 1e-3 is a text
+        expected = float(expected)
     last = [str(v).rpartition("/")[2] if key == "data.root" else v for v in values]
     assert expected in last
 
@@ -85,6 +89,7 @@ def test_the_tables_of_methods_are_complete() -> None:
     for page, header, methods in (
         ("solvers.md", "`solver=`", METHODS),
         ("gradients.md", "`sensitivity=`", SENSITIVITIES),
+        ("regularisers.md", "`regularize=`", REGULARISERS),
     ):
         (table,) = [
             t for t in pages.tables(pages.REPOSITORY / "docs" / page) if t.header[0] == header

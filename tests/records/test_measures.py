@@ -14,7 +14,8 @@ from node_cli.learn.update import Outcome, Update
 from node_cli.ode.work import Work
 from node_cli.records import measures, progress
 from node_cli.records.columns import EPOCHS, EVALUATIONS, GRADIENTS, RECORDS, STEPS, markdown
-from node_cli.records.measures import Measure, mean, unit
+from node_cli.records.measure import Measure, mean
+from node_cli.records.measures import unit
 from node_cli.records.progress import EpochSums, Progress
 from node_cli.records.units import FRACTION, LOSS, NUMBER, PARAMETERS
 from tests.folders import rows

@@ -29,6 +29,16 @@ class StepRecord(Protocol):
         """
 
 
+class PenalisedRecord(Protocol):
+    """The accepted steps of a solve of a problem with penalties on them."""
+
+    def penalties(self) -> Tensor:
+        """What each of them has measured in the solve, (P,)."""
+
+    def pull_back(self, grad_y: Tensor, grad_penalties: Tensor) -> Gradients:
+        """``StepRecord.pull_back``, with the gradients of the penalties, times dL/dR (P,)."""
+
+
 class DenseRecord(Protocol):
     """y(t) at any time of a solve that has kept its ``trajectory``: a polynomial on each step."""
 
@@ -66,7 +76,8 @@ class Engine(Protocol):
 
     def solve(self, keep: Keep) -> tuple[Tensor, Any]:
         """y at the requested times, (T, *y0.shape), without a graph, and a record of what is kept:
-        None for ``nothing``, else a ``StepRecord`` or a ``DenseRecord``.
+        None for ``nothing``, else a ``StepRecord`` or a ``DenseRecord``; of a problem with
+        penalties a ``PenalisedRecord``, whatever is kept.
 
         The cost is added to ``problem.work``. Raises ``SolveFailed``.
         """
@@ -78,14 +89,16 @@ class Engine(Protocol):
 
 def engine_for(problem: Problem) -> Engine:
     """torchdiffeq where the solver says so, a compiled loop where the field is a ``CompiledField``
-    that is enabled and dL/dt is not wanted, else eager steps; so too where the field is called with
-    other parameters than its own (``torch.func.functional_call``)."""
+    that is enabled and dL/dt is not wanted, else eager steps; so too where there are penalties on
+    the steps, and where the field is called with other parameters than its own
+    (``torch.func.functional_call``)."""
     if problem.solver.engine == "torchdiffeq":
         return Reference(problem)
     field = problem.field
     if (
         isinstance(field, CompiledField)
         and field.enabled
+        and not problem.penalties
         and not problem.t.requires_grad
         and field.has_its_own_parameters()
     ):

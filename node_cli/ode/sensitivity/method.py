@@ -13,6 +13,7 @@ from node_cli.ode.checks import AGAIN, NOT_REPEATED, check_start, random_states,
 from node_cli.ode.engines.engine import Engine, engine_for, one_sided
 from node_cli.ode.field import Autocast, Tensors, no_autocast, silent_hooks, untouched_buffers
 from node_cli.ode.jumps import pieces
+from node_cli.ode.penalties import StepPenalty
 from node_cli.ode.problem import Gradients, Problem
 from node_cli.ode.sensitivity.methods import SENSITIVITIES, Traits
 from node_cli.ode.solver import FirstSteps, Keep, Solver
@@ -77,12 +78,8 @@ class Sensitivity(ABC):
         """
         if solver.jump_t:
             return self._in_pieces(field, y0, t, solver, work, first_steps)
-        check_start(y0, solver.engine)
-        tensors = Tensors(field)
+        problem, tensors = self._problem(field, y0, t, solver, work, first_steps)
         parameters = tensors.trained
-        autocast = Autocast(y0.device.type)
-        first_steps = first_steps or FirstSteps()
-        problem = Problem(field, y0, t, solver, work, autocast, parameters, first_steps)
         if stands_still(t):
             still: Tensor = _Still.apply(problem, t, y0, *parameters)
             return still
@@ -98,6 +95,52 @@ class Sensitivity(ABC):
         if random_states(y0.device) != before:
             self._refuse_random(solver, y)
         return y
+
+    def penalised(
+        self,
+        field: nn.Module,
+        y0: Tensor,
+        t: Tensor,
+        solver: Solver,
+        work: Work,
+        first_steps: FirstSteps | None,
+        penalties: tuple[StepPenalty, ...],
+    ) -> tuple[Tensor, Tensor]:
+        """``__call__``, and what each penalty on the accepted steps has measured, (P,).
+
+        A backward pass through either is defined, with step sizes as constants. Raises ValueError
+        where the method does not differentiate the steps of the native engine, where f jumps, and
+        where t requires a gradient or is one time alone.
+        """
+        if self.traits.gradient_of != "steps" or solver.engine != "native" or solver.jump_t:
+            raise ValueError(f"sensitivity={self.name}, {solver}: no steps to differentiate")
+        if t.requires_grad or stands_still(t):
+            raise ValueError("penalties on the steps need two times at least, as constants")
+        problem, tensors = self._problem(field, y0, t, solver, work, first_steps, penalties)
+        before = random_states(y0.device)
+        y, measured = _Function.apply(self, engine_for(problem), tensors, t, y0, *tensors.trained)
+        if random_states(y0.device) != before:
+            self._refuse_random(solver, y)
+        return y, measured
+
+    @staticmethod
+    def _problem(
+        field: nn.Module,
+        y0: Tensor,
+        t: Tensor,
+        solver: Solver,
+        work: Work,
+        first_steps: FirstSteps | None,
+        penalties: tuple[StepPenalty, ...] = (),
+    ) -> tuple[Problem, Tensors]:
+        check_start(y0, solver.engine)
+        tensors = Tensors(field)
+        autocast = Autocast(y0.device.type)
+        first_steps = first_steps or FirstSteps()
+        problem = Problem(
+            field, y0, t, solver, work, autocast, tensors.trained, first_steps, penalties
+        )
+        return problem, tensors
 
     def _in_pieces(
         self,
@@ -154,18 +197,18 @@ class _Function(torch.autograd.Function):
         t: Tensor,
         y0: Tensor,
         *parameters: Tensor,
-    ) -> Tensor:
+    ) -> Any:
         y, ctx.record = engine.solve(method.keeps)
         ctx.method, ctx.engine = method, engine
         ctx.evaluates = method.keeps != "stages"
         ctx.random = False
         ctx.tensors = tensors
         ctx.save_for_backward(y, y0, *parameters)
-        return y
+        return (y, ctx.record.penalties()) if engine.problem.penalties else y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_y: Tensor, *grad_penalties: Tensor) -> tuple[Tensor | None, ...]:
         y, *_ = ctx.saved_tensors  # raises where one of them has been changed since
         method, engine = ctx.method, ctx.engine
         problem = engine.problem
@@ -184,7 +227,10 @@ class _Function(torch.autograd.Function):
                 stack.enter_context(ctx.tensors.again())
                 stack.enter_context(untouched_buffers(problem.field))
             ctx.evaluates = True  # the next time, stages have been used up
-            found = method.gradient(engine, ctx.record, y, grad_y)
+            if grad_penalties:
+                found = ctx.record.pull_back(grad_y, *grad_penalties)
+            else:
+                found = method.gradient(engine, ctx.record, y, grad_y)
         return None, None, None, found.t, found.y0, *found.parameters
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from node_cli.ode.engines.eager.adjoint import KeptStages, KeptStates
 from node_cli.ode.engines.eager.backwards import BackwardSolve
 from node_cli.ode.engines.eager.dense_output import DenseOutput
+from node_cli.ode.engines.eager.penalised import PenalisedSteps
 from node_cli.ode.engines.eager.solve import integrate
 from node_cli.ode.engines.eager.step import Stepper
 from node_cli.ode.problem import AdjointSystem, Problem
@@ -28,6 +29,12 @@ class Eager:
     @torch.no_grad()
     def solve(self, keep: Keep) -> tuple[Tensor, Any]:
         problem = self.problem
+        if problem.penalties:
+            steps = PenalisedSteps(problem, keep)
+            f = steps.f
+            evaluate = f.evaluate if keep == "stages" else None
+            stepper = Stepper(f.f, problem.solver, evaluate=evaluate, with_last=True)
+            return self._solve(stepper, steps.record), steps
         match keep:
             case "nothing":
                 return self._solve(Stepper(problem.counted(), problem.solver)), None

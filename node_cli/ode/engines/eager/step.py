@@ -52,6 +52,7 @@ class Stepper:
     ``solver``: its tableau and tolerances are read. ``norm``: read by adaptive methods only.
     ``evaluate``: how to evaluate f where the result depends on it, by default as ``f`` does.
     ``host_times``: f is given times on the CPU, wherever y is.
+    ``with_last``: something depends on f where the solve ends, too.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Stepper:
         evaluate: Evaluate | None = None,
         *,
         host_times: bool = False,
+        with_last: bool = False,
     ) -> None:
         self.host_times = host_times
+        self.with_last = with_last
         self.field = f
         self.plain = plain(f)
         self.evaluate_at = evaluate or self.plain
@@ -108,7 +111,8 @@ class Stepper:
         each stage but the first, and for an adaptive method one number asked of the device.
         """
         tableau, evaluate = self.tableau, self.evaluate_at
-        last = self.plain if final and tableau.first_same_as_last else evaluate
+        unread = final and tableau.first_same_as_last and not self.with_last
+        last = self.plain if unread else evaluate
         moments = self._moments(times, first.y)
         stages = stages_of_step(evaluate, tableau, first, moments, dt, tableau.stages, last)
         if tableau.first_same_as_last:

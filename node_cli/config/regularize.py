@@ -1,0 +1,149 @@
+"""The regularisers that were chosen: the options of each by its name, and what they need."""
+
+from collections.abc import Collection
+from typing import Annotated, Any
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from node_cli.config import files
+from node_cli.config.messages import plain
+from node_cli.config.solver import method_of
+from node_cli.config.tree import Tree, get, show
+from node_cli.ode.sensitivity.methods import SENSITIVITIES
+from node_cli.ode.tableaus import TABLEAUS
+from node_cli.regularisers.options import Options
+from node_cli.regularisers.table import REGULARISERS, Traits, has
+
+
+class _ByName:
+    """A dictionary from the name of a regulariser to its options."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        fields = {
+            name: core_schema.typed_dict_field(
+                handler.generate_schema(traits.options), required=False
+            )
+            for name, traits in REGULARISERS.items()
+        }
+        return core_schema.typed_dict_schema(fields, extra_behavior="forbid", strict=True)
+
+
+RegularizeConfig = Annotated[dict[str, Options], _ByName()]
+
+
+def keys() -> list[str]:
+    """The keys of every regulariser."""
+    return [
+        f"regularize.{name}.{option}"
+        for name, traits in REGULARISERS.items()
+        for option in traits.options.takes()
+    ]
+
+
+def fill(tree: Tree) -> None:
+    """Give options that are missing the defaults of the shipped files; none is chosen where the
+    section is missing."""
+    chosen = tree.setdefault("regularize", {})
+    if isinstance(chosen, dict):
+        for name, options in chosen.items():
+            if isinstance(options, dict) and "name" in options:
+                chosen[name] = files.values_of("regularize", name) | options
+
+
+def drop_unused(tree: Tree, typed: Collection[str]) -> dict[str, str]:
+    """Drop options of regularisers that are not chosen; a line for each that was typed. A file
+    composed before may have set them, and only a file of the group has the name in it."""
+    chosen = tree.get("regularize")
+    lines: dict[str, str] = {}
+    if not isinstance(chosen, dict):
+        return {}
+    names = [name for name, options in chosen.items() if _is_chosen(options)]
+    for name in chosen.keys() - {*names}:
+        if name in REGULARISERS:
+            instead = f"{name} is not among regularize={plain(names)}"
+            lines |= {
+                key: f"{show(tree, key)}: not used, {instead}"
+                for key in sorted(typed)
+                if key.startswith(f"regularize.{name}.")
+            }
+            chosen.pop(name)
+    return lines
+
+
+def _is_chosen(options: Any) -> bool:
+    return not isinstance(options, dict) or "name" in options
+
+
+def traits_of(tree: Tree) -> dict[str, Traits]:
+    """What is known of the chosen ones."""
+    chosen = tree.get("regularize")
+    names = chosen if isinstance(chosen, dict) else {}
+    return {name: REGULARISERS[name] for name in names if name in REGULARISERS}
+
+
+def impossible(tree: Tree) -> list[str]:
+    """What a regulariser that was chosen does not work with."""
+    return [
+        f"regularize={name}: {problem}"
+        for name, traits in traits_of(tree).items()
+        for look in (_solver, _sensitivity, _compiler, _data)
+        if (problem := look(tree, traits))
+    ]
+
+
+def _solver(tree: Tree, traits: Traits) -> str | None:
+    """A method without the estimate, or an engine that does not show its steps."""
+    name = get(tree, "solver.name")
+    method, estimate = method_of(name), traits.estimate
+    if estimate is None or method is None:
+        return None
+    able = [n for n, tableau in TABLEAUS.items() if has(estimate, tableau)]
+    if name not in able:
+        return f"solver={name} has no estimate of the {estimate}; choose from {', '.join(able)}"
+    if traits.of_steps and get(tree, "solver.engine") == "torchdiffeq":
+        return "solver.engine=torchdiffeq does not show its steps; take engine=native"
+    if traits.of_steps and get(tree, "solver.jump_t"):
+        return f"not with {show(tree, 'solver.jump_t')}, which cuts a solve into several"
+    return None
+
+
+def _sensitivity(tree: Tree, traits: Traits) -> str | None:
+    """A gradient method that does not differentiate the steps, or a field compiled for one
+    derivative."""
+    name = get(tree, "sensitivity.name")
+    if name not in SENSITIVITIES:
+        return None
+    of_steps = [n for n, method in SENSITIVITIES.items() if method.gradient_of == "steps"]
+    if traits.of_steps and name not in of_steps:
+        return (
+            f"sensitivity={name} does not differentiate the solver's steps; choose from "
+            f"{', '.join(of_steps)}"
+        )
+    if traits.differentiates_f and get(tree, "sensitivity.vjp") == "compiled":
+        return "needs a second derivative of f, which sensitivity.vjp=compiled does not have"
+    return None
+
+
+def _compiler(tree: Tree, traits: Traits) -> str | None:
+    if traits.compiles or get(tree, "compile") is not True:
+        return None
+    able = [name for name, others in REGULARISERS.items() if others.compiles]
+    return f"not with compile=true, which works with {' and '.join(able)} alone"
+
+
+def _data(tree: Tree, traits: Traits) -> str | None:
+    """An end that moves, of a trajectory with data there, or beyond the start."""
+    if not traits.ends:
+        return None
+    if get(tree, "model.stem") is None and get(tree, "model.head") is None:
+        return "not with a trajectory, which has data at every time"
+    half_width = get(tree, "regularize.steer.half_width")
+    t0, t1 = get(tree, "model.t0"), get(tree, "model.t1")
+    if not all(isinstance(x, int | float) for x in (half_width, t0, t1)):
+        return None
+    if half_width >= (length := abs(t1 - t0)):
+        return f"half_width={half_width:g} must be below {length:g}, the length of the interval"
+    return None

@@ -1,0 +1,47 @@
+"""One step by itself, which autograd differentiates."""
+
+import torch
+from torch import Tensor
+
+from node_cli.ode.engines.eager.step import plain, stages_of_step
+from node_cli.ode.engines.formulas import Floats, stage_times, weighted_sum
+from node_cli.ode.engines.step_control import first_size, probing_size
+from node_cli.ode.field import Field, no_autocast
+from node_cli.ode.norms import rms_norm
+from node_cli.ode.penalties import StageValues
+from node_cli.ode.solver import Solver
+from node_cli.ode.transfer import scalar, vector
+
+
+def single_step(f: Field, solver: Solver, t: float, y: Tensor, end: float) -> StageValues:
+    """A step of an adaptive method from y at t towards ``end``, and no further, with a graph.
+
+    Its size is that of the initial-step heuristic, a constant. Cost: one evaluation of f for each
+    stage, and one more.
+    """
+    tableau = solver.tableau
+    with no_autocast(y.device.type):
+        first = plain(f)(scalar(t, y), y)
+        dt = _first_size(f, solver, t, y.detach(), first.k.detach(), end)
+        times = [t, *stage_times(tableau, t, t + dt, y.dtype)]
+        moments = vector(times, y).unbind()
+        stages = stages_of_step(plain(f), tableau, first, moments, dt, tableau.stages)
+        slopes = [stage.k for stage in stages]
+        y1 = stages[-1].y
+        if not tableau.first_same_as_last:
+            y1 = weighted_sum(y, [b * dt for b in tableau.b], slopes)
+    return StageValues([stage.y for stage in stages], slopes, y1, dt)
+
+
+@torch.no_grad()
+def _first_size(f: Field, solver: Solver, t: float, y: Tensor, k: Tensor, end: float) -> float:
+    """``first_size`` in the direction of ``end``, at most up to there."""
+    assert solver.rtol is not None and solver.atol is not None
+    scale = solver.atol + solver.rtol * y.abs()
+    d1 = float(rms_norm(k / scale))
+    h0: float = probing_size(float(rms_norm(y / scale)), d1)
+    length = abs(end - t)
+    h = (end - t) / length * h0
+    probed = f(scalar(t + h, y), torch.add(y, k, alpha=h))
+    d2 = Floats.divide(float(rms_norm((probed - k) / scale)), h0)
+    return (end - t) / length * min(float(first_size(h0, d1, d2, solver.tableau.order)), length)

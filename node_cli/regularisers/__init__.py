@@ -1,0 +1,1 @@
+"""What keeps an ODE cheap to solve: penalties on a solve, and a random interval."""
