@@ -107,6 +107,8 @@ def test_commands(
             case ["python", script, *arguments]:
                 text = (pages.REPOSITORY / script).read_text(encoding="utf-8")
                 assert all(f'"{flag}"' in text for flag in arguments if flag.startswith("--"))
+            case ["pytest", path, *_] if path.startswith("tests/"):
+                assert (pages.REPOSITORY / path).exists()
             case ["pip", "install", *_] | ["pytest", *_]:
                 check_installation(words)
             case ["eval", _]:
