@@ -1,0 +1,35 @@
+"""A little of each kind of harm; the counts of docs/reliability.md are of the same functions."""
+
+from pathlib import Path
+
+import pytest
+
+from node_cli.cli import runs
+from tests.reliability import files, kills, lines, signals
+from tests.reliability.children import warmed
+
+
+@pytest.fixture(autouse=True)
+def _warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setattr(runs, "plot_run", runs.plot_run)  # put back after the test
+    warmed(tmp_path)
+
+
+def test_a_little_of_each(tmp_path: Path) -> None:
+    for kind, count in ((files.wrong, 1), (lines.in_process, 3)):
+        assert kind(tmp_path, count).wrong == []
+
+
+@pytest.mark.slow
+def test_more_of_each(tmp_path: Path) -> None:
+    for number, (kind, count) in enumerate(
+        [
+            *((kills.random_kills, 100), (files.mutated, 500), (files.wrong, 300)),
+            *((lines.in_process, 5000), (lines.forked, 50)),
+            *((signals.one, 20), (signals.storms, 20), (signals.outputs, 9)),
+        ]
+    ):
+        where = tmp_path / str(number)
+        where.mkdir()
+        assert kind(where, count).wrong == []
