@@ -1,4 +1,4 @@
-"""A little of the harm, more where slow tests are run; the counts of docs/reliability.md are of the same functions."""
+"""A little of the harm, more where slow tests are run; docs/reliability.md has the counts."""
 
 from pathlib import Path
 
