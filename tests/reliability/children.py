@@ -24,7 +24,7 @@ PATIENCE = 180.0
 FAULTS = "NODE_TRAIN_FAULTS"  # the library of faults.c, once it is loaded
 COUNT, KILL, TEAR, FULL = range(4)
 
-KINDS = ("lost", "tracebacks", "executed", "hung", "different")
+KINDS = ("lost", "tracebacks", "hung", "different")
 
 
 @dataclass
