@@ -68,9 +68,8 @@ def test_results_of_evaluations_have_the_words_of_the_records(
     assert float(row["eval_seconds"]) > 0
 
 
-@pytest.mark.parametrize(
-    "sensitivity", [pytest.param("discrete", marks=pytest.mark.slow), "backsolve"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sensitivity", ["discrete", "backsolve"])
 def test_evaluate_under_every_solver(
     node_train: NodeTrain, tmp_path: Path, sensitivity: str
 ) -> None:

@@ -129,7 +129,7 @@ def test_help_names_every_choice_every_key_and_examples_that_compose(
     for path in CONF.glob("*/*.yaml"):
         assert path.stem.startswith("_") or re.search(rf"\b{path.stem}\b", text)
     examples = re.findall(r"^  node-train(?: (\S.*?))?  .*$", text, re.MULTILINE)
-    assert len(examples) == 15
+    assert len(examples) == 16
     for example in examples:
         check_command(example.split())
 
@@ -165,8 +165,8 @@ def test_a_mistake_ends_with_2_and_writes_nothing(node_train: NodeTrain, tmp_pat
     assert result.code == 2
     assert result.out == ""
     assert result.err.splitlines() == [
-        "error: model=convv: choose from conv, conv_bn, conv_dense, dense, linear_field, mlp, "
-        "mlp_field, odenet, resnet (did you mean conv?)",
+        "error: model=convv: choose from anode, continuousnet, conv, conv_bn, conv_dense, dense, "
+        "linear_field, mlp, mlp_field, node18, odenet, resnet (did you mean conv?)",
         "error: epocs=3: no such key (did you mean epochs?); there are task, checkpoint, "
         "init_from, init_from_strict, seed, device, precision, threads, deterministic, compile, "
         "epochs, batch_size, observers, published, model, data, solver, sensitivity, optimizer, "
@@ -198,7 +198,7 @@ def test_a_mistake_ends_with_2_and_writes_nothing(node_train: NodeTrain, tmp_pat
         (["hydra.run.dir="], "hydra.run.dir=: must be a folder"),
         (["hydra.launcher.x=1"], "hydra.launcher.x: not used without -m"),
         (["hydra.run.dirr=x"], "hydra.run.dirr=x: not to be set; of Hydra's there are"),
-        (["experiment=x"], "experiment=x: choose from chen_table1_control"),
+        (["experiment=x"], "experiment=x: choose from aca_node18, chen_table1_control"),
         (["epochs=1\nseed=2"], r"epochs=1\nseed=2: not of the form key=value"),
     ],
 )

@@ -109,6 +109,7 @@ def wait_for_rows(path: Path, n: int, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_sigkill_then_resume_on_the_command_line(tmp_path: Path) -> None:
     """The real thing, twice over: SIGKILL at some step, resume, SIGKILL again, resume."""
     overrides = [*BUSY, "epochs=12"]

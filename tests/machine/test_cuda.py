@@ -238,8 +238,9 @@ def test_a_device_that_is_not_there(configure: Configure) -> None:
         device.choose(configure("device=cuda:99"))
 
 
-# Triton imports what torch 2.11 has deprecated.
+# Triton imports what torch 2.11 has deprecated; Dynamo looks at the gradients of whatever it meets.
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 @pytest.mark.parametrize(
     "options", ["sensitivity=discrete precision=tf32", "sensitivity=backsolve"]
 )

@@ -92,7 +92,9 @@ METHODS = [Discrete(), Checkpointed(), Backsolve("seminorm"), *DENSE_OUTPUT]
 
 
 @pytest.mark.usefixtures("graphs")
-@pytest.mark.parametrize("sensitivity", METHODS)
+@pytest.mark.parametrize(
+    "sensitivity", [*METHODS[:-1], pytest.param(METHODS[-1], marks=pytest.mark.slow)]
+)
 def test_every_method_gives_the_same_gradient_at_the_same_cost(sensitivity: Sensitivity) -> None:
     field, y0 = field_and_start("dense")
     solver = Solver("tsit5", rtol=1e-4, atol=1e-4, max_steps=1000)
