@@ -18,7 +18,7 @@ from node_cli.config import (
     solver,
     train,
 )
-from node_cli.config.eval import unused_first_step
+from node_cli.config.eval import unused_batch_norm, unused_first_step
 from node_cli.config.messages import close_to, not_among, plain, wrong_value
 from node_cli.config.schema import Config, keys, options, sections, variants
 from node_cli.config.section import Section, choice_in_words, drop_unused, variant_of
@@ -100,7 +100,8 @@ def _of_other_variants(tree: Tree, typed: Collection[str]) -> dict[str, str]:
                 takes=variant.takes(),
                 spare=variant.spare,
             )
-    lines |= unused_first_step(tree, typed) | train.unused_min_delta(tree, typed)
+    lines |= unused_batch_norm(tree, typed) | unused_first_step(tree, typed)
+    lines |= train.unused_min_delta(tree, typed)
     return lines | model.unused(tree, typed) | sensitivity.unused(tree, typed)
 
 

@@ -11,7 +11,8 @@ from node_cli.config.tree import Tree, get
 
 class EvalConfig(Section):
     """``every_steps``: evaluate after so many steps, from ``from_step`` on, beside the epochs'
-    ends. ``train``: the images to evaluate of the training set, in batches."""
+    ends. ``train``: the images to evaluate of the training set, in batches. ``batch_norm``: the
+    statistics of an f with BatchNorm inside."""
 
     batch_size: PositiveInt
     every_steps: PositiveInt | None = None
@@ -19,6 +20,19 @@ class EvalConfig(Section):
     initial: bool
     test: Literal["always", "end"]
     train: Literal["none", "all"] | PositiveInt
+    batch_norm: Literal["per_time", "running"] | None = None
+
+
+def unused_batch_norm(tree: Tree, typed: Collection[str]) -> dict[str, str]:
+    """The statistics of BatchNorm inside f, where nothing is integrated."""
+    core = get(tree, "model.core")
+    if core not in ("residual", "plain", "none"):
+        return {}
+    takes = [key for key in EvalConfig.options() if key != "batch_norm"]
+    by = f"model.core={core}"
+    return drop_unused(
+        tree, typed, "eval", ["batch_norm"], by=by, takes=takes, spare=["batch_norm"]
+    )
 
 
 def unused_first_step(tree: Tree, typed: Collection[str]) -> dict[str, str]:

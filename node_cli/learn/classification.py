@@ -21,6 +21,7 @@ from node_cli.data.images import ImageSet, mean_and_std
 from node_cli.data.placement import place
 from node_cli.errors import complain, one_line
 from node_cli.learn.evaluation import Metrics, evaluate_splits
+from node_cli.learn.norm_statistics import statistics_for_evaluation, warn_of_gap
 from node_cli.learn.observer import Further
 from node_cli.learn.regularisation import Regularisation
 from node_cli.learn.state_paths import paths
@@ -114,8 +115,12 @@ class Classification:
         pass
 
     def finish(self, folder: RunFolder) -> None:
+        config, train, test = self.config, self.images["train"], self.images["test"]
+        given = (config, self.model, train, self.preprocess, self.backend)
         try:
-            rows = list(paths(self.model, self.images["test"], self.preprocess, self.backend))
+            with statistics_for_evaluation(*given, skip=False):
+                warn_of_gap(*given)
+                rows = list(paths(self.model, test, self.preprocess, self.backend))
         except SolveFailed as error:  # this solve lands on more times than training does
             complain(f"{folder.paths}: not written ({one_line(error)})")
             return

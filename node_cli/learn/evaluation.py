@@ -14,6 +14,7 @@ from node_cli.config.schema import Config
 from node_cli.data.batches import Preprocess, in_batches
 from node_cli.data.images import ImageSet
 from node_cli.data.streams import stream
+from node_cli.learn.norm_statistics import statistics_for_evaluation
 from node_cli.machine import compiler
 from node_cli.machine.device import Backend
 from node_cli.models.classifier import Classifier
@@ -138,9 +139,13 @@ def evaluate_splits(
     if config.eval.train != "none":
         chosen["train"] = _training_images(config, splits["train"], step)
     metrics, size, skip = {}, config.eval.batch_size, skips(config)
-    for name, images in chosen.items():
-        with told_of_evaluation(name, step), without_budget(config, model):
-            metrics[name] = evaluate(model, images, size, preprocess, backend, skip=skip)
+    with (
+        without_budget(config, model),
+        statistics_for_evaluation(config, model, splits["train"], preprocess, backend, skip=skip),
+    ):
+        for name, images in chosen.items():
+            with told_of_evaluation(name, step):
+                metrics[name] = evaluate(model, images, size, preprocess, backend, skip=skip)
     for name, m in metrics.items():
         if m.loss is not None and not math.isfinite(m.loss):
             raise Diverged(f"step {step}: {name} loss {m.loss:g}")

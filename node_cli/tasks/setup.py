@@ -18,6 +18,7 @@ from node_cli.learn.objective import Objective
 from node_cli.learn.trajectory_fit import TrajectoryFit
 from node_cli.machine import compiler, device, threads
 from node_cli.machine.environment import environment
+from node_cli.models.batch_norm import norms_inside
 from node_cli.models.blocks import ODEBlock
 from node_cli.models.describe import describe, parameter_count
 from node_cli.models.model import Model
@@ -45,6 +46,10 @@ def preflight(config: Config) -> None:
         model = objective.build(config)
         if config.checkpoint is not None and "checkpoint" not in TASKS[config.task].unread:
             load_for_evaluation(config.checkpoint, model)
+        if config.eval.batch_norm is not None and not norms_inside(model):
+            raise UserError(
+                f"eval.batch_norm={config.eval.batch_norm}: not used, f has no BatchNorm inside"
+            )
         if config.init_from is not None:
             InitialWeights.read(config.init_from, model, strict=config.init_from_strict)
 
