@@ -28,7 +28,7 @@ def unused_batch_norm(tree: Tree, typed: Collection[str]) -> dict[str, str]:
     core = get(tree, "model.core")
     if core not in ("residual", "plain", "none"):
         return {}
-    takes = [key for key in EvalConfig.options() if key != "batch_norm"]
+    takes = [key for key in EvalConfig.takes() if key != "batch_norm"]
     by = f"model.core={core}"
     return drop_unused(
         tree, typed, "eval", ["batch_norm"], by=by, takes=takes, spare=["batch_norm"]

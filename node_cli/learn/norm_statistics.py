@@ -47,7 +47,7 @@ def statistics_for_evaluation(
         return
     with statistics_per_time(model) as collecting:
         with collecting(), torch.no_grad():
-            for batch in batches_for_statistics(config, train):
+            for batch in batches_for_statistics(config, train, backend.device):
                 try:
                     with backend.autocast():
                         model(preprocess(batch.pixels))
@@ -58,13 +58,15 @@ def statistics_for_evaluation(
         yield
 
 
-def batches_for_statistics(config: Config, train: ImageSet) -> Iterator[ImageSet]:
+def batches_for_statistics(
+    config: Config, train: ImageSet, device: torch.device
+) -> Iterator[ImageSet]:
     """Training images, without augmentation, in full batches of a training step; the same ones in
     every evaluation, drawn from a stream of their own. All images where there is no full batch."""
     size = min(config.batch_size, len(train))
     count = min(len(train) // size, MOST_BATCHES)
     drawn = torch.randperm(len(train), generator=stream(config.seed, "statistics"))
-    return in_batches(train, size, drawn[: count * size])
+    return in_batches(train, size, device, drawn[: count * size])
 
 
 @torch.no_grad()
@@ -81,7 +83,7 @@ def warn_of_gap(
     inside f."""
     if not norms_inside(model):
         return
-    batch = next(batches_for_statistics(config, train))
+    batch = next(batches_for_statistics(config, train, backend.device))
 
     def accuracy() -> float:
         with backend.autocast():

@@ -12,13 +12,12 @@ from node_cli.cli.resume import resumed
 from node_cli.config.schema import Config
 from node_cli.errors import UserError
 from node_cli.models.batch_norm import PARTS, norms_inside, statistics_per_time
-from node_cli.models.fields import FIELDS
-from node_cli.models.parts import Part
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.setup import Setup, preflight
 from tests.commands import composed
 from tests.folders import assert_same_run, facts, rows, weights
-from tests.runs import BatchNormField, go_on, run, run_and_kill
+from tests.packages import Installer
+from tests.runs import go_on, run, run_and_kill
 
 Configure = Callable[..., Config]
 SMALL = ("data.limit=200", "batch_size=40", "data.holdout=0.2", "epochs=2", "optimizer.lr=0.02")
@@ -38,9 +37,9 @@ class TimedNormField(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def _fields(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FIELDS, "timed_norm", Part(TimedNormField, takes="vector"))
-    monkeypatch.setitem(FIELDS, "batch_norm", Part(BatchNormField, takes="vector"))
+def _fields(install: Installer) -> None:
+    field = f"{TimedNormField.__module__}:{TimedNormField.__qualname__}"
+    install(files={}, entries={"fields": {"timed_norm": field}})
 
 
 FIELD = "model.field=timed_norm"
@@ -217,7 +216,8 @@ def test_what_is_refused(typed: list[str], message: str) -> None:
         preflight(composed(*typed)[0].config)
 
 
-def test_surtsukov_stays_as_published(configure: Configure) -> None:
-    assert configure("experiment=surtsukov_mnist").eval.batch_norm == "running"
+def test_published_systems_stay_as_published(configure: Configure) -> None:
+    for name in ("surtsukov_mnist", "continuousnet_euler", "continuousnet_rk4", "aca_node18"):
+        assert configure(f"experiment={name}").eval.batch_norm == "running"
     control = configure("experiment=surtsukov_mnist", "model.core=plain")
     assert control.eval.batch_norm is None
