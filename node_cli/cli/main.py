@@ -221,7 +221,8 @@ def _claim(command: "Command", args: argparse.Namespace, *, is_sweep: bool) -> N
                 jobs = len(command.jobs) if command.is_all else None
                 sweep_folder.write(folder, sweep_folder.Typed(args.overrides, *where, jobs))
             else:
-                RunFolder(folder).write_config(command.jobs[0].config.model_dump())
+                (job,) = command.jobs
+                RunFolder(folder).write_config(job.config.model_dump(), job.overrides)
     except OSError as error:
         way_out = "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
         raise UserError(

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,8 @@ try:
     import fcntl
 except ImportError:  # Windows: no lock
     fcntl = None  # type: ignore[assignment]
+
+TYPED = "# typed: "  # how config.yaml begins
 
 Status = Literal["running", "done", "diverged", "interrupted", "failed"]
 
@@ -57,9 +59,11 @@ class RunFolder:
         self.best = path / "checkpoints" / "best.pt"
         self.plots = path / "plots"
 
-    def write_config(self, config: Mapping[str, Any]) -> None:
-        """Write config.yaml, from plain values."""
-        write_text(self.config, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+    def write_config(self, config: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
+        """Write config.yaml, from plain values; ``overrides``: what was typed for the run, in a
+        comment on the first line, for a kill before status.json is there."""
+        typed = f"{TYPED}{json.dumps([*overrides])}\n" if overrides else ""
+        write_text(self.config, typed + OmegaConf.to_yaml(OmegaConf.create(dict(config))))
 
     def read_config(self) -> dict[str, Any]:
         """Return the configuration as plain values. Raises ``UserError`` where there is none."""
@@ -126,8 +130,13 @@ class RunFolder:
         return False
 
     def read_overrides(self) -> list[str]:
-        """Return what was typed for the run; nothing where status.json does not say."""
+        """Return what was typed for the run, as status.json says or, where that is missing,
+        config.yaml; nothing where neither does."""
         overrides = self.read_status().get("overrides")
+        if overrides is None:
+            with suppress(OSError, ValueError), self.config.open(encoding="utf-8") as file:
+                first = file.readline()
+                overrides = json.loads(first.removeprefix(TYPED)) if TYPED in first else None
         return [str(o) for o in overrides] if isinstance(overrides, list) else []
 
     def write_init_from(self, record: Mapping[str, Any]) -> None:

@@ -52,7 +52,7 @@ def execute(
         def begin() -> None:
             folder.remove_temporaries()
             folder.result.unlink(missing_ok=True)  # from a run of fewer epochs
-            folder.write_config(config.model_dump())
+            folder.write_config(config.model_dump(), overrides)
             folder.write_status("running", overrides=overrides)
 
         def end(status: Status, exit_code: int, reason: str = "") -> None:

@@ -162,3 +162,22 @@ def test_a_checkpoint_names_its_run(node_train: NodeTrain, tmp_path: Path, named
     assert node_train(*QUICK, "hydra.run.dir=run").code == 0
     assert node_train(f"resume={named}", "epochs=2").code == 0
     assert len(RunFolder(tmp_path / "run").epochs.read_text().splitlines()) == 3
+
+
+def test_a_run_killed_between_its_first_two_writes_keeps_what_was_typed(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """config.yaml is written, status.json is not."""
+
+    def kill(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_status", kill)
+        with pytest.raises(Killed):
+            node_train(*QUICK, "optimizer.lr=2e-3", "hydra.run.dir=run")
+    folder = RunFolder(tmp_path / "run")
+    assert [path.name for path in folder.path.iterdir() if path.is_file()] == ["config.yaml"]
+    assert node_train("resume=run").code == 0
+    assert node_train(*QUICK, "optimizer.lr=2e-3", "hydra.run.dir=whole").code == 0
+    assert folder.read_overrides() == RunFolder(tmp_path / "whole").read_overrides() != []

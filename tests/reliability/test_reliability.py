@@ -36,6 +36,5 @@ def test_more_of_each(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="killed before its first status.json, a run loses its overrides")
 def test_kills(tmp_path: Path) -> None:
     assert kills.random_kills(tmp_path, 100).wrong == []
