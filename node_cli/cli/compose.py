@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from node_cli.cli import tables
-from node_cli.cli.hydra_keys import PLUGIN_KEYS, SWEEPERS, problem_with_key, refused
+from node_cli.cli.hydra_keys import LAUNCHERS, PLUGIN_KEYS, SWEEPERS, problem_with_key, refused
 from node_cli.cli.over_checkpoint import configure, plain_tree
 from node_cli.cli.overrides import CommandLine, Override, Parser
 from node_cli.config.check import unknown_key, used_keys
@@ -50,12 +50,14 @@ class Command:
     none where it has no part in running them.
 
     ``is_all``: whether these are all the jobs; a sweeper plugin chooses more as it goes.
+    ``is_launched``: whether a launcher plugin runs them.
     """
 
     jobs: Sequence[Job]
     folder: Path
     overrides: Sequence[str] = ()
     is_all: bool = True
+    is_launched: bool = False
 
 
 class Composer:
@@ -144,7 +146,7 @@ class Composer:
     ) -> Command:
         """The command of the jobs ``expanded``; raises what is wrong with them and ``problems``."""
         composed = []
-        is_all = True
+        is_all, is_launched = True, False
         for job in expanded:
             sound = self._sound(job, multirun, problems)
             try:
@@ -158,6 +160,7 @@ class Composer:
                 composed.append(({o.key for o in sound}, written, texts, plain_tree(cfg)))
                 problems += refused(cfg)
                 is_all = is_all and cfg.hydra.sweeper["_target_"] == SWEEPERS[0]
+                is_launched = is_launched or cfg.hydra.launcher["_target_"] != LAUNCHERS[0]
             except Exception as error:  # whatever a file leads Hydra to
                 problems.append(f"the configuration cannot be composed: {one_line(error)}")
         used = set()
@@ -172,7 +175,7 @@ class Composer:
                 problems += _as_typed(error.problems, written)
         if problems:
             raise UserError(*dict.fromkeys(problems))
-        return Command(jobs, folder, is_all=is_all)
+        return Command(jobs, folder, is_all=is_all, is_launched=is_launched)
 
     def _sound(self, job: list[Override], multirun: bool, problems: list[str]) -> list[Override]:
         """The overrides that Hydra may see; a problem is added for each of the others."""
@@ -203,6 +206,8 @@ class Composer:
             if self.config_dir and Path(self.config_dir, key, f"{value}.yml").is_file():
                 return f"{key}={plain(value)}: {value}.yml must be named {value}.yaml"
             return not_among(key, value, choices)
+        if key.startswith("sweep.") and not multirun:
+            return f"{key}={plain(value)}: not used without -m or table="
         if key in (*keys(), *sections(), "resume") or is_option(key):
             return None
         return unknown_key(key, value)

@@ -1,10 +1,11 @@
 """Handing a command over to Hydra, which shows a configuration or starts each job."""
 
 import argparse
+import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from omegaconf import DictConfig
 
 from node_cli.cli.compose import Job
 from node_cli.cli.over_checkpoint import configure, plain_tree
-from node_cli.cli.overrides import Parser
+from node_cli.cli.overrides import Parser, key_of
 from node_cli.config.files import CONF
+from node_cli.config.messages import quoted
 from node_cli.errors import UserError, one_line
+from node_cli.records import sweep_folder
 
 
 def hand_over(args: argparse.Namespace, *overrides: str) -> None:
@@ -44,6 +47,22 @@ def hand_over(args: argparse.Namespace, *overrides: str) -> None:
         if not args.package:
             raise
         raise UserError(f"--package {args.package}: not in the configuration") from error
+
+
+def launch_again(sweep: Path, overrides: Sequence[str]) -> None:
+    """Hand the jobs of a sweep over to its launcher once more, each to go on where it was.
+
+    ``overrides``: what was typed for the sweep, for Hydra to compose. Raises as ``hand_over``.
+    """
+    typed, folder = sweep_folder.read(sweep), str(sweep.absolute())
+    args = dict.fromkeys(("shell_completion", "resolve", "cfg", "package", "info"))
+    names = {"config_name": typed.config_name, "config_dir": typed.config_dir}
+    # Paths that were typed start from where they were typed, unless this is another machine.
+    directory = typed.working_directory if Path(typed.working_directory).is_dir() else "."
+    kept = [o for o in overrides if key_of(o) != "hydra.sweep.dir"]
+    with contextlib.chdir(directory):
+        arguments = argparse.Namespace(**args, **names, multirun=True)
+        hand_over(arguments, *kept, quoted("hydra.sweep.dir", folder))
 
 
 @contextmanager
@@ -79,7 +98,7 @@ def _job(cfg: DictConfig) -> float | None:
     in_sweep = own.mode == RunMode.MULTIRUN
     folder = RunFolder(short(Path(own.runtime.output_dir)))
 
-    def prepare() -> Job:
+    def prepare() -> Job | None:
         try:
             typed = Parser().keys(overrides)
             # That each key is of use to some job was checked before the sweep began.
@@ -88,9 +107,12 @@ def _job(cfg: DictConfig) -> float | None:
         except UserError as error:  # only where what was checked at the door has changed since
             folder.write_status("failed", overrides=overrides, reason=str(error), exit_code=2)
             raise
-        return Job(overrides, config, notes)
+        job = Job(overrides, config, notes)
+        return runs.new_or_rest(folder, job) if in_sweep else job
 
     announce = runs.job_line(own.job.num, overrides) if in_sweep else ""
     sweep = Path(own.sweep.dir) if in_sweep else None
     with stops_on_signal():  # a launcher's process may not do so yet
-        return runs.run_job(folder, prepare, announce=announce, sweep=sweep).score
+        fail_fast = bool(cfg.sweep.fail_fast)
+        end = runs.run_job(folder, prepare, announce=announce, sweep=sweep, fail_fast=fail_fast)
+        return end.score

@@ -14,7 +14,10 @@ from node_cli.config.tree import Tree, get, lay, put
 from node_cli.errors import UserError
 
 # With a checkpoint these come from the command, all else from the checkpoint.
-COMMAND_KEYS = ("task", "checkpoint", "device", "threads", "deterministic")
+COMMAND_KEYS = (
+    *("task", "checkpoint", "device", "threads", "deterministic"),
+    "sweep.fail_fast",
+)
 
 
 def plain_tree(cfg: DictConfig) -> Tree:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from node_cli.cli.compose import Command, Job
+from node_cli.cli.fail_fast import failed_job, forget_failure, note_failure
+from node_cli.cli.hydra_app import launch_again
 from node_cli.cli.resume import check_unchanged, command_of, job_in, lift, rest_of
 from node_cli.cli.under_way import under_way, update_summary
 from node_cli.config.messages import shell_override
@@ -45,13 +47,18 @@ def run_job(
     *,
     announce: str = "",
     sweep: Path | None = None,
+    fail_fast: bool = False,
 ) -> JobEnd:
     """Run a job in its folder, with its plots; what goes wrong is printed and costs this job alone.
 
     ``prepare``: makes its configuration, None where there is nothing left to do; may raise
     ``UserError``. ``announce``: a line to print first. ``sweep``: the folder of its sweep, whose
-    summary.csv gets its row. Raises KeyboardInterrupt.
+    summary.csv gets its row. ``fail_fast``: not run where an earlier job of the sweep has failed.
+    Raises KeyboardInterrupt.
     """
+    if sweep is not None and fail_fast and (failed := failed_job(sweep)) is not None:
+        Display().line(f"\njob {folder.path.name}: not started, job {failed} has failed")
+        return JobEnd(refused=True)
     if announce:
         Display().line(f"\n{announce}\n")
     try:
@@ -66,6 +73,8 @@ def run_job(
     finally:
         if sweep is not None:
             _add_to_summary(sweep, folder)
+            if fail_fast and folder.standing() in ("failed", "diverged"):
+                note_failure(sweep, folder)
     return JobEnd(refused=True)
 
 
@@ -87,19 +96,24 @@ def _run_sweep(command: Command) -> int:
     refused = False
     with under_way(command.folder):
         sweep_folder.set_jobs(command.folder, len(command.jobs))
+        forget_failure(command.folder)
+        if command.is_launched:
+            launch_again(command.folder, command.overrides)
+            return finish_sweep(command)
         for number, job in enumerate(command.jobs):
             folder = RunFolder(command.folder / str(number))
             end = run_job(
                 folder,
-                partial(_new_or_rest, folder, job),
+                partial(new_or_rest, folder, job),
                 announce=job_line(number, job.overrides),
                 sweep=command.folder,
+                fail_fast=job.config.sweep.fail_fast,
             )
             refused |= end.refused
     return max(finish_sweep(command), int(refused))
 
 
-def _new_or_rest(folder: RunFolder, job: Job) -> Job | None:
+def new_or_rest(folder: RunFolder, job: Job) -> Job | None:
     """The job, or what is left of it where it has started; None where it is done."""
     if folder.config.exists() and TASKS[job.config.task].trains:
         return _rest(folder, {}, job)

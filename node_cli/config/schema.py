@@ -23,6 +23,7 @@ from node_cli.config.schedule import ScheduleConfig
 from node_cli.config.section import Location, OneOf, Section
 from node_cli.config.sensitivity import SensitivityConfig, WithNorm, WithoutNorm
 from node_cli.config.solver import SolverConfig
+from node_cli.config.sweep import SweepConfig
 from node_cli.config.tasks import TASKS
 from node_cli.config.train import TrainConfig
 from node_cli.ode.solver import Solver
@@ -73,6 +74,7 @@ class Config(Section):
     regularize: RegularizeConfig
     train: TrainConfig
     eval: EvalConfig
+    sweep: SweepConfig
     observers: list[str]
     published: list[PublishedTable] | None = None
     packages: dict[str, str]
