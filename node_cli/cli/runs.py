@@ -32,6 +32,9 @@ from node_cli.report.summary import add_row, as_text
 from node_cli.tasks.run import execute
 from node_cli.tasks.setup import preflight
 
+# Alone in the folder of a sweep of the first versions.
+HYDRAS_FILE = "multirun.yaml"
+
 
 @dataclass(frozen=True)
 class JobEnd:
@@ -161,6 +164,11 @@ def resume(location: str, typed: Mapping[str, Any]) -> int:
             check_unchanged(command)
             preflight_all(command)
         return run_sweeps(path, commands)
+    if (path / HYDRAS_FILE).is_file():
+        raise UserError(
+            f"resume={path}: a sweep of a version that did not write {sweep_folder.FILE}; "
+            "resume its runs one by one"
+        )
     folder = RunFolder(path)
     sweep = path.parent if sweep_folder.is_sweep(path.parent) else None
     is_finished = False

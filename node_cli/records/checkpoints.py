@@ -49,6 +49,7 @@ def load(path: Path, key: str = "checkpoint") -> dict[str, Any]:
             f"{key}={path}: damaged, or not a checkpoint of node-train ({error})"
         ) from error
     assert isinstance(checkpoint, dict)
+    checkpoint.setdefault("first_steps", [])  # older versions had no warm starts
     try:
         checked(checkpoint["config"])
     except UserError as error:

@@ -110,10 +110,11 @@ class Progress:
     def from_state_dict(cls, state: Mapping[str, Any]) -> "Progress":
         """Read what ``state_dict`` returned, or that of an older version.
 
-        A total that an older version did not keep is unknown for the epoch in progress. Raises
+        A total that an older version did not keep is unknown for the epoch in progress; one that
+        knew no skipped batches trained on all images. Raises
         ValueError, KeyError or TypeError where a value is not of the type that belongs there.
         """
-        sums = dict(state["sums"])
+        sums = {"skipped": 0, "trained": state["sums"]["images"], **state["sums"]}
         unknown = None if sums["batches"] else 0
         totals = {total.key: sums.pop(total.key, unknown) for total in TOTALS}
         totals |= {t.key: sums.pop(t.key) for t in PENALTY_TOTALS if t.key in sums}

@@ -170,7 +170,7 @@ def test_a_mistake_ends_with_2_and_writes_nothing(node_train: NodeTrain, tmp_pat
         "error: epocs=3: no such key (did you mean epochs?); there are task, checkpoint, "
         "init_from, init_from_strict, seed, device, precision, threads, deterministic, compile, "
         "epochs, batch_size, observers, published, model, data, solver, sensitivity, optimizer, "
-        "schedule, train, eval, experiment, table, resume, report",
+        "schedule, train, eval, sweep, experiment, table, resume, report",
     ]
     assert not list(tmp_path.iterdir())
 

@@ -96,7 +96,8 @@ WRONG: list[tuple[Callable[[Checkpoint], object], str]] = [
     (lambda c: put(c["first_steps"], 0, torch.nan), "first_steps.0: nan"),
     (lambda c: put(c["first_steps"], 0, "x"), "first_steps.0: 'x'"),
     (lambda c: c["first_steps"].append(0.1), "first_steps: 2, must be 1"),
-    (lambda c: c.pop("first_steps"), "first_steps: must be a list"),
+    (lambda c: c.pop("first_steps"), "first_steps: 0, must be 1"),
+    (lambda c: c.update(first_steps=0.1), "first_steps: must be a list"),
     # weights
     (lambda c: c["model"].pop(first(c)), "model.*missing"),
     (lambda c: put(c["model"], "x", torch.zeros(1)), "model.x: the model has no such weights"),
