@@ -31,7 +31,7 @@ IMAGES = ["epochs=1", "data.limit=150"]
 TRAJECTORY = ["epochs=1", "data.windows=2"]
 GRADIENTS = ["data.limit=150", "batch_size=16"]
 
-COSTLY = ("device=cuda", "precision=tf32", "compile=true")
+COSTLY = ("device=cuda", "precision=tf32", "compile=true", "model=conv_bn")
 OFFLINE = (
     "data=digits",
     "experiment=mine",
