@@ -132,7 +132,10 @@ class Walled(nn.Module):
         return torch.where(y > 0.2, -self.rate * (y - 0.3), math.nan)
 
 
-METHODS_OF_GRADIENTS = [Discrete(), ONE_OF_EACH["interpolating"]]
+METHODS_OF_GRADIENTS = [
+    Discrete(),
+    pytest.param(ONE_OF_EACH["interpolating"], marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.usefixtures("graphs")
