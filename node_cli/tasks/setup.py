@@ -140,13 +140,13 @@ class Setup:
         if not TASKS[config.task].trains:
             return {}
         augmented = getattr(config.data, "augment", False)
-        steps = f"{self.objective.batches_per_epoch:,} steps each, batch size {config.batch_size}"
+        epochs = f"{config.epochs} epoch{'s' * (config.epochs > 1)}"
+        steps = f"{self.objective.batches_per_epoch:,} steps, batch size {config.batch_size}"
         penalties = ", ".join(map(_chosen, config.regularize.values()))
         return {
             **({"regularize": penalties} if penalties else {}),
             "optimizer": f"{_chosen(config.optimizer)}, schedule {_chosen(config.schedule)}",
-            "training": f"{config.epochs} epoch{'s' * (config.epochs > 1)}, {steps}"
-            + ", augmented" * augmented,
+            "training": f"{epochs} of {steps}" + ", augmented" * augmented,
         }
 
     def _compiled(self) -> str:

@@ -13,7 +13,7 @@ def test_the_optimizer_the_steps_and_how_it_ended(node_train: NodeTrain, tmp_pat
     folder = RunFolder(tmp_path / "run")
     result = folder.read_result()
     steps, accuracy = result["metrics"]["step"], result["best"]["holdout_accuracy"]
-    assert f"\ntraining     1 epoch, {steps} steps each, batch size 32\n" in out
+    assert f"\ntraining     1 epoch of {steps} steps, batch size 32\n" in out
     assert f"\nbest   epoch 1, Holdout Accuracy: {accuracy:.2%}\n" in out
     assert f"\nplots  {folder.plots.relative_to(tmp_path)}\n" in out
 
