@@ -121,9 +121,12 @@ def stop_on_signal() -> Iterator[StopRequest]:
         try:
             yield stop
         finally:
+            if stop.requested:  # it ends now: another signal must not cost its last words
+                _PROCESS.stopped = time.monotonic()
             _PROCESS.request = None
         if stop.requested:
-            _PROCESS.handle(stop.number)
+            _PROCESS.pass_on(stop.number)
+            raise Stopped(stop.number)
 
 
 @contextmanager

@@ -11,7 +11,14 @@ import pytest
 from node_cli import stopping
 from node_cli.config.schema import Config
 from node_cli.records.run_folder import RunFolder
-from node_cli.stopping import Stopped, exit_code, signals_held, stop_on_signal, stops_on_signal
+from node_cli.stopping import (
+    Interrupted,
+    Stopped,
+    exit_code,
+    signals_held,
+    stop_on_signal,
+    stops_on_signal,
+)
 from tests.folders import rows
 from tests.runs import run
 
@@ -88,6 +95,18 @@ def test_a_second_signal_by_hand_stops_at_once() -> None:
 def test_a_request_that_comes_too_late_is_not_forgotten() -> None:
     with pytest.raises(Stopped), stop_on_signal():
         signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", POLITE)
+def test_once_a_run_ends_on_a_request_its_last_words_are_not_cut_off(
+    number: signal.Signals,
+) -> None:
+    """The status of an interrupted run is still to be written when its request is done with."""
+    with stops_on_signal():
+        with pytest.raises(Interrupted), stop_on_signal() as stop:
+            signal.raise_signal(number)
+            raise Interrupted(stop.number)
+        signal.raise_signal(number)
 
 
 def test_signals_wait_while_the_status_is_written() -> None:

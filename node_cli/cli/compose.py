@@ -26,7 +26,7 @@ from node_cli.cli.hydra_keys import LAUNCHERS, PLUGIN_KEYS, SWEEPERS, problem_wi
 from node_cli.cli.over_checkpoint import configure, plain_tree
 from node_cli.cli.overrides import CommandLine, Override, Parser
 from node_cli.config.check import unknown_key, used_keys
-from node_cli.config.files import CONF, INSTALLED_DATA
+from node_cli.config.files import CONF, INSTALLED_DATA, default_choices
 from node_cli.config.limits import check_interpolations, check_yaml
 from node_cli.config.messages import not_among, plain
 from node_cli.config.parts import is_option
@@ -157,6 +157,8 @@ class Composer:
                 folder = Path(cfg.hydra.sweep.dir if multirun else cfg.hydra.run.dir).expanduser()
                 texts = [str(override).lstrip("+") for override in cfg.hydra.overrides.task]
                 written = [str(o.parsed.input_line).lstrip("+") for o in sound]
+                if not multirun:  # Hydra runs it with what was typed, not with what it has read
+                    texts = [text for text in written if not text.startswith("hydra")]
                 composed.append(({o.key for o in sound}, written, texts, plain_tree(cfg)))
                 problems += refused(cfg)
                 is_all = is_all and cfg.hydra.sweeper["_target_"] == SWEEPERS[0]
@@ -196,8 +198,11 @@ class Composer:
         if choices := self._choices(key, folders):
             if override.text.startswith("+"):
                 return f"{override.text}: leave out the +"
-            several = value if isinstance(value, list) else [value]
-            if {*several} <= {*choices} or (key == "experiment" and value is None):
+            takes_several = isinstance(default_choices().get(key), list)
+            several = value if takes_several and isinstance(value, list) else [value]
+            if all(choice in choices for choice in several) or (
+                key == "experiment" and value is None
+            ):
                 return None
             value = next(choice for choice in several if choice not in choices)
             inner, _, name = str(value).rpartition("/")

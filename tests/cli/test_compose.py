@@ -20,6 +20,10 @@ def problems(*overrides: str, multirun: bool = False) -> list[str]:
 MISTAKES = [
     (["model=convv"], "model=convv: choose from anode, .* (did you mean conv?)"),
     (["model=_base"], "model=_base: choose from"),
+    (["schedule=[step,[2]]"], "schedule=[step,[2]]: choose from"),
+    (["regularize=[error,[2]]"], "regularize=[2]: choose from"),
+    (["model=[dense,conv]"], "model=[dense,conv]: choose from"),
+    (["optimizer={a:1}"], "optimizer={...}: choose from"),
     (["epocs=3"], "epocs=3: no such key (did you mean epochs?); there are task"),
     (["+epocs=3"], "epocs=3: no such key (did you mean epochs?)"),
     (["++solver.tolx=1"], "solver.tolx=1: no such key (did you mean solver.tol?)"),

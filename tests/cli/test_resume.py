@@ -172,12 +172,14 @@ def test_a_run_killed_between_its_first_two_writes_keeps_what_was_typed(
     def kill(*_: object, **__: object) -> None:
         raise Killed
 
+    options = ["optimizer.lr=2e-3", "data.augment=true"]
     with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "write_status", kill)
+        # Before anything is written again by the run itself.
+        patch.setattr("node_cli.cli.hydra_app.hand_over", kill)
         with pytest.raises(Killed):
-            node_train(*QUICK, "optimizer.lr=2e-3", "hydra.run.dir=run")
+            node_train(*QUICK, *options, "hydra.run.dir=run")
     folder = RunFolder(tmp_path / "run")
     assert [path.name for path in folder.path.iterdir() if path.is_file()] == ["config.yaml"]
     assert node_train("resume=run").code == 0
-    assert node_train(*QUICK, "optimizer.lr=2e-3", "hydra.run.dir=whole").code == 0
+    assert node_train(*QUICK, *options, "hydra.run.dir=whole").code == 0
     assert folder.read_overrides() == RunFolder(tmp_path / "whole").read_overrides() != []

@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import time
+import traceback
 from pathlib import Path
 
 from node_cli.records.run_folder import RunFolder
@@ -36,7 +37,8 @@ def same(tally: Tally, whole: RunFolder, folder: RunFolder, label: str) -> None:
         assert_same_run(whole, folder)
         assert whole.read_overrides() == folder.read_overrides(), "overrides"
     except (AssertionError, OSError, ValueError) as error:
-        tally.add("different", f"{label}: {type(error).__name__} {str(error)[:200]}")
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        tally.add("different", f"{label}: {place.line} {str(error)[:200]}")
 
 
 def go_on(tally: Tally, whole: RunFolder, folder: RunFolder, label: str) -> None:
