@@ -102,10 +102,15 @@ def test_once_a_run_ends_on_a_request_its_last_words_are_not_cut_off(
     number: signal.Signals,
 ) -> None:
     """The status of an interrupted run is still to be written when its request is done with."""
-    with stops_on_signal():
-        with pytest.raises(Interrupted), stop_on_signal() as stop:
+
+    def end_on_a_request() -> None:
+        with stop_on_signal() as stop:
             signal.raise_signal(number)
             raise Interrupted(stop.number)
+
+    with stops_on_signal():
+        with pytest.raises(Interrupted):
+            end_on_a_request()
         signal.raise_signal(number)
 
 
