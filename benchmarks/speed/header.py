@@ -14,7 +14,7 @@ PEERS = ("torchdyn", "torchode", "diffrax", "jax", "optax")
 
 def header(device: str) -> dict[str, str]:
     """Machine, versions, commit; a package that is not there is named as not installed."""
-    facts = environment(Backend(torch.device(device), "float32", torch.float32))
+    facts = environment(Backend(torch.device(device), "float32", torch.float32), packages={})
     machine = f"{_cpu() or facts['device_name']}, {os.cpu_count()} cores"
     if device == "cuda":
         machine += f", {facts['device_name']}"
