@@ -20,7 +20,7 @@ node-train: train and evaluate image classifiers whose middle is an ODE block.
 Usage: node-train [-m] [key=value | group=choice ...]
        node-train table=TABLE [key=value ...]
        node-train resume=FOLDER
-       node-train report=FOLDER [report.out=FOLDER]
+       node-train report FOLDER ... [report.out=FOLDER]
        node-train new NAME
 
 Groups
@@ -45,7 +45,7 @@ Examples
   node-train -m solver.tol=1e-2,1e-3,1e-4 seed=0,1,2    a sweep, and its summary table
   node-train experiment=lux_mnist                       a published system, its numbers beside ours
   node-train table=lux_mnist                            a published table: its rows, its seeds
-  node-train report=outputs                             RESULTS.md of the sweeps in a folder
+  node-train report outputs                             report.html: the runs in folders compared
   node-train task=eval checkpoint=RUN solver.tol=1e-6   a trained network under another solver
   node-train task=check_gradients solver.tol=1e-5       every gradient method against a reference
   node-train resume=RUN                                 go on after an interruption

@@ -108,6 +108,8 @@ def _dispatch(args: argparse.Namespace) -> int:
 
         print(new_package(args.overrides[1:]))
         return 0
+    if args.overrides[:1] == ["report"]:
+        return _report(args)
     if "TORCHELASTIC_RUN_ID" in os.environ and (size := os.environ.get("WORLD_SIZE", "1")) != "1":
         raise UserError(f"torchrun: a model is trained by one process, there are {size}")
     if sum([args.cfg is not None, args.info is not None, args.multirun]) > 1:
@@ -157,9 +159,25 @@ def _on_folder(typed: "CommandLine", args: argparse.Namespace) -> "Callable[[], 
     from node_cli.cli.report import report
     from node_cli.cli.runs import resume
 
-    action = {"resume": resume, "report": report}[override.key]
     others = {o.key: o.value for o in typed.overrides if o.key != override.key}
-    return partial(action, str(override.value), others)
+    if override.key == "report":
+        return partial(report, [str(override.value)], others)
+    return partial(resume, str(override.value), others)
+
+
+def _report(args: argparse.Namespace) -> int:
+    """What ``report FOLDER...`` asks for. Folders stand as they are, ``report.out=FOLDER`` among
+    them."""
+    from node_cli.cli.report import OUT, report
+
+    if args.multirun or args.cfg or args.info or args.config_dir or args.config_name:
+        raise UserError("report: takes no flags")
+    words = args.overrides[1:]
+    out = [word for word in words if word.startswith(f"{OUT}=")]
+    folders = [word for word in words if word not in out]
+    if not folders:
+        raise UserError("report: needs a folder of runs, for example node-train report outputs")
+    return report(folders, {OUT: out[-1].partition("=")[2]} if out else {})
 
 
 def _start(command: "Command", args: argparse.Namespace) -> int:

@@ -1,8 +1,9 @@
-"""The command report=FOLDER: a page of results from the sweeps in a folder."""
+"""The command ``report``: pages of results from the runs, sweeps and tables in folders."""
 
 import contextlib
 import shlex
 from collections.abc import Mapping, Sequence
+from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from node_cli.config.section import absolute
 from node_cli.display import Display
 from node_cli.errors import UserError, complain, one_line
 from node_cli.records import sweep_folder
-from node_cli.records.damage import damage
 from node_cli.records.files import short
-from node_cli.records.run_folder import RunFolder
+from node_cli.report.found_runs import find_runs
+from node_cli.report.html_page import write_page
 from node_cli.report.over_seeds import INCIDENTAL
 from node_cli.report.results_page import NotOurs, SweepPart, write_results
 
@@ -32,37 +33,43 @@ PLOTS = {
 }
 
 
-def report(location: str, typed: Mapping[str, Any]) -> int:
-    """Write RESULTS.md and the folder ``results`` into that folder; return the exit code.
+def report(locations: Sequence[str], typed: Mapping[str, Any]) -> int:
+    """Write report.html and, where there are sweeps, RESULTS.md and the folder ``results``, into
+    the folder that was given, of several into the one that they lie in; return the exit code.
 
-    Both show every sweep in it, at any depth. Nothing is trained. ``typed``: the other overrides;
-    only ``report.out``, another folder to write into, is allowed. Raises ``UserError``.
+    They show every run, sweep and table in these folders, at any depth. Nothing is trained.
+    ``typed``: the other overrides; only ``report.out``, another folder to write into, is allowed.
+    Raises ``UserError``.
     """
     if others := [key for key in typed if key != OUT]:
-        raise UserError(f"{', '.join(others)}: not with report=, which reads what runs have left")
-    folder = _path("report", location)
-    target = _path(OUT, str(typed[OUT])) if OUT in typed else folder
-    sweeps = sweep_folder.sweeps_in(folder, depth="**")
-    if not sweeps:
-        raise UserError(f"report={folder}: holds no sweep, which -m or table= leaves")
-    order = [*tables.find([CONF], [EVERY_TABLE])]
-    sweeps.sort(key=lambda path: (path.name not in order, [*order, path.name].index(path.name)))
-    command = f"node-train {shell_override('report', folder)}"
-    if target != folder:
+        raise UserError(f"{', '.join(others)}: not with report, which reads what runs have left")
+    folders = [_path("report", location) for location in locations]
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"report {folder}: no such folder")
+    target = _path(OUT, str(typed[OUT])) if OUT in typed else _shared(folders)
+    runs = find_runs(folders)
+    if not runs:
+        raise UserError(f"report {' '.join(map(str, folders))}: holds no run")
+    command = shlex.join(["node-train", "report", *map(str, folders)])
+    if OUT in typed:
         command += f" {shell_override(OUT, target)}"
+    written = [target / "report.html"]
     try:
         target.mkdir(parents=True, exist_ok=True)
-        write_results(target, command, [_part(path, _name(path, sweeps)) for path in sweeps])
+        write_page(target / "report.html", command, runs)
+        if sweeps := _in_order([s for f in folders for s in sweep_folder.sweeps_in(f, depth="**")]):
+            parts = [_part(path, _name(path, sweeps)) for path in sweeps]
+            write_results(target, command, parts)
+            written += [target / "RESULTS.md", target / "results"]
     except NotOurs as error:
         raise UserError(f"{error}; choose another folder with {OUT}=") from error
     except Exception as error:  # damaged records lead to anything
-        raise UserError(f"report={folder}: {one_line(error)}") from error
-    for sweep in sweeps:
-        for name in sweep_folder.jobs_in(sweep):
-            if what := damage(RunFolder(sweep / name)):
-                complain(f"{what}; job {name} is left out")
-    written = f"{target / 'RESULTS.md'}, {target / 'results'}"
-    Display().line(f"{written}; of {', '.join(str(path) for path in sweeps)}")
+        raise UserError(f"report {' '.join(map(str, folders))}: {one_line(error)}") from error
+    for run in runs:
+        if run.damage:
+            complain(f"{run.damage}; {run.name} is left out")
+    Display().line(f"{', '.join(map(str, written))}; of {len(runs)} run{'s' * (len(runs) != 1)}")
     return 0
 
 
@@ -71,6 +78,20 @@ def _path(key: str, typed: str) -> Path:
         return short(Path(absolute(typed)))
     except ValueError as error:
         raise UserError(f"{key}={typed}: {error}") from error
+
+
+def _shared(folders: Sequence[Path]) -> Path:
+    """The folder, or the one that several lie in."""
+    if len(folders) == 1:
+        return folders[0]
+    return short(Path(commonpath([folder.absolute() for folder in folders])))
+
+
+def _in_order(sweeps: Sequence[Path]) -> list[Path]:
+    """Each once, tables first, in the order of all tables."""
+    order = [*tables.find([CONF], [EVERY_TABLE])]
+    once = list({path.absolute(): path for path in sweeps}.values())
+    return sorted(once, key=lambda p: (p.name not in order, [*order, p.name].index(p.name)))
 
 
 def _name(path: Path, sweeps: Sequence[Path]) -> str:

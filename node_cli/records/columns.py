@@ -127,10 +127,12 @@ def markdown(records: tuple[Record, ...] = RECORDS) -> str:
         f"adds a penalty, `{penalty_of('NAME')}`: what it measures, before its weight."
     )
     summary = ", ".join(f"`{name}`" for name in (*measures.SUMMARY, *measures.SUMMARY_SECONDS))
+    counts = " and ".join(f"`{name}`" for name in measures.SUMMARY_COUNTS)
     parts.append(
         "### summary.csv\n\nEach row is one job of a sweep: `job`, a column for each key that was "
-        f"typed, then {summary} of its last epoch (times: of the whole run), `status` and "
-        "`reason`. summary.md shows mean ± standard deviation over the seeds."
+        f"typed, then {summary} of its last epoch (times: of the whole run), `status`, `reason`, "
+        f"and {counts}: means over all steps of the run. summary.md shows mean ± standard "
+        "deviation over the seeds."
     )
     return "\n\n".join(parts) + "\n"
 

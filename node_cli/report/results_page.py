@@ -67,13 +67,13 @@ def write_results(target: Path, command: str, sweeps: Sequence[SweepPart]) -> No
     page, files = target / "RESULTS.md", target / "results"
     ours = page.exists() and WRITTEN_BY_US in page.read_text(encoding="utf-8", errors="replace")
     if page.exists() and not ours:
-        raise NotOurs(f"{page}: not written by report=")
+        raise NotOurs(f"{page}: not written by report")
     for sweep in sweeps:
         folder = files / sweep.name
         if any((folder / name).exists() for name in ("sweep.json", "status.json")):
             raise NotOurs(f"{folder}: is a folder of runs, not of results")
         if folder.exists() and not ours:
-            raise NotOurs(f"{folder}: not written by report=, there is no {page} that shows it")
+            raise NotOurs(f"{folder}: not written by report, there is no {page} that shows it")
     said = {MACHINES}  # in the introduction, and so nowhere else
     parts = [_part(sweep, files / sweep.name, said) for sweep in sweeps]
     contents = "\n".join(f"- [{s.title}](#{_anchor(s.title)})" for s in sweeps)

@@ -4,19 +4,29 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 
 from node_cli.records import sweep_folder
 from node_cli.records.damage import damage
 from node_cli.records.files import read_csv, write_text
-from node_cli.records.measures import SUMMARY, SUMMARY_LOSSES, SUMMARY_SECONDS, unit
+from node_cli.records.measures import (
+    SUMMARY,
+    SUMMARY_COUNTS,
+    SUMMARY_LOSSES,
+    SUMMARY_SECONDS,
+    unit,
+)
 from node_cli.records.run_folder import RunFolder
 from node_cli.records.units import FRACTION
 from node_cli.report.markdown import number, spread, table
 from node_cli.report.over_seeds import Row, by_setting, varied
 from node_cli.report.sweep_plots import plot_sweep
 
-# How a job ended, the last columns.
+# How a job ended, and the columns of a job that are no measured numbers.
 STANDING = ("status", "reason")
+
+# New columns come last: scripts may rely on the order.
+COLUMNS = (*SUMMARY, *SUMMARY_SECONDS, *STANDING, *SUMMARY_COUNTS)
 
 
 def summarise(sweep: Path) -> list[Row]:
@@ -32,8 +42,8 @@ def summarise(sweep: Path) -> list[Row]:
     jobs = [_row(folder) for folder in folders]
     typed = list(dict.fromkeys(key for overrides, _ in jobs for key in overrides))
     rows = [
-        {"job": name, **{key: overrides.get(key) for key in typed}, **measured}
-        for name, (overrides, measured) in zip(names, jobs, strict=True)
+        {"job": name, **{key: overrides.get(key) for key in typed}, **cells}
+        for name, (overrides, cells) in zip(names, jobs, strict=True)
     ]
     write_text(sweep / "summary.csv", _csv(rows))
     write_text(sweep / "summary.md", f"# Sweep {sweep.name}\n\n{as_text(rows)}")
@@ -52,8 +62,8 @@ def add_row(sweep: Path, folder: RunFolder) -> None:
     if not folder.status.exists():
         return
     path, name = sweep / "summary.csv", folder.path.name
-    overrides, measured = _row(folder)
-    row = {"job": name, **overrides, **measured}
+    overrides, cells = _row(folder)
+    row = {"job": name, **overrides, **cells}
     header, line = _csv([row]).splitlines(keepends=True)
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     if text.startswith(header) and text.endswith("\n") and f"\n{name}," not in text:
@@ -63,7 +73,7 @@ def add_row(sweep: Path, folder: RunFolder) -> None:
     others = [other for other in read_csv(path) if other["job"] != name]
     rows = [*others, row]
     typed = list(dict.fromkeys(key for r in rows for key in _typed([r])))
-    columns = ["job", *typed, *measured]
+    columns = ["job", *typed, *cells]
     write_text(path, _csv([{key: r.get(key) for key in columns} for r in rows]))
 
 
@@ -117,8 +127,7 @@ def averages(rows: Sequence[Row]) -> str:
 
 def _typed(rows: Sequence[Row]) -> list[str]:
     """The keys that were typed for a job."""
-    measured = ("job", *SUMMARY, *SUMMARY_SECONDS, *STANDING)
-    return [key for key in (rows[0] if rows else ()) if key not in measured]
+    return [key for key in (rows[0] if rows else ()) if key not in ("job", *COLUMNS)]
 
 
 def _measures(rows: Sequence[Row]) -> list[str]:
@@ -132,28 +141,33 @@ def _measures(rows: Sequence[Row]) -> list[str]:
 def _row(folder: RunFolder) -> tuple[dict[str, str], Row]:
     """What was typed for a job, and what was measured."""
     overrides = dict(o.partition("=")[::2] for o in folder.read_overrides())
-    measured: Row = dict.fromkeys((*SUMMARY, *SUMMARY_SECONDS))
+    row: Row = dict.fromkeys(COLUMNS)
     if what := damage(folder):  # costs this row alone
-        return overrides, {**measured, "status": "damaged", "reason": what}
+        return overrides, {**row, "status": "damaged", "reason": what}
     reason = str(folder.read_status().get("reason", ""))
     standing = {"status": folder.standing(), "reason": reason}
-    return overrides, {**measured, **_measured(folder), **standing}
+    return overrides, {**row, **measured(folder), **standing}
 
 
-def _measured(folder: RunFolder) -> dict[str, float]:
-    """The numbers of result.json or, where there is none yet, of the last epoch."""
+def measured(folder: RunFolder) -> dict[str, float]:
+    """Return the numbers of result.json or, where there is none yet, of the last epoch; and the
+    counts of all steps. Raises ``UserError`` where a record is damaged."""
     result = folder.read_result()
     epochs = read_csv(folder.epochs)
     recorded = [{name: float(cell) for name, cell in row.items() if cell} for row in epochs]
     metrics = result.get("metrics", recorded[-1] if recorded else {})
     found = {name: metrics.get(name) for name in SUMMARY}
     found |= {name: result.get(name) for name in SUMMARY_SECONDS}
+    steps = read_csv(folder.steps)
+    for name in SUMMARY_COUNTS:
+        counts = [float(cell) for row in steps if (cell := row[name.replace("_run", "")])]
+        found[name] = mean(counts) if counts else None
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def _csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
-    columns = list(rows[0]) if rows else ["job", *SUMMARY, *SUMMARY_SECONDS, *STANDING]
+    columns = list(rows[0]) if rows else ["job", *COLUMNS]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

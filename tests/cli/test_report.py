@@ -1,4 +1,4 @@
-"""report=: one page of the sweeps in a folder."""
+"""report: pages of the runs in folders."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytest
 
 from tests.commands import QUICK, NodeTrain
 from tests.folders import rows
+from tests.report.test_html_page import run
 
 EXPERIMENT = """\
 # @package _global_
@@ -37,11 +38,11 @@ def test_a_page_of_every_sweep_in_a_folder(
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "old.csv").write_text("of another page")
 
-    result = node_train("report=runs", "report.out=.")
+    result = node_train("report", "runs", "report.out=.")
     assert result.code == 0, result.err
     page = (tmp_path / "RESULTS.md").read_text()
     for part in (
-        "node-train report=runs report.out=.",
+        "node-train report runs report.out=.",
         "- [Mine: a title](#mine-a-title)",
         "## Mine: a title",
         "node-train --config-dir dir table=mine\n",
@@ -65,19 +66,19 @@ def test_a_page_of_every_sweep_in_a_folder(
     assert files == {f"mine/{n}" for n in names} | {f"grid/{n}" for n in grid}
     assert len(rows(results / "mine" / "published.csv")) == 1
 
-    assert node_train("report=runs", "report.out=.").code == 0
+    assert node_train("report", "runs", "report.out=.").code == 0
     assert (tmp_path / "RESULTS.md").read_text() == page, "a function of the files alone"
     assert not (tmp_path / "runs" / "RESULTS.md").exists()
 
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     (tmp_path / "runs" / "mine" / "1" / "evaluations.csv").write_text("a,b\n1,2\n")
-    result = node_train("report=..")
+    result = node_train("report", "..")
     assert result.code == 0, "a damaged record costs its job alone"
-    assert result.err.endswith("evaluations.csv: no column accuracy; job 1 is left out\n")
+    assert result.err.endswith("evaluations.csv: no column accuracy; mine/1 is left out\n")
     (tmp_path / "runs" / "mine" / "1" / "evaluations.csv").unlink()
     (tmp_path / "runs" / "mine" / "1" / "status.json").write_text("{}")
-    assert node_train("report=..").code == 0, "below the folder, from another one"
+    assert node_train("report", "..").code == 0, "below the folder, from another one"
     assert not [*(tmp_path / "elsewhere").iterdir()], "written into the folder that was given"
     page = (tmp_path / "RESULTS.md").read_text()
     assert "## Mine: a title" in page
@@ -86,7 +87,7 @@ def test_a_page_of_every_sweep_in_a_folder(
     monkeypatch.chdir(tmp_path)
     assert node_train("-m", *QUICK, "seed=0", "hydra.sweep.dir=results/grid").code == 2
     (tmp_path / "results" / "grid" / "sweep.json").write_text("{}")
-    result = node_train("report=runs", "report.out=.")
+    result = node_train("report", "runs", "report.out=.")
     assert result.code == 2
     assert "results/grid: is a folder of runs" in result.err
 
@@ -97,9 +98,9 @@ def test_nothing_of_others_is_written_over(node_train: NodeTrain, tmp_path: Path
         file = tmp_path / "runs" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("mine")
-        result = node_train("report=runs")
+        result = node_train("report", "runs")
         assert result.code == 2
-        assert "not written by report=" in result.err
+        assert "not written by report" in result.err
         assert "choose another folder with report.out=" in result.err
         assert file.read_text() == "mine"
         file.unlink()
@@ -110,12 +111,30 @@ def test_nothing_of_others_is_written_over(node_train: NodeTrain, tmp_path: Path
 def test_mistakes(node_train: NodeTrain, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for arguments, message in (
-        (["report=empty"], "report=empty: holds no sweep"),
-        (["report=empty", "seed=1"], "seed: not with report="),
+        (["report", "empty"], "report empty: holds no run"),
+        (["report", "empty", "nothing"], "report nothing: no such folder"),
+        (["report"], "report: needs a folder of runs"),
+        (["report", "empty", "seed=1"], "report seed=1: no such folder"),
+        (["report=empty", "seed=1"], "seed: not with report"),
         (["report="], "report=: must be a path"),
+        (["-m", "report", "empty"], "report: takes no flags"),
         (["-m", "report=empty"], "report=empty: takes no flags"),
     ):
         result = node_train(*arguments)
         assert result.code == 2
         assert message in result.err
         assert not (tmp_path / "RESULTS.md").exists()
+
+
+def test_single_runs_of_several_folders(node_train: NodeTrain, tmp_path: Path) -> None:
+    """They have no RESULTS.md, which is about sweeps; the page lies in the folder they share."""
+    for folder in ("runs/a/x", "runs/b"):
+        run(tmp_path / folder, "rk4", 0, 0.5)
+    result = node_train("report", "runs/a", "runs/b")
+    assert (result.code, result.out) == (0, "runs/report.html; of 2 runs\n"), result.err
+    assert "node-train report runs/a runs/b" in (tmp_path / "runs" / "report.html").read_text()
+    assert not (tmp_path / "runs" / "RESULTS.md").exists()
+    (tmp_path / "runs" / "b" / "report.html").write_text("mine")
+    result = node_train("report", "runs/b")
+    assert result.code == 2
+    assert "runs/b/report.html: not written by report; choose another folder" in result.err

@@ -70,7 +70,7 @@ def folder(
         if RUN in text:
             result = node_train(*IMAGES, f"hydra.run.dir={RUN}")
             assert result.code == 0, result.err
-        if "report=outputs " in text:
+        if "node-train report outputs " in text:
             assert node_train("-m", *IMAGES, "seed=0").code == 0
         return tmp_path
 
@@ -125,7 +125,7 @@ def check_composition(arguments: Sequence[str]) -> None:
     flags, overrides = split(arguments)
     if is_table(overrides):
         assert shipped.find([CONF], [overrides[0].removeprefix("table=")])
-    elif "report=outputs/tables" not in overrides:  # of RESULTS.md, whose runs are not here
+    elif not is_of_results(overrides):
         with Composer() as composer:
             composer.command(composer.parse(overrides), multirun="-m" in flags)
 
@@ -134,12 +134,17 @@ def is_table(overrides: Sequence[str]) -> bool:
     return any(o.startswith("table=") for o in overrides)
 
 
+def is_of_results(overrides: Sequence[str]) -> bool:
+    """Whether it is the command of RESULTS.md, whose runs are not here."""
+    return any("outputs/tables" in o for o in overrides)
+
+
 def is_cheap(arguments: Sequence[str]) -> bool:
     """Whether a command takes seconds and nothing that is not here."""
     flags, overrides = split(arguments)
     if any(flag in flags for flag in ("--help", "--cfg", "--info", "--config-dir")):
         return True
-    if is_table(overrides) or "report=outputs/tables" in overrides:
+    if is_table(overrides) or is_of_results(overrides):
         return False
     data = [o for o in overrides if o.startswith(("data=", "experiment="))]
     runs = prod(o.count(",") + 1 for o in overrides if not o.startswith("seed="))
@@ -152,7 +157,7 @@ def shortened(arguments: Sequence[str]) -> list[str]:
     flags, overrides = split(arguments)
     if any(flag in flags for flag in ("--help", "--cfg", "--info")):
         return [*arguments]
-    if any(o.startswith(("task=eval", "resume=", "report=")) for o in overrides):
+    if any(o.startswith(("task=eval", "resume=", "report")) for o in overrides):
         return [*arguments]
     shorter = IMAGES
     if "task=check_gradients" in overrides:

@@ -99,7 +99,7 @@ def test_resume_a_sweep(node_train: NodeTrain, old: Path) -> None:
 def test_report(node_train: NodeTrain, old: Path) -> None:
     if not is_sweep(old / "sweep"):
         return
-    found = node_train("report=.", "report.out=page")
+    found = node_train("report", ".", "report.out=page")
     assert found.code == 0, found.err
     page = (old / "page" / "RESULTS.md").read_text()
     for name, folder in (("sweep", "sweep"), ("tiny", "table")):

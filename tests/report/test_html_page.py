@@ -1,0 +1,248 @@
+"""report.html: what it shows, that it needs nothing beside itself, and that it is no way in."""
+
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+from html.parser import HTMLParser
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+
+from node_cli.records.columns import EPOCHS, EVALUATIONS, STEPS
+from node_cli.records.run_folder import RunFolder
+from node_cli.report.compared import T, compare_settings
+from node_cli.report.found_runs import find_runs
+from node_cli.report.html_page import page, write_page
+from node_cli.report.page_data import numbers_of
+from node_cli.report.results_page import NotOurs
+from tests.report.test_summary import write_csv
+
+OLD = sorted((Path(__file__).parents[1] / "runs").glob("*.tar.xz"))
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+
+ACCURACIES = {"rk4": [0.90, 0.92, 0.97], "euler": [0.85, 0.88, 0.91], "dopri5": [0.95]}
+
+
+def run(path: Path, solver: str, seed: int, accuracy: float) -> RunFolder:
+    """A finished run of two epochs of two steps."""
+    folder = RunFolder(path)
+    path.mkdir(parents=True)
+    folder.write_config(
+        {
+            "seed": seed,
+            "model": {"name": "dense"},
+            "data": {"name": "digits", "root": str(path)},
+            "solver": {"name": solver, "rtol": 1e-3} if solver != "none" else None,
+            "epochs": 2,
+            "published": None,
+        }
+    )
+    typed = [f"solver={solver}", f"seed={seed}", f"hydra.run.dir={path}"]
+    folder.write_status("done", overrides=typed)
+    nfe = 2 * len(solver)
+    counted = "" if solver == "none" else nfe
+    steps = [
+        {"step": s, "epoch": (s + 1) // 2, "loss": 2 / s, "nfe_forward": counted, "seconds": 0.5}
+        for s in (1, 2, 3, 4)
+    ]
+    write_csv(folder.steps, STEPS.columns, steps)
+    tests = [{"step": 2 * e, "epoch": e, "split": "test", "accuracy": accuracy} for e in (1, 2)]
+    write_csv(folder.evaluations, EVALUATIONS.columns, tests)
+    epochs = [{"epoch": e, "step": 2 * e, "test_accuracy": accuracy} for e in (1, 2)]
+    write_csv(folder.epochs, EPOCHS.columns, [row | {"peak_memory_mib": 100} for row in epochs])
+    metrics = {"test_accuracy": accuracy, "nfe_forward_mean": nfe}
+    folder.write_result({"seconds": 2.0, "parameters": 50, "metrics": metrics})
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for solver, accuracies in ACCURACIES.items():
+        for seed, accuracy in enumerate(accuracies):
+            run(tmp_path / "runs" / solver / str(seed), solver, seed, accuracy)
+    return tmp_path / "runs"
+
+
+def data_of(text: str) -> dict[str, object]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found
+    loaded: dict[str, object] = json.loads(found[1])
+    return loaded
+
+
+class Elements(HTMLParser):
+    """The tags and attributes of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_settings_are_runs_that_differ_by_their_seed_alone(runs: Path) -> None:
+    run(runs / "none" / "0", "none", 0, 0.5)
+    comparison = compare_settings(find_runs([runs]), numbers_of)
+    assert [s.label for s in comparison.settings] == [
+        *("solver=dopri5", "solver=euler", "solver=null", "solver=rk4")
+    ]
+    assert comparison.keys == ["solver.name"]
+    assert comparison.differing == ["solver.name", "solver.rtol"], "data.root says nothing"
+    rk4 = comparison.settings[-1]
+    found = rk4.estimate("test_accuracy")
+    assert found
+    assert (found.mean, found.std, found.seeds) == (
+        pytest.approx(mean(ACCURACIES["rk4"])),
+        pytest.approx(stdev(ACCURACIES["rk4"])),
+        3,
+    )
+    assert found.half == pytest.approx(T[1] * stdev(ACCURACIES["rk4"]) / 3**0.5)
+    assert rk4.runs[0].command(rk4.seeds) == "node-train -m solver=rk4 seed=0,1,2"
+    single = comparison.settings[0].estimate("test_accuracy")
+    assert single
+    assert (single.std, single.half) == (None, None)
+
+
+def test_a_run_that_was_made_twice_counts_as_one_seed(runs: Path) -> None:
+    shutil.copytree(runs / "dopri5" / "0", runs / "again")
+    comparison = compare_settings(find_runs([runs / "dopri5", runs / "again"]), numbers_of)
+    (setting,) = comparison.settings
+    found = setting.estimate("test_accuracy")
+    assert (len(setting.runs), found and found.seeds) == (2, 1)
+
+
+@pytest.mark.slow  # scipy.stats takes a second to import
+def test_quantiles_of_t() -> None:
+    from scipy.stats import t
+
+    assert pytest.approx([t.ppf(0.975, n + 1) for n in range(len(T))], abs=5e-4) == T
+
+
+def test_the_page_needs_nothing_beside_itself(runs: Path) -> None:
+    text = page("node-train report runs", find_runs([runs]))
+    for tag, attributes in Elements(text).found:
+        assert "src" not in attributes
+        assert "href" not in attributes
+        assert tag not in ("link", "iframe", "object", "base", "form")
+    assert "default-src 'none'" in text, "a browser refuses all that is elsewhere"
+    assert text.count("@import") == 0
+    assert len(text) < 150_000
+    assert page("node-train report runs", find_runs([runs])) == text, "of the files alone"
+
+
+def test_text_of_runs_is_never_markup(runs: Path) -> None:
+    evil = run(runs / "evil" / "a<b>&", EVIL, 1, 0.5)
+    evil.write_status("done", overrides=[f"solver={EVIL}"], reason=EVIL)
+    damaged = run(runs / "damaged", EVIL, 1, 0.5)
+    damaged.result.write_text(json.dumps({"metrics": {EVIL: "x"}}))
+    text = page(f"node-train report {EVIL}", find_runs([runs]))
+    tags = Elements(text).found
+    assert [tag for tag, _ in tags].count("script") == 3
+    assert not [tag for tag, _ in tags if tag == "img"]
+    assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
+    (label,) = {s["label"] for s in data_of(text)["settings"]} - {  # type: ignore[attr-defined]
+        f"solver={solver}" for solver in ACCURACIES
+    }
+    assert label == f"solver={EVIL}"
+
+
+def test_jobs_of_a_sweep_and_single_runs(runs: Path) -> None:
+    (runs / "rk4" / "sweep.json").write_text(
+        '{"overrides": [], "config_name": null, "config_dir": "mine", "working_directory": "/", '
+        '"jobs": 2}'
+    )
+    shutil.copytree(runs / "rk4" / "0", runs / "rk4" / "0_backup")
+    found = {run.name: run.command() for run in find_runs([runs, runs / "euler"])}
+    assert [*found] == ["dopri5/0", "euler/0", "euler/1", "euler/2", "rk4/0", "rk4/1"]
+    assert found["rk4/0"] == "node-train --config-dir mine solver=rk4 seed=0"
+    (job,) = find_runs([runs / "rk4" / "2"])
+    assert (job.name, job.config_dir) == ("2", "mine")
+
+
+def test_nothing_of_others_is_written_over(runs: Path) -> None:
+    path = runs / "report.html"
+    path.write_text("mine")
+    with pytest.raises(NotOurs, match="not written by report"):
+        write_page(path, "", find_runs([runs]))
+    path.unlink()
+    for _ in range(2):
+        write_page(path, "", find_runs([runs]))
+
+
+@pytest.mark.parametrize("archive", OLD, ids=lambda path: path.name.partition(".")[0])
+def test_runs_of_every_earlier_form(archive: Path, tmp_path: Path) -> None:
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path, filter="data")
+    found = find_runs([tmp_path])
+    folders = {f.parent for f in tmp_path.rglob("config.yaml")}
+    assert {run.folder.path for run in found} == folders
+    data = data_of(page("", found))
+    assert not [run for run in found if run.damage]
+    curves = [s["curves"] for s in data["settings"]]  # type: ignore[attr-defined]
+    assert all(curve["training"]["y"]["loss"]["mean"] for curve in curves)
+    assert {"loss", "accuracy"} <= {name for c in curves for name in c["test"]["y"]}
+
+
+CLICKS = """
+<script>
+const head = (n) => document.querySelectorAll("#settings th button")[n].click();
+const column = (n) => [...document.querySelectorAll("#settings tbody tr")].map(
+  (row) => row.cells[n].textContent);
+const seen = {plots: document.querySelectorAll("canvas").length};
+head(1);
+seen.up = column(1);
+head(1);
+seen.down = column(1);
+const choose = (id, value) => {
+  document.getElementById(id).value = value;
+  document.getElementById(id).dispatchEvent(new Event("change"));
+};
+choose("baseline", "1");
+choose("spread", "difference");
+seen.differences = [...document.querySelectorAll("td[data-metric=test_accuracy] .difference")].map(
+  (place) => place.textContent);
+document.getElementById("filter").value = "rk4";
+document.getElementById("filter").dispatchEvent(new Event("input"));
+seen.left = [...document.querySelectorAll("#settings tbody tr")].filter((r) => !r.hidden).length;
+seen.chips = document.querySelectorAll("#legend > span").length;
+document.title = JSON.stringify(seen);
+</script>
+"""
+
+
+def test_in_a_browser(runs: Path, tmp_path: Path) -> None:
+    """It sorts, filters, compares with a baseline and draws, without an error."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs chromium or google-chrome")
+    text = page("node-train report runs", find_runs([runs])).replace("</body>", f"{CLICKS}</body>")
+    (tmp_path / "report.html").write_text(text)
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    done = subprocess.run(
+        [
+            *(browser, *flags, f"--user-data-dir={tmp_path / 'profile'}"),
+            *("--virtual-time-budget=3000", "--dump-dom", f"file://{tmp_path / 'report.html'}"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "CONSOLE" not in done.stderr, done.stderr
+    assert 'data-ready="yes"' in done.stdout
+    title = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert title
+    seen = json.loads(title[1])
+    assert seen["plots"] >= 4
+    assert seen["up"] == sorted(ACCURACIES)
+    assert seen["down"] == sorted(ACCURACIES, reverse=True)
+    pairs = [100 * (a - b) for a, b in zip(ACCURACIES["rk4"], ACCURACIES["euler"], strict=True)]
+    half = T[1] * stdev(pairs) / 3**0.5
+    of_rk4, of_euler, of_dopri5 = seen["differences"]
+    assert of_rk4 == f"+{mean(pairs):.2f} ± {half:.2f}"
+    assert (of_euler, of_dopri5) == ("baseline", "+10.00")
+    assert (seen["left"], seen["chips"]) == (1, 1)
