@@ -4,6 +4,7 @@ from node_cli.config import data, model, regularize, sensitivity, solver, train
 from node_cli.config.schema import Config, Precision
 from node_cli.config.tasks import TASKS, TaskTraits
 from node_cli.config.tree import Tree, get, put, show
+from node_cli.data.catalog import TRAJECTORIES
 
 # About the relative rounding error of f; below it the error estimate of a step is noise.
 FINEST_TOLERANCE: dict[Precision, float] = {
@@ -39,6 +40,8 @@ def fix_for_task(tree: Tree) -> None:
         # This method reads every option, and works with any solver.
         put(tree, "sensitivity.name", "backsolve")
         put(tree, "sensitivity.norm", None)
+    if "compile" in traits.unread:
+        put(tree, "compile", False)
     if not traits.trains:
         put(tree, "published", None)
         put(tree, "observers", [])
@@ -89,11 +92,13 @@ def impossible(tree: Tree) -> list[str]:
     traits, core = traits_of(tree), get(tree, "model.core")
     if traits and traits.trains:
         lines += _impossible_observers(tree)
-    if traits and traits.gradients == "every" and core in ("residual", "plain", "none"):
+    if traits and traits.needs_ode and core in ("residual", "plain", "none"):
         lines.append(
             f"model.core={core}: has no ODE, so that {show(tree, 'task')} has nothing to check; "
             "choose a model with model.core=ode"
         )
+    if traits and traits.needs_images and get(tree, "data.name") in [*TRAJECTORIES]:
+        lines.append(f"{show(tree, 'data')}: not with {show(tree, 'task')}, which needs images")
     return lines
 
 

@@ -10,6 +10,19 @@ from typing import Literal
 
 SPLIT_KEYS = ("data.limit", "data.holdout", "data.holdout_from")
 
+# What an evaluation of a checkpoint does not read, however many solvers it takes.
+UNREAD_BY_EVALUATIONS = frozenset(
+    {
+        *("seed", "epochs", "batch_size", "optimizer", "schedule", "sensitivity", "train"),
+        *("init_from", "init_from_strict", "regularize"),
+        *("model.init", "data.augment", "data.drop_last", "observers", "published"),
+        *("eval.every_steps", "eval.from_step", "eval.initial", "eval.test"),
+        *SPLIT_KEYS,  # a new holdout would contain images that were trained on
+        *("data.noise", "data.windows", "data.window_points"),
+        *("data.window_shortest", "data.window_longest"),
+    }
+)
+
 
 @dataclass(frozen=True)
 class TaskTraits:
@@ -26,6 +39,8 @@ class TaskTraits:
         unread_choices: the groups of which it reads keys, but not which file was chosen.
         instead: for a key that it does not read, what to say beside that.
         needs_checkpoint: whether ``checkpoint`` has to be set.
+        needs_ode: whether the model has to have one.
+        needs_images: whether the data has to be images to classify.
         over_checkpoint: whether, with ``checkpoint`` set, it takes the configuration in the
             checkpoint and lays over it what was typed.
     """
@@ -39,6 +54,8 @@ class TaskTraits:
     unread_choices: frozenset[str] = frozenset()
     instead: Mapping[str, str] = field(default_factory=dict)
     needs_checkpoint: bool = False
+    needs_ode: bool = False
+    needs_images: bool = False
     over_checkpoint: bool = False
 
 
@@ -55,17 +72,7 @@ TASKS: dict[str, TaskTraits] = {
         implementation="node_cli.tasks.evaluate:Evaluation",
         gradients="none",
         trains=False,
-        unread=frozenset(
-            {
-                *("seed", "epochs", "batch_size", "optimizer", "schedule", "sensitivity", "train"),
-                *("init_from", "init_from_strict", "regularize"),
-                *("model.init", "data.augment", "data.drop_last", "observers", "published"),
-                *("eval.every_steps", "eval.from_step", "eval.initial", "eval.test"),
-                *SPLIT_KEYS,  # a new holdout would contain images that were trained on
-                *("data.noise", "data.windows", "data.window_points"),
-                *("data.window_shortest", "data.window_longest"),
-            }
-        ),
+        unread=UNREAD_BY_EVALUATIONS,
         instead={"batch_size": "; choose eval.batch_size"},
         needs_checkpoint=True,
         over_checkpoint=True,
@@ -89,6 +96,22 @@ TASKS: dict[str, TaskTraits] = {
             "(sensitivity.rtol, atol and solver are read)",
             "sensitivity.norm": ", which checks both norms",
         },
+        needs_ode=True,
+        over_checkpoint=True,
+    ),
+    "solver_swap": TaskTraits(
+        meaning="a checkpoint under many solvers: is it the solution of an ODE?",
+        implementation="node_cli.tasks.solver_swap:SolverSwap",
+        gradients="none",
+        trains=False,
+        unread=UNREAD_BY_EVALUATIONS | {"solver", "eval.train", "compile"},
+        instead={
+            "batch_size": "; choose eval.batch_size",
+            "solver": ", which tries that of the training and others; task=eval takes any one",
+        },
+        needs_checkpoint=True,
+        needs_ode=True,
+        needs_images=True,
         over_checkpoint=True,
     ),
 }

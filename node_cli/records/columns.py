@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from node_cli.records import measures
 from node_cli.records.measure import Measure
 from node_cli.records.measures import penalty_of
-from node_cli.records.units import NUMBER, TEXT
+from node_cli.records.units import FRACTION, NUMBER, TEXT
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,27 @@ PATHS = Record(
         Measure("t", NUMBER, "time"),
         Measure("y", NUMBER, "value of the coordinate"),
         Measure("block", NUMBER, "the ODE block, counted from 1"),
+    ),
+)
+SWAPS = Record(
+    "solver_swap.csv",
+    "one solver (`task=solver_swap`)",
+    (
+        Measure("solver", TEXT, "the method"),
+        Measure("options", TEXT, "its tolerances or steps"),
+        Measure(
+            "role",
+            TEXT,
+            "`training`: the solver of the training; `reference`: the finest; else empty",
+        ),
+        Measure("nfe_mean", NUMBER, "evaluations of f per batch"),
+        Measure("accuracy", FRACTION, "images classified correctly"),
+        Measure("accuracy_change", FRACTION, "that less the accuracy of the row `training`"),
+        Measure("changed", FRACTION, "predictions that differ from those of the row `training`"),
+        Measure("logit_change_mean", NUMBER, "mean change of a logit against that row"),
+        Measure("logit_change_max", NUMBER, "largest change of a logit against that row"),
+        Measure("error", NUMBER, "RMS difference of the logits from those of the row `reference`"),
+        Measure("note", TEXT, "why there are no numbers"),
     ),
 )
 TRAJECTORIES = Record(
@@ -95,7 +116,10 @@ CHANGES = Record(
     ),
 )
 
-RECORDS = (STEPS, EPOCHS, EVALUATIONS, CHANGES, GRADIENTS, PATHS, TRAJECTORIES, OBSERVED, PUBLISHED)
+RECORDS = (
+    *(STEPS, EPOCHS, EVALUATIONS, CHANGES, GRADIENTS, SWAPS),
+    *(PATHS, TRAJECTORIES, OBSERVED, PUBLISHED),
+)
 
 
 def columns_of_training(record: Record, penalties: Sequence[str] | None) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from node_cli.records.columns import (
     OBSERVED,
     PATHS,
     STEPS,
+    SWAPS,
     TRAJECTORIES,
 )
 from node_cli.records.files import check_numbers, check_order, read_json, rows_up_to, write_text
@@ -52,6 +53,7 @@ class RunFolder:
         self.changes = path / CHANGES.file
         self.init_from = path / "init_from.json"
         self.gradients = path / GRADIENTS.file
+        self.swaps = path / SWAPS.file
         self.paths = path / PATHS.file
         self.trajectories = path / TRAJECTORIES.file
         self.observed = path / OBSERVED.file

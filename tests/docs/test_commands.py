@@ -31,6 +31,9 @@ IMAGES = ["epochs=1", "data.limit=150"]
 TRAJECTORY = ["epochs=1", "data.windows=2"]
 GRADIENTS = ["data.limit=150", "batch_size=16"]
 
+# Commands that train nothing, or go on with what is there.
+AS_THEY_ARE = ("task=eval", "task=solver_swap", "resume=", "report")
+
 COSTLY = ("device=cuda", "precision=tf32", "compile=true", "model=conv_bn")
 OFFLINE = (
     "data=digits",
@@ -157,7 +160,7 @@ def shortened(arguments: Sequence[str]) -> list[str]:
     flags, overrides = split(arguments)
     if any(flag in flags for flag in ("--help", "--cfg", "--info")):
         return [*arguments]
-    if any(o.startswith(("task=eval", "resume=", "report")) for o in overrides):
+    if any(o.startswith(AS_THEY_ARE) for o in overrides):
         return [*arguments]
     shorter = IMAGES
     if "task=check_gradients" in overrides:
