@@ -16,7 +16,7 @@ from node_cli.ode.engines.compiled.field import CompiledField, Function
 from node_cli.ode.engines.compiled.solve import LoopSolve
 from node_cli.ode.engines.compiled.tape import Tape
 from node_cli.ode.failures import SolveFailed
-from node_cli.ode.field import Autocast
+from node_cli.ode.field import Autocast, Tensors
 from node_cli.ode.problem import Problem
 from node_cli.ode.sensitivity.discrete import OfSteps
 from node_cli.ode.tableau import Tableau
@@ -57,6 +57,7 @@ class WholeStep:
         assert model.core.compiled
         self.stem, self.block, self.loss = model.stem, model.core, loss
         self.owner: CompiledField = model.core.compiled
+        self.tensors = Tensors(self.owner)
         with backend.autocast():
             self.autocast = Autocast(backend.device.type)
         self.parts: Parts | None = None
@@ -87,7 +88,14 @@ class WholeStep:
         block, work = self.block, Work()
         t = torch.tensor([block.t0, block.t1], dtype=torch.float64)
         problem = Problem(
-            self.owner, parts.y0, t, block.solver, work, self.autocast, [], block.first_steps
+            self.owner,
+            parts.y0,
+            t,
+            block.solver,
+            work,
+            self.autocast,
+            self.tensors,
+            block.first_steps,
         )
         loop = Compiled(problem, self.owner).loop(self.keeps)
         solve = LoopSolve(loop, parts.y0, block.first_steps.forward)

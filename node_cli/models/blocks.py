@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from node_cli.ode.engines.compiled.field import CompiledField
 from node_cli.ode.field import FunctionalCall
 from node_cli.ode.penalties import StepPenalty
+from node_cli.ode.problem import Problem
 from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.solver import FirstSteps, Solver, StepMemory
 from node_cli.ode.transfer import scalar
@@ -100,10 +101,12 @@ class ODEBlock(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """``at`` with another field, and what each penalty on the steps has measured, (P,)."""
         first_steps = self.first_steps if self.training else self.first_steps.copy()
-        given = (field, y, t, self.solver, self._work, first_steps)
+        problem = Problem.posed(
+            field, y, t, self.solver, self._work, first_steps, penalties=penalties
+        )
         if penalties:
-            return self.sensitivity.penalised(*given, penalties)
-        return self.sensitivity(*given), y.new_zeros(0)
+            return self.sensitivity.penalised(problem)
+        return self.sensitivity.solve(problem), y.new_zeros(0)
 
     @contextmanager
     def solved_by(self, solves: Solves) -> Iterator[None]:

@@ -1,12 +1,13 @@
 """What is solved, as plain data: an ODE, the adjoint system that goes with it, and gradients."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from node_cli.ode.field import Autocast
+from node_cli.ode.checks import check_start
+from node_cli.ode.field import Autocast, Tensors
 from node_cli.ode.norms import Norm, rms_norm
 from node_cli.ode.penalties import StepPenalty
 from node_cli.ode.solver import FirstSteps, Solver
@@ -24,9 +25,10 @@ class Problem:
         solver: of the forward solve.
         work: counts evaluations of f, VJPs and steps.
         autocast: under which f is evaluated.
-        parameters: the trained parameters of ``field``.
+        tensors: the parameters and buffers of ``field``.
         first_steps: read and written where a solver has ``first_step="warm"``.
         penalties: on the accepted steps, which the solve measures.
+        norm: measures y where the forward solver is adaptive.
     """
 
     field: nn.Module
@@ -35,9 +37,37 @@ class Problem:
     solver: Solver
     work: Work
     autocast: Autocast
-    parameters: list[nn.Parameter]
-    first_steps: FirstSteps = field(default_factory=FirstSteps)
+    tensors: Tensors
+    first_steps: FirstSteps
     penalties: tuple[StepPenalty, ...] = ()
+    norm: Norm = rms_norm
+
+    @classmethod
+    def posed(
+        cls,
+        field: nn.Module,
+        y0: Tensor,
+        t: Tensor,
+        solver: Solver,
+        work: Work,
+        first_steps: FirstSteps | None = None,
+        *,
+        penalties: tuple[StepPenalty, ...] = (),
+        norm: Norm = rms_norm,
+    ) -> "Problem":
+        """The problem with the autocast that is on now, and the tensors that the field has now.
+
+        Raises what ``check_start`` raises.
+        """
+        check_start(y0, solver.engine)
+        autocast, tensors = Autocast(y0.device.type), Tensors(field)
+        first_steps = first_steps or FirstSteps()
+        return cls(field, y0, t, solver, work, autocast, tensors, first_steps, penalties, norm)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The trained parameters of the field."""
+        return self.tensors.trained
 
     def counted(self, *, backward: bool = False) -> CountedField:
         """f, each evaluation of which is counted, as one of the backward pass or the forward."""

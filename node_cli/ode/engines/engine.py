@@ -13,6 +13,7 @@ from node_cli.ode.engines.compiled.field import CompiledField
 from node_cli.ode.engines.eager.engine import Eager
 from node_cli.ode.engines.reference.engine import Reference
 from node_cli.ode.jumps import OneSided, Piece
+from node_cli.ode.norms import rms_norm
 from node_cli.ode.problem import AdjointSystem, Gradients, Nodes, Problem
 from node_cli.ode.solver import Keep, Solver
 
@@ -90,8 +91,8 @@ class Engine(Protocol):
 def engine_for(problem: Problem) -> Engine:
     """torchdiffeq where the solver says so, a compiled loop where the field is a ``CompiledField``
     that is enabled and dL/dt is not wanted, else eager steps; so too where there are penalties on
-    the steps, and where the field is called with other parameters than its own
-    (``torch.func.functional_call``)."""
+    the steps, where the norm is not the RMS, and where the field is called with other parameters
+    than its own (``torch.func.functional_call``)."""
     if problem.solver.engine == "torchdiffeq":
         return Reference(problem)
     field = problem.field
@@ -99,6 +100,7 @@ def engine_for(problem: Problem) -> Engine:
         isinstance(field, CompiledField)
         and field.enabled
         and not problem.penalties
+        and problem.norm is rms_norm
         and not problem.t.requires_grad
         and field.has_its_own_parameters()
     ):

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from node_cli.ode.checks import AGAIN, NOT_REPEATED, check_start, random_states, stands_still
+from node_cli.ode.checks import AGAIN, NOT_REPEATED, random_states, stands_still
 from node_cli.ode.engines.engine import Engine, engine_for, one_sided
-from node_cli.ode.field import Autocast, Tensors, no_autocast, silent_hooks, untouched_buffers
+from node_cli.ode.field import Tensors, no_autocast, silent_hooks, untouched_buffers
 from node_cli.ode.jumps import pieces
-from node_cli.ode.penalties import StepPenalty
+from node_cli.ode.norms import Norm, rms_norm
 from node_cli.ode.problem import Gradients, Problem
 from node_cli.ode.sensitivity.methods import SENSITIVITIES, Traits
 from node_cli.ode.solver import FirstSteps, Keep, Solver
@@ -50,6 +50,8 @@ class Sensitivity(ABC):
         solver: Solver,
         work: Work,
         first_steps: FirstSteps | None = None,
+        *,
+        norm: Norm = rms_norm,
     ) -> Tensor:
         """Solve dy/dt = field(t, y) so that a backward pass through the result is defined.
 
@@ -64,6 +66,7 @@ class Sensitivity(ABC):
             work: the cost of the forward solve is added to it and, once it has run, that of the
                 backward pass.
             first_steps: remembered first step sizes, for solvers with ``first_step="warm"``.
+            norm: measures y in the forward solve of an adaptive solver.
 
         Returns:
             y at the requested times, ``(T, *y0.shape)``.
@@ -76,10 +79,13 @@ class Sensitivity(ABC):
                 backward pass evaluates it again.
             RuntimeError: inside a transform of torch.func.
         """
-        if solver.jump_t:
-            return self._in_pieces(field, y0, t, solver, work, first_steps)
-        problem, tensors = self._problem(field, y0, t, solver, work, first_steps)
-        parameters = tensors.trained
+        return self.solve(Problem.posed(field, y0, t, solver, work, first_steps, norm=norm))
+
+    def solve(self, problem: Problem) -> Tensor:
+        """``__call__``, of a problem without penalties."""
+        if problem.solver.jump_t:
+            return self._in_pieces(problem)
+        t, y0, parameters = problem.t, problem.y0, problem.parameters
         if stands_still(t):
             still: Tensor = _Still.apply(problem, t, y0, *parameters)
             return still
@@ -89,78 +95,45 @@ class Sensitivity(ABC):
         if torch.is_grad_enabled() and self.keeps in engine.differentiates:
             y, _ = engine.solve(self.keeps)
         elif torch.is_grad_enabled() and any(x.requires_grad for x in (y0, t, *parameters)):
-            y = _Function.apply(self, engine, tensors, t, y0, *parameters)
+            y = _Function.apply(self, engine, t, y0, *parameters)
         else:
             y, _ = engine.solve("nothing")
         if random_states(y0.device) != before:
-            self._refuse_random(solver, y)
+            self._refuse_random(problem.solver, y)
         return y
 
-    def penalised(
-        self,
-        field: nn.Module,
-        y0: Tensor,
-        t: Tensor,
-        solver: Solver,
-        work: Work,
-        first_steps: FirstSteps | None,
-        penalties: tuple[StepPenalty, ...],
-    ) -> tuple[Tensor, Tensor]:
-        """``__call__``, and what each penalty on the accepted steps has measured, (P,).
+    def penalised(self, problem: Problem) -> tuple[Tensor, Tensor]:
+        """``solve``, and what each penalty on the accepted steps has measured, (P,).
 
         A backward pass through either is defined, with step sizes as constants. Raises ValueError
         where the method does not differentiate the steps of the native engine, where f jumps, and
         where t requires a gradient or is one time alone.
         """
+        t, y0, solver = problem.t, problem.y0, problem.solver
         if self.traits.gradient_of != "steps" or solver.engine != "native" or solver.jump_t:
             raise ValueError(f"sensitivity={self.name}, {solver}: no steps to differentiate")
         if t.requires_grad or stands_still(t):
             raise ValueError("penalties on the steps need two times at least, as constants")
-        problem, tensors = self._problem(field, y0, t, solver, work, first_steps, penalties)
         before = random_states(y0.device)
-        y, measured = _Function.apply(self, engine_for(problem), tensors, t, y0, *tensors.trained)
+        y, measured = _Function.apply(self, engine_for(problem), t, y0, *problem.parameters)
         if random_states(y0.device) != before:
             self._refuse_random(solver, y)
         return y, measured
 
-    @staticmethod
-    def _problem(
-        field: nn.Module,
-        y0: Tensor,
-        t: Tensor,
-        solver: Solver,
-        work: Work,
-        first_steps: FirstSteps | None,
-        penalties: tuple[StepPenalty, ...] = (),
-    ) -> tuple[Problem, Tensors]:
-        check_start(y0, solver.engine)
-        tensors = Tensors(field)
-        autocast = Autocast(y0.device.type)
-        first_steps = first_steps or FirstSteps()
-        problem = Problem(
-            field, y0, t, solver, work, autocast, tensors.trained, first_steps, penalties
-        )
-        return problem, tensors
-
-    def _in_pieces(
-        self,
-        field: nn.Module,
-        y0: Tensor,
-        t: Tensor,
-        solver: Solver,
-        work: Work,
-        first_steps: FirstSteps | None,
-    ) -> Tensor:
+    def _in_pieces(self, problem: Problem) -> Tensor:
         """One solve after the other, from each time at which f jumps to the next."""
-        assert solver.jump_t
-        solver_of_piece = replace(solver, jump_t=None)
-        if stands_still(t):
-            return self(field, y0, t, solver_of_piece, work, first_steps)
+        jumps = problem.solver.jump_t
+        assert jumps
+        problem = replace(problem, solver=replace(problem.solver, jump_t=None))
+        if stands_still(problem.t):
+            return self.solve(problem)
         found = []
-        for piece in pieces(t, solver.jump_t):
-            y = self(one_sided(field, piece), y0, piece.t, solver_of_piece, work, first_steps)
+        for piece in pieces(problem.t, jumps):
+            field = one_sided(problem.field, piece)
+            y = self.solve(replace(problem, field=field, tensors=Tensors(field), t=piece.t))
             found.append(y[piece.rows])
-            y0, first_steps = y[-1], None  # what is remembered is of the first piece
+            # What is remembered is of the first piece.
+            problem = replace(problem, y0=y[-1], first_steps=FirstSteps())
         return torch.cat(found)
 
     def _refuse_random(self, solver: Solver, y: Tensor) -> None:
@@ -193,7 +166,6 @@ class _Function(torch.autograd.Function):
         ctx: Any,
         method: Sensitivity,
         engine: Engine,
-        tensors: Tensors,
         t: Tensor,
         y0: Tensor,
         *parameters: Tensor,
@@ -202,7 +174,6 @@ class _Function(torch.autograd.Function):
         ctx.method, ctx.engine = method, engine
         ctx.evaluates = method.keeps != "stages"
         ctx.random = False
-        ctx.tensors = tensors
         ctx.save_for_backward(y, y0, *parameters)
         return (y, ctx.record.penalties()) if engine.problem.penalties else y
 
@@ -224,14 +195,14 @@ class _Function(torch.autograd.Function):
             stack.enter_context(problem.autocast.again())
             stack.enter_context(no_autocast(y.device.type))
             if ctx.evaluates:
-                stack.enter_context(ctx.tensors.again())
+                stack.enter_context(problem.tensors.again())
                 stack.enter_context(untouched_buffers(problem.field))
             ctx.evaluates = True  # the next time, stages have been used up
             if grad_penalties:
                 found = ctx.record.pull_back(grad_y, *grad_penalties)
             else:
                 found = method.gradient(engine, ctx.record, y, grad_y)
-        return None, None, None, found.t, found.y0, *found.parameters
+        return None, None, found.t, found.y0, *found.parameters
 
 
 class _Still(torch.autograd.Function):

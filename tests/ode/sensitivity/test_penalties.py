@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from node_cli.ode.engines.eager.solve import integrate
 from node_cli.ode.engines.eager.step import Stepper
 from node_cli.ode.penalties import StageValues, StepPenalty, error_of_step, stiffness_of_step
+from node_cli.ode.problem import Problem
 from node_cli.ode.sensitivity.backsolve import Backsolve
 from node_cli.ode.sensitivity.discrete import Checkpointed, Discrete, OfSteps
 from node_cli.ode.solver import FirstSteps, Solver
@@ -66,7 +67,9 @@ def solved(
 ) -> Tensor:
     """A loss of all states and all penalties."""
     t = torch.tensor([0.0, 0.4, 1.3], dtype=torch.float64)
-    y, r = method.penalised(field, y0, t, solver, work or Work(), FirstSteps(), penalties)
+    y, r = method.penalised(
+        Problem.posed(field, y0, t, solver, work or Work(), penalties=penalties)
+    )
     weights = torch.linspace(0.5, 2.0, len(r), dtype=torch.float64)
     return (
         y * torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y)
@@ -163,7 +166,7 @@ def test_a_penalty_costs_one_product_and_no_evaluation() -> None:
     t = torch.tensor([0.0, 1.3], dtype=torch.float64)
     plain, penalised = Work(), Work()
     Discrete()(field, y0, t, solver, plain, FirstSteps()).sum().backward()
-    y, r = Discrete().penalised(field, y0, t, solver, penalised, FirstSteps(), (ERROR,))
+    y, r = Discrete().penalised(Problem.posed(field, y0, t, solver, penalised, penalties=(ERROR,)))
     (y.sum() + r.sum()).backward()
     assert penalised.nfe_forward == plain.nfe_forward
     assert penalised.nfe_backward == 0
@@ -215,5 +218,5 @@ def test_other_methods_refuse() -> None:
     t = torch.tensor([0.0, 1.0], dtype=torch.float64)
     with pytest.raises(ValueError, match="no steps to differentiate"):
         Backsolve(solver, "full").penalised(
-            field, start(), t, solver, Work(), FirstSteps(), (ERROR,)
+            Problem.posed(field, start(), t, solver, Work(), penalties=(ERROR,))
         )

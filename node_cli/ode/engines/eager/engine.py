@@ -10,7 +10,8 @@ from node_cli.ode.engines.eager.backwards import BackwardSolve
 from node_cli.ode.engines.eager.dense_output import DenseOutput
 from node_cli.ode.engines.eager.penalised import PenalisedSteps
 from node_cli.ode.engines.eager.solve import integrate
-from node_cli.ode.engines.eager.step import Stepper
+from node_cli.ode.engines.eager.step import Evaluate, Stepper
+from node_cli.ode.field import Field
 from node_cli.ode.problem import AdjointSystem, Problem
 from node_cli.ode.solver import Keep, Solver
 
@@ -33,25 +34,31 @@ class Eager:
             steps = PenalisedSteps(problem, keep)
             f = steps.f
             evaluate = f.evaluate if keep == "stages" else None
-            stepper = Stepper(f.f, problem.solver, evaluate=evaluate, with_last=True)
+            stepper = self._stepper(f.f, evaluate, with_last=True)
             return self._solve(stepper, steps.record), steps
         match keep:
             case "nothing":
-                return self._solve(Stepper(problem.counted(), problem.solver)), None
+                return self._solve(self._stepper(problem.counted())), None
             case "stages":
                 stages = KeptStages(problem)
-                stepper = Stepper(stages.f.f, problem.solver, evaluate=stages.f.evaluate)
+                stepper = self._stepper(stages.f.f, stages.f.evaluate)
                 return self._solve(stepper, stages.record), stages
             case "states":
                 states = KeptStates(problem)
-                stepper = Stepper(problem.counted(), problem.solver)
+                stepper = self._stepper(problem.counted())
                 return self._solve(stepper, states.record), states
             case "trajectory":
-                stepper = Stepper(problem.counted(), problem.solver)
+                stepper = self._stepper(problem.counted())
                 dense = DenseOutput(stepper)
                 y = self._solve(stepper, dense.record)
                 dense.finish()
                 return y, dense
+
+    def _stepper(
+        self, f: Field, evaluate: Evaluate | None = None, *, with_last: bool = False
+    ) -> Stepper:
+        problem = self.problem
+        return Stepper(f, problem.solver, problem.norm, evaluate, with_last=with_last)
 
     def _solve(self, stepper: Stepper, on_accept: Any = lambda *_: None) -> Tensor:
         problem = self.problem
@@ -61,6 +68,7 @@ class Eager:
             problem.y0.detach().clone(),  # should f change it
             problem.t,
             problem.solver,
+            problem.norm,
             on_accept=on_accept,
             memory=memory,
         )

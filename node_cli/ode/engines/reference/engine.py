@@ -29,14 +29,14 @@ class Reference:
         problem = self.problem
         if keep == "stages":
             assert problem.solver.name != "scipy", "its solution has no gradient"
-            y, steps = integrate(
-                _counting_vjps(problem.counted()), problem.y0.clone(), problem.t, problem.solver
-            )
+            f = _counting_vjps(problem.counted())
+            y, steps = integrate(f, problem.y0.clone(), problem.t, problem.solver, problem.norm)
         else:
             assert keep == "nothing", "refused where the configuration is checked"
             with torch.no_grad():
                 y0 = problem.y0.clone()  # should f change it
-                y, steps = integrate(problem.counted(), y0, problem.t, problem.solver)
+                f = problem.counted()
+                y, steps = integrate(f, y0, problem.t, problem.solver, problem.norm)
         problem.work.forward.add(steps)
         return y, None
 
