@@ -54,6 +54,10 @@ MAY_IMPORT = {
 }
 
 
+# What is used as a library: their names are imported when they are asked for.
+DOORS = (PACKAGE / "ode" / "__init__.py",)
+
+
 def modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
@@ -131,7 +135,8 @@ def test_files_stay_short() -> None:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path
         assert "utils" not in path.name
         if path.name == "__init__.py":
-            assert len(path.read_text(encoding="utf-8").splitlines()) <= 5
+            lines = path.read_text(encoding="utf-8").splitlines()
+            assert len(lines) <= (30 if path in DOORS else 5), path
 
 
 def test_no_target_in_any_configuration_file() -> None:
