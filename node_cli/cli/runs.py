@@ -27,6 +27,7 @@ from node_cli.records import sweep_folder
 from node_cli.records.files import short
 from node_cli.records.run_folder import RunFolder
 from node_cli.report import comparison
+from node_cli.report.comparison_text import texts
 from node_cli.report.run_plots import plot_run
 from node_cli.report.summary import add_row, as_text
 from node_cli.tasks.run import execute
@@ -232,7 +233,9 @@ def _add_to_summary(sweep: Path, folder: RunFolder) -> None:
 def finish_sweep(command: Command) -> int:
     """Print the table of a finished sweep; return 1 where a job failed or is missing, else 0."""
     rows = update_summary(command.folder)
-    Display().line(f"\n{as_text(rows)}\n{command.folder / 'summary.csv'}")
+    display = Display()
+    display.report(f"\n{as_text(rows, display.width)}")
+    display.line(f"\n{command.folder / 'summary.csv'}")
     done = {row["job"] for row in rows if row["status"] == "done"}
     show_published(command.folder, [RunFolder(command.folder / name) for name in sorted(done)])
     return 0 if done.issuperset(map(str, range(len(command.jobs)))) else 1
@@ -246,8 +249,9 @@ def show_published(path: Path, folders: Sequence[RunFolder]) -> None:
     except Exception as error:  # a damaged run, a full disk
         complain(f"{path}: no comparison with published numbers ({one_line(error)})")
         return
-    for found in comparisons:
-        Display().line(f"\n{found.as_text()}".rstrip())
+    display = Display()
+    for text in texts(comparisons):
+        display.report(f"\n{text.title}\n{text.body(display.width)}".rstrip())
 
 
 def exit_code(folder: RunFolder) -> int:

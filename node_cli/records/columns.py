@@ -100,7 +100,10 @@ PUBLISHED = Record(
         Measure("max", NUMBER, "largest of ours"),
         Measure("difference", NUMBER, "our mean less the published number; none for times"),
         Measure(
-            "inside", TEXT, "whether the published number lies between our smallest and largest"
+            "inside",
+            TEXT,
+            "whether the published number lies within mean ± standard deviation of ours; none for "
+            "one seed",
         ),
     ),
 )

@@ -26,6 +26,10 @@ class Unit:
         """Return a value as reports print it; empty for None."""
         return "" if value is None else format(value, self.report)
 
+    def spread_in_report(self, value: float) -> str:
+        """Return a standard deviation as reports print it: of a plain number two digits."""
+        return format(value, self.report if self.scale != 1 else ".2g")
+
     def on_terminal(self, value: float) -> str:
         """Return a value as the terminal shows it."""
         return format(value, self.terminal)

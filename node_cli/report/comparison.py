@@ -14,12 +14,9 @@ from node_cli.records.columns import PUBLISHED
 from node_cli.records.files import read_csv, write_csv
 from node_cli.records.measures import evaluated, publishable, unit
 from node_cli.records.run_folder import RunFolder
-from node_cli.report.markdown import number, spread, table
 from node_cli.report.over_seeds import INCIDENTAL
 
 UNTOLD = tuple(f"{key}=" for key in ("seed", *INCIDENTAL))
-
-MACHINES = "Seconds were measured on different machines: they do not compare."
 
 
 @dataclass(frozen=True)
@@ -44,10 +41,11 @@ class Entry:
 
     @property
     def inside(self) -> bool | None:
-        """Whether the published number lies in the range of our seeds; None for fewer than two."""
-        if self.published is None or self.difference is None or len(self.ours) < 2:
+        """Whether the published number lies within mean ± standard deviation of our seeds; None for
+        fewer than two."""
+        if self.difference is None or len(self.ours) < 2:
             return None
-        return min(self.ours) <= self.published <= max(self.ours)
+        return abs(self.difference) <= stdev(self.ours) * (1 + 1e-9)  # equal but for rounding
 
 
 @dataclass(frozen=True)
@@ -66,34 +64,6 @@ class Comparison:
     key: str | None
     names: Sequence[str]
     rows: Sequence[tuple[int, Sequence[Entry]]] = field(repr=False)
-
-    def as_text(self) -> str:
-        """Return a heading, the table in Markdown, the verdict and notes."""
-        columns: dict[str, list[str]] = {}
-        if self.key:
-            columns[self.key] = [str(at) for at, _ in self.rows]
-        for i, name in enumerate(self.names):
-            columns |= _columns(name, [entries[i] for _, entries in self.rows])
-        lines = [line for line in (self.verdict(), self.note) if line]
-        lines += [MACHINES] if "seconds: published" in columns else []
-        header = [name.partition(" (")[0] for name in columns]
-        rows = list(zip(*columns.values(), strict=True))
-        return f"{self.title}\n({self.source})\n\n{table(header, rows)}\n" + "\n".join(lines) + "\n"
-
-    def verdict(self) -> str:
-        """Say how many published numbers lie in the range of our seeds; empty for a single run."""
-        judged = [e for _, entries in self.rows for e in entries if e.inside is not None]
-        if not judged:
-            return ""
-        outside = [e.difference for e in judged if not e.inside and e.difference is not None]
-        higher, lower = sum(d > 0 for d in outside), sum(d < 0 for d in outside)
-        return (
-            f"{len(judged) - len(outside)} of {len(judged)} published numbers lie in the range of "
-            f"our {self.seeds} seeds"
-            + f"; of the others (*) ours is higher in {higher} and lower in {lower}."
-            * bool(outside)
-            + "." * (not outside)
-        )
 
     def records(self) -> list[dict[str, Any]]:
         """Return the rows of published.csv."""
@@ -116,31 +86,6 @@ class Comparison:
             for at, entries in self.rows
             for e in entries
         ]
-
-
-def _columns(name: str, entries: Sequence[Entry]) -> dict[str, list[str]]:
-    """The columns of one measure: ours and, where any number was published, the published ones and,
-    except for times, the differences (of fractions in percentage points).
-
-    A name in brackets makes a header unique; it is not shown.
-    """
-    ours = [spread(name, entry.ours) for entry in entries]
-    if all(entry.published is None for entry in entries):
-        return {name: ours}
-    columns = {
-        f"{name}: published": [number(name, entry.published) for entry in entries],
-        f"ours ({name})": ours,
-    }
-    if unit(name).comparable:
-        columns[f"difference ({name})"] = [_difference(entry) for entry in entries]
-    return columns
-
-
-def _difference(entry: Entry) -> str:
-    if entry.difference is None:
-        return ""
-    text = unit(entry.name).difference_in_report(entry.difference)
-    return text + " *" * (entry.inside is False)
 
 
 def unknown_columns(columns: str) -> list[str]:

@@ -12,12 +12,15 @@ from typing import Any
 from node_cli.records.columns import GRADIENTS
 from node_cli.records.files import write_text
 from node_cli.report.compared import compare_settings
+from node_cli.report.comparison import compare
+from node_cli.report.comparison_text import texts
 from node_cli.report.found_runs import FoundRun
 from node_cli.report.html import Html, element, joined
 from node_cli.report.page_data import data_of, measured_in, numbers_of
 from node_cli.report.page_tables import (
     configuration_table,
     gradients_table,
+    published_table,
     runs_table,
     settings_table,
 )
@@ -58,6 +61,7 @@ def page(command: str, runs: Sequence[FoundRun]) -> str:
         _section("Settings", ABOUT_SETTINGS, settings_table(comparison, names)),
         *_plots(data),
         *_gradients(of_gradients),
+        *_published(compared),
         *(
             [_section("Configuration", DIFFERENCES, configuration_table(comparison))]
             if comparison.differing
@@ -160,6 +164,16 @@ def _gradients(runs: Sequence[tuple[FoundRun, Sequence[Mapping[str, str]]]]) -> 
     tables = [gradients_table(run.name, rows) for run, rows in runs]
     words = "Error against the reference, evaluations, memory and time of each gradient method."
     return [_section("Gradient methods", words, *tables)] if tables else []
+
+
+def _published(runs: Sequence[FoundRun]) -> list[Html]:
+    found = texts(compare([run.folder for run in runs]))
+    inside = [joined([element("h3", text.title), published_table(text)]) for text in found]
+    words = (
+        "Published numbers beside ours, the mean ± standard deviation over our seeds. A difference "
+        "is ours less the published number, in percentage points for accuracies."
+    )
+    return [_section("Published numbers", words, *inside)] if inside else []
 
 
 def _section(title: str, words: str, *content: Html) -> Html:

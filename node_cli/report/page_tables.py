@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from node_cli.records.measures import HEADINGS, unit
 from node_cli.report.compared import ComparedSetting, Comparison, Numbers, short_key
+from node_cli.report.comparison_text import ComparisonText
 from node_cli.report.found_runs import FoundRun
 from node_cli.report.html import Cell, Html, Row, element, joined, table
 
@@ -94,6 +95,17 @@ def _gradient(name: str, cell: str) -> Cell:
     number = _as_number(cell)
     words = {"class_": "note"} if name == "note" else None
     return Cell(cell, None, words) if number is None else Cell(unit(name).in_report(number), number)
+
+
+def published_table(text: ComparisonText) -> Html:
+    """Published numbers beside ours, with what is said of them."""
+    lines: list[Row] = [
+        ([Cell(cell, None, {"class_": "number"}) for cell in row], {}) for row in text.rows
+    ]
+    found = table(text.header, lines)
+    about = [element("code", text.runs), *(element("p", source) for source in text.sources)]
+    said = [element("p", line) for line in (*text.verdicts, *text.caveats)]
+    return joined([*about, found, *said])
 
 
 def _command(command: str) -> Cell:

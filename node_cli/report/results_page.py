@@ -10,7 +10,8 @@ from typing import Any
 
 from node_cli.records.files import write_text
 from node_cli.records.run_folder import RunFolder
-from node_cli.report.comparison import MACHINES, Comparison, compare, write
+from node_cli.report.comparison import compare, write
+from node_cli.report.comparison_text import MACHINES, NOISE, ONE_SEED, texts
 from node_cli.report.summary import averages, summarise
 
 WRITTEN_BY_US = "written from the\nfolders of runs, never by hand"
@@ -27,8 +28,11 @@ Each section names the command that made its runs. `node-train table=all` runs e
 published systems. To read the tables:
 
 - ± is the standard deviation over the seeds.
+- Accuracies (acc), losses and NFE, the evaluations of f per batch, are those of the last epoch;
+  seconds (s), and what says "run", are of the whole run.
 - A difference is ours minus the published number, in percentage points for accuracies and errors.
-  A * says that the published number lies outside the range of our seeds.
+  "In" says that the published number lies within mean ± standard deviation of our seeds, "out" that
+  it does not; of a single seed (?) it cannot be told.
 - Seconds depend on the machine and on what else it was doing: do not compare them with the
   published ones, nor between tables.
 - Rows with `model.core=plain` (the layers of f, applied once) and `model.core=none` (stem and head
@@ -74,7 +78,7 @@ def write_results(target: Path, command: str, sweeps: Sequence[SweepPart]) -> No
             raise NotOurs(f"{folder}: is a folder of runs, not of results")
         if folder.exists() and not ours:
             raise NotOurs(f"{folder}: not written by report, there is no {page} that shows it")
-    said = {MACHINES}  # in the introduction, and so nowhere else
+    said = {MACHINES, NOISE, ONE_SEED}  # in the introduction, and so nowhere else
     parts = [_part(sweep, files / sweep.name, said) for sweep in sweeps]
     contents = "\n".join(f"- [{s.title}](#{_anchor(s.title)})" for s in sweeps)
     intro = INTRO.format(command=command)
@@ -96,25 +100,15 @@ def _part(sweep: SweepPart, files: Path, said: set[str]) -> str:
     unfinished = [f"{row['job']} ({row['status']})" for row in rows if row["status"] != "done"]
     parts += [f"Jobs that are not done: {', '.join(unfinished)}."] if unfinished else []
     parts += [averages(rows), *_machines(folders)]
-    for comparison in comparisons:
-        heading, _, body = _saying_once(comparison, said).partition("\n")
-        parts.append(f"### {heading}\n\n`{comparison.runs}`\n{body}")
+    for text in texts(comparisons):
+        parts.append(f"### {text.title}\n\n`{text.runs}`\n{text.body(said=said)}")
+        said.update(text.caveats)
     for path, caption in sweep.plots.items():
         if (sweep.folder / path).exists():
             copy = files / path.replace("plots/", "").replace("/", "_")
             shutil.copyfile(sweep.folder / path, copy)
             parts.append(f"![{caption}](results/{sweep.name}/{copy.name})\n\n*{caption}*")
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
-
-
-def _saying_once(comparison: Comparison, said: set[str]) -> str:
-    """Return the text of a comparison without the caveats that the page has told already."""
-    text = comparison.as_text()
-    for caveat in (comparison.note, MACHINES):
-        if caveat in said:
-            text = text.replace(f"{caveat}\n", "")
-        said.add(caveat)
-    return text
 
 
 def _machines(folders: Sequence[RunFolder]) -> list[str]:

@@ -11,7 +11,7 @@ from node_cli.report.figures import Rows, points, save, widths, write
 from node_cli.report.swap_plot import plot_swap
 from node_cli.report.trajectory_plots import plot_trajectory
 
-SMOOTHING = 1 - 0.5 ** (1 / 10)  # weight of the newest loss: half-life 10 steps
+KEPT = 0.5 ** (1 / 5)  # weight of a loss one step away: half of it 5 steps away
 MOST_BLOCKS = 6  # ODE blocks whose paths are drawn
 
 
@@ -112,14 +112,25 @@ def _paths(folder: RunFolder, title: str) -> None:
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:
-    """Exponentially weighted mean of the values so far, unbiased at the start."""
+    """Mean of the values before and after each, weighted exponentially with their distance.
+
+    Symmetric, so that a loss that falls is not shown late, as one of the past alone would be.
+    """
+    before, after = _weighted(values), _weighted(values[::-1])[::-1]
+    return [
+        (a + b - value) / (weight_a + weight_b - 1)  # the value itself is in both
+        for value, (a, weight_a), (b, weight_b) in zip(values, before, after, strict=True)
+    ]
+
+
+def _weighted(values: Sequence[float]) -> list[tuple[float, float]]:
+    """The weighted sum of the values so far, the newest with weight 1, and the sum of weights."""
     total = weight = 0.0
-    smoothed = []
+    found = []
     for value in values:
-        total += SMOOTHING * (value - total)
-        weight += SMOOTHING * (1 - weight)
-        smoothed.append(total / weight)
-    return smoothed
+        total, weight = KEPT * total + value, KEPT * weight + 1
+        found.append((total, weight))
+    return found
 
 
 def _title(folder: RunFolder) -> str:

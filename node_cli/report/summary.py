@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -10,6 +10,7 @@ from node_cli.records import sweep_folder
 from node_cli.records.damage import damage
 from node_cli.records.files import read_csv, write_text
 from node_cli.records.measures import (
+    HEADINGS,
     SUMMARY,
     SUMMARY_COUNTS,
     SUMMARY_LOSSES,
@@ -17,13 +18,18 @@ from node_cli.records.measures import (
     unit,
 )
 from node_cli.records.run_folder import RunFolder
-from node_cli.records.units import FRACTION
+from node_cli.records.units import FRACTION, NUMBER
 from node_cli.report.markdown import number, spread, table
 from node_cli.report.over_seeds import Row, by_setting, varied
 from node_cli.report.sweep_plots import plot_sweep
 
 # How a job ended, and the columns of a job that are no measured numbers.
 STANDING = ("status", "reason")
+
+OF_WHAT = (
+    "Accuracies (acc), losses and NFE, the evaluations of f per batch, are those of the last "
+    'epoch; seconds (s), and what says "run", are of the whole run.'
+)
 
 # New columns come last: scripts may rely on the order.
 COLUMNS = (*SUMMARY, *SUMMARY_SECONDS, *STANDING, *SUMMARY_COUNTS)
@@ -77,52 +83,70 @@ def add_row(sweep: Path, folder: RunFolder) -> None:
     write_text(path, _csv([{key: r.get(key) for key in columns} for r in rows]))
 
 
-def as_text(rows: Sequence[Row]) -> str:
+def as_text(rows: Sequence[Row], width: int | None = None) -> str:
     """Return a table of jobs in Markdown; where seeds were swept, also one of means and deviations.
 
-    ``rows``: what ``summarise`` returned.
+    ``rows``: what ``summarise`` returned. ``width``: of the terminal, where a wider table becomes
+    several; None for no limit.
     """
     if not rows:
         return "No job has started.\n"
     typed = _typed(rows)
     keys = varied(rows, typed) or typed
-    metrics = _measures(rows)
+    cells = [{m: number(m, row[m]) for m in _measures(rows)} for row in rows]
+    metrics, constant = _told_once(cells)
     stopped = any(row["status"] == "done" and row["reason"] for row in rows)
     text = table(
-        ["job", *keys, *metrics, "status", *["stopped by"] * stopped],
+        ["job", *keys, *(HEADINGS[m] for m in metrics), "status", *["stopped by"] * stopped],
         [
             [
                 row["job"],
                 *(row[key] for key in keys),
-                *(number(m, row[m]) for m in metrics),
+                *(line[m] for m in metrics),
                 row["status"],
                 *[row["reason"] if row["status"] == "done" else ""] * stopped,
             ]
-            for row in rows
+            for row, line in zip(rows, cells, strict=True)
         ],
+        width,
+        fixed=1 + len(keys),
     )
-    if "seed" not in varied(rows, typed) or not any(row["status"] == "done" for row in rows):
-        return text
-    return f"{text}\nMean and standard deviation over seeds:\n\n{averages(rows)}"
+    parts = [text, constant, OF_WHAT]
+    if "seed" in varied(rows, typed) and any(row["status"] == "done" for row in rows):
+        parts += ["Mean ± standard deviation over the seeds:", averages(rows, width)]
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
-def averages(rows: Sequence[Row]) -> str:
+def averages(rows: Sequence[Row], width: int | None = None) -> str:
     """Return a table with a row for each setting: mean ± standard deviation over its finished jobs.
 
-    ``rows``: what ``summarise`` returned.
+    ``rows``, ``width``: as for ``as_text``.
     """
-    typed, metrics = _typed(rows), _measures(rows)
+    typed, measures = _typed(rows), _measures(rows)
     settings = by_setting(rows, typed)
     keys = list(dict.fromkeys(key for setting in settings for key in setting.keys))
     # Jobs of a table need not have the same keys: one column then says what a row is.
     is_grid = all(len(setting.keys) == len(keys) for setting in settings)
-    lines = []
+    first, cells = [], []
     for setting in settings:
         if done := [row for row in setting.rows if row["status"] == "done"]:
-            spreads = [spread(m, [row[m] for row in done]) for m in metrics]
             what = setting.keys.values() if is_grid else [setting.label]
-            lines.append([*what, str(len(done)), *spreads])
-    return table([*(keys if is_grid else ["setting"]), "seeds", *metrics], lines)
+            first.append([*what, str(len(done))])
+            cells.append({m: spread(m, [row[m] for row in done]) for m in measures})
+    metrics, constant = _told_once(cells)
+    fixed = [*(keys if is_grid else ["setting"]), "seeds"]
+    lines = [[*a, *(line[m] for m in metrics)] for a, line in zip(first, cells, strict=True)]
+    header = [*fixed, *(HEADINGS[m] for m in metrics)]
+    return f"{table(header, lines, width, fixed=len(fixed))}\n{constant}".strip() + "\n"
+
+
+def _told_once(cells: Sequence[Mapping[str, str]]) -> tuple[list[str], str]:
+    """The numbers of a table, and a line that tells the counts that are the same in every row."""
+    names = list(cells[0]) if len(cells) > 1 else []
+    same = [m for m in names if unit(m) is NUMBER and len({line[m] for line in cells}) == 1]
+    names = list(cells[0]) if cells else []
+    told = ", ".join(f"{HEADINGS[m]} {cells[0][m]}" for m in same)
+    return [m for m in names if m not in same], f"In every row: {told}." if told else ""
 
 
 def _typed(rows: Sequence[Row]) -> list[str]:
@@ -131,10 +155,15 @@ def _typed(rows: Sequence[Row]) -> list[str]:
 
 
 def _measures(rows: Sequence[Row]) -> list[str]:
-    """The numbers that any job has; losses only where no job has an accuracy."""
+    """The numbers that any job has: losses only where no job has an accuracy, counts of the whole
+    run only where they are not those of the last epoch."""
     found = [m for m in (*SUMMARY, *SUMMARY_SECONDS) if any(row[m] is not None for row in rows)]
     if any(unit(name) is FRACTION for name in found):
         found = [name for name in found if name not in SUMMARY_LOSSES]
+    for name in SUMMARY_COUNTS:
+        last = name.replace("_run", "_mean")
+        if any(number(name, row[name]) != number(last, row[last]) for row in rows):
+            found.append(name)
     return found
 
 

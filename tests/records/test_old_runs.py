@@ -104,7 +104,7 @@ def test_report(node_train: NodeTrain, old: Path) -> None:
     page = (old / "page" / "RESULTS.md").read_text()
     for name, folder in (("sweep", "sweep"), ("tiny", "table")):
         assert (f"## {name}" in page) == (old / folder).is_dir()
-    assert "| test_accuracy" in page and "%" in page
+    assert "| test acc" in page and "%" in page
 
 
 def test_start_from_its_weights(node_train: NodeTrain, old: Path) -> None:

@@ -4,9 +4,11 @@ import csv
 import json
 from pathlib import Path
 
+import pytest
+
 from node_cli.records.columns import EPOCHS, STEPS
 from node_cli.records.run_folder import RunFolder
-from node_cli.report.run_plots import plot_run
+from node_cli.report.run_plots import _smoothed, plot_run
 from node_cli.report.summary import add_row, as_text, summarise
 
 CONFIG = {
@@ -57,10 +59,49 @@ def test_rows_mean_and_deviation(tmp_path: Path) -> None:
     assert "epochs" not in text, "a key that does not vary is left out of the text"
     with (tmp_path / "summary.csv").open() as file:
         assert {row["epochs"] for row in csv.DictReader(file)} == {"1"}
-    (spread,) = [line for line in text.splitlines() if "±" in line]
+    (spread,) = [line for line in text.splitlines() if line.startswith("|") and "±" in line]
     assert spread.split() == [
         *("|", "rk4", "|", "2", "|", "92.00%", "±", "2.83%", "|", "2", "±", "0", "|")
     ], "of finished jobs alone"
+
+
+def test_counts_of_the_last_epoch_and_of_the_run(tmp_path: Path) -> None:
+    """Where they differ, the table has both; summary.csv always."""
+    for seed in (0, 1):
+        job(tmp_path, seed, 0.9, "done", f"seed={seed}")
+        folder = RunFolder(tmp_path / str(seed))
+        counts = [{"step": s, "loss": 1, "nfe_forward": 10 * s} for s in (1, 2)]
+        write_csv(folder.steps, STEPS.columns, counts)
+        last = {"test_accuracy": 0.9, "nfe_forward_mean": 20 + seed, "nfe_eval_mean": 14}
+        folder.write_result({"seconds": 2.0, "metrics": last})
+    rows = summarise(tmp_path)
+    assert [(row["nfe_forward_mean"], row["nfe_forward_run"]) for row in rows] == [
+        *((20, 15), (21, 15))
+    ]
+    text = as_text(rows)
+    assert "| NFE fwd " in text
+    assert "In every row: NFE eval 14, NFE fwd, run 15." in text
+    assert "| NFE eval" not in text, "what is the same in every row is told once"
+    assert "90.00%" in text.split("In every row")[0], "but not an accuracy"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_tables_fit_the_terminal(tmp_path: Path, width: int) -> None:
+    for number in range(4):
+        job(tmp_path, number, 0.5 + number / 10, "done", f"solver.tol={number}", f"seed={number}")
+    rows = summarise(tmp_path)
+    lines = as_text(rows, width).splitlines()
+    assert max(len(line) for line in lines if line.startswith("|")) <= width
+
+
+def test_the_smoothed_loss_is_not_late() -> None:
+    """On a straight line it lies, away from the ends; it starts within the first values."""
+    values = [3.0 - 0.01 * step for step in range(200)]
+    smoothed = _smoothed(values)
+    assert smoothed[100] == pytest.approx(values[100])
+    assert values[10] < smoothed[0] <= values[0]
+    assert _smoothed([1.0]) == [1.0]
+    assert _smoothed([2.0] * 50) == pytest.approx([2.0] * 50)
 
 
 def test_rows_that_were_added_one_by_one_are_those_of_the_whole(tmp_path: Path) -> None:

@@ -101,9 +101,3 @@ def test_the_loss_and_the_images_seen(
         loss.figure.draw_without_rendering()
         assert top.get_xlabel() == "images seen"
         assert top.get_xlim() == pytest.approx((0, 1280))
-
-
-def test_smoothing_has_a_half_life_of_10_steps() -> None:
-    smoothed = run_plots._smoothed([1.0] * 1000 + [0.0] * 10)
-    assert smoothed[999] == pytest.approx(1)
-    assert smoothed[-1] == pytest.approx(0.5)
