@@ -18,6 +18,7 @@ TEXT = """\
 node-train: train and evaluate image classifiers whose middle is an ODE block.
 
 Usage: node-train [-m] [key=value | group=choice ...]
+       node-train --help [TOPIC]
        node-train table=TABLE [key=value ...]
        node-train resume=FOLDER
        node-train report FOLDER ... [report.out=FOLDER]
@@ -58,6 +59,7 @@ Flags
   --info parts         show what every part is, those of installed packages with their options
   --config-dir DIR     also look for configuration files in DIR
   -sc install=bash     tab completion: eval "$(node-train -sc install=bash)" (also zsh, fish)
+  --help TOPIC         all of a group, a choice, a key, a task or a part: --help solver.controller
   --version, --help
 """
 

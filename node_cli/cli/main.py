@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
 def _arguments() -> argparse.Namespace:
     """Those of Hydra's flags that are of use here."""
     parser = _Parser(prog="node-train", add_help=False, allow_abbrev=False)
-    parser.add_argument("--help", "-h", action="store_true")
+    parser.add_argument("--help", "-h", nargs="?", const="", metavar="TOPIC")
     parser.add_argument("--version", action="store_true")
     parser.add_argument("--multirun", "-m", action="store_true")
     parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
@@ -86,10 +86,11 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.version:
         print(f"node-train {node_cli.__version__}")
         return 0
-    if args.help:
+    if args.help is not None:
         from node_cli.cli.help import help_text
+        from node_cli.cli.topics import topic_text
 
-        print(help_text(), end="")
+        print(topic_text(args.help) if args.help else help_text(), end="")
         return 0
     if args.info == "parts":
         from node_cli.cli.parts_info import parts_text

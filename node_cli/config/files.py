@@ -45,6 +45,15 @@ def root_values() -> dict[str, Any]:
     return deepcopy(_values(CONF / "config.yaml"))
 
 
+def written_in(group: str, choice: str) -> list[Path]:
+    """The file of a choice, and those that it builds on, whose values it may replace."""
+    found = [CONF / group / f"{choice}.yaml"]
+    for path in found:  # grows
+        names = [e for e in _read(path).get("defaults", []) if isinstance(e, str) and e != "_self_"]
+        found += [path.with_name(f"{name}.yaml") for name in names]
+    return found
+
+
 @cache
 def default_choices() -> dict[str, Any]:
     """What config.yaml chooses of each group."""

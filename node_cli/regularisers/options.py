@@ -17,10 +17,13 @@ class Options(Section):
 
 
 class Weighted(Options):
-    """A penalty is ``weight`` times what is measured; see ``at``."""
+    """A penalty is a weight, see ``at``, times what is measured."""
 
-    weight: Weight
-    final_weight: Weight | None = None
+    weight: Annotated[Weight, Field(description="of the penalty when training begins")]
+    final_weight: Annotated[
+        Weight | None,
+        Field(description="when training ends, reached as an exponential; null: the same"),
+    ] = None
 
     def at(self, fraction: float) -> float:
         """The weight when this fraction of the training is over, in [0, 1).
@@ -32,12 +35,12 @@ class Weighted(Options):
 
 
 class Taylor(Weighted):
-    """``order``: of the derivative of y by t."""
+    """A penalty on a derivative of y by t."""
 
-    order: Literal[2, 3]
+    order: Annotated[Literal[2, 3], Field(description="of the derivative of y by t")]
 
 
 class Steer(Options):
-    """``half_width``: how far the end may move, in units of t."""
+    """The end of the interval is drawn anew for each solve."""
 
-    half_width: Annotated[float, Field(gt=0)]
+    half_width: Annotated[float, Field(gt=0, description="how far the end may move, in t")]

@@ -25,6 +25,7 @@ REPOSITORY = Path(__file__).parents[2]
     ("arguments", "shown"),
     [
         (["--help"], ["Usage: node-train", "solver ", "tsit5", "Examples", "node-train resume="]),
+        (["--help", "sensitivity.norm"], ["default  ", "seminorm", "read by"]),
         (["--version"], ["node-train 0.1"]),
         (["--cfg", "job"], ["epochs: 30", "name: dopri5"]),
         (["--cfg", "job", "solver=rk4"], ["step_size: 0.1"]),
