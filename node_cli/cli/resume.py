@@ -164,7 +164,7 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
             f"epochs={done}: those are completed, without the evaluation of the test split that "
             "eval.test=end leaves to the last one; give more"
         )
-    _check_same_run(folder, config.model_dump())
+    notes += _check_same_run(folder, config.model_dump(), typed)
     if typed.get("train.on_solver_failure") == "raise" and done:
         raise UserError(
             "train.on_solver_failure=raise: not with resume=, steps may have been skipped already"
@@ -189,11 +189,21 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
     return config, notes
 
 
-def _check_same_run(folder: RunFolder, tree: Tree) -> None:
-    """Raise ``UserError`` where config.yaml is no longer that of the last checkpoint."""
+def _check_same_run(folder: RunFolder, tree: Tree, typed: Mapping[str, Any]) -> list[str]:
+    """Raise ``UserError`` where config.yaml is no longer that of the last checkpoint.
+
+    Returns a note for each key that may change, has changed and was not ``typed`` now: by a resume
+    that was killed before its first checkpoint, or in an editor.
+    """
     if not folder.last.exists():
-        return
+        return []
     began: Tree = checkpoints.load(folder.last)["config"]
+    notes = [
+        f"{show(tree, key)}: from {folder.config}; the last checkpoint was made with "
+        f"{show(began, key)}"
+        for key in RESUME_KEYS
+        if key not in typed and get(began, key) != get(tree, key)
+    ]
     for key in RESUME_KEYS:
         put(began, key, get(tree, key))
     for key, value in began.items():
@@ -206,3 +216,4 @@ def _check_same_run(folder: RunFolder, tree: Tree) -> None:
                     f"{folder.config}: {show(tree, dotted)}, but the checkpoint was made with "
                     f"{show(began, dotted)}"
                 )
+    return notes

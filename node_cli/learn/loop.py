@@ -37,7 +37,7 @@ class Trainer(Generic[Batch]):
         self.columns = {r: columns_of_training(r, penalties(config)) for r in (STEPS, EPOCHS)}
         self.update = Update(config, self.model, objective.gradient)
         self.state = TrainingState(
-            config, self.model, self.update.optimizer, backend, self.batches_per_epoch
+            config, self.model, self.update.optimizer, backend, self.batches_per_epoch, folder
         )
 
     @property
@@ -100,7 +100,7 @@ class Trainer(Generic[Batch]):
             stopping = stop.requested
             if is_last or stopping or _divides(config.train.checkpoint_every, progress.step):
                 observers.checkpoint()  # a checkpoint never counts rows that are not on disk
-                self.state.save(self.folder, is_best=is_best or not self._has_holdout)
+                self.state.save(is_best=is_best or not self._has_holdout)
             if stopping:
                 raise Interrupted(stop.number)
 

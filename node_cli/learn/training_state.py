@@ -12,6 +12,7 @@ from node_cli.models.model import Model
 from node_cli.records import checkpoint_schema as schema
 from node_cli.records import checkpoints
 from node_cli.records.checkpoint_schema import DoesNotFit
+from node_cli.records.fingerprints import Fingerprints
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
 
@@ -30,6 +31,7 @@ class TrainingState:
         optimizer: torch.optim.Optimizer,
         backend: Backend,
         batches_per_epoch: int,
+        folder: RunFolder,
     ) -> None:
         self.config = config
         self.model = model
@@ -37,14 +39,16 @@ class TrainingState:
         self.batches_per_epoch = batches_per_epoch
         self.on_cuda = backend.device.type == "cuda"
         self.progress = Progress()
+        self.folder = folder
+        self.fingerprints = Fingerprints(folder.growing)
 
-    def save(self, folder: RunFolder, *, is_best: bool) -> None:
+    def save(self, *, is_best: bool) -> None:
         """Write last.pt and, where ``is_best``, best.pt. Raises OSError."""
-        checkpoint = self.state_dict()
+        checkpoint = self.state_dict() | {"records": self.fingerprints.take()}
         # best.pt first: after a kill between the two, the older last.pt leads to it again.
         if is_best:
-            checkpoints.save(folder.best, checkpoint)
-        checkpoints.save(folder.last, checkpoint)
+            checkpoints.save(self.folder.best, checkpoint)
+        checkpoints.save(self.folder.last, checkpoint)
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain values and tensors."""

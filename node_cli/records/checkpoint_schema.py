@@ -36,6 +36,7 @@ def check_form(checkpoint: object) -> None:
         _check_tensor(f"model.{name}", value)
     _check_first_steps(checkpoint.get("first_steps", []))
     _check_progress(checkpoint["progress"])
+    _check_fingerprints(checkpoint.get("records", {}))
     threads = checkpoint.get("threads", 1)
     right = type(threads) is int and 1 <= threads <= MOST_THREADS
     _require(right, f"threads: {_short(threads)}, must be a number from 1 to {MOST_THREADS}")
@@ -181,6 +182,15 @@ def _check_first_steps(sizes: object) -> None:
     for number, size in enumerate(sizes):
         right = size is None or (type(size) in (int, float) and 0 < size < math.inf)
         _require(right, f"first_steps.{number}: {size!r}, must be positive")
+
+
+def _check_fingerprints(taken: object) -> None:
+    _require(isinstance(taken, dict), "records: must be a dict")
+    assert isinstance(taken, dict)
+    for name, value in taken.items():
+        right = isinstance(value, dict) and set(value) == {"bytes", "sha256"}
+        right = right and type(value["bytes"]) is int and value["bytes"] >= 0
+        _require(right and isinstance(value["sha256"], str), f"records.{name}: no fingerprint")
 
 
 def _check_groups(given: object, expected: Sequence[Mapping[str, Any]]) -> None:

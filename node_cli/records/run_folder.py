@@ -28,6 +28,7 @@ from node_cli.records.columns import (
     TRAJECTORIES,
 )
 from node_cli.records.files import check_numbers, check_order, read_json, rows_up_to, write_text
+from node_cli.records.fingerprints import check_fingerprints
 
 try:
     import fcntl
@@ -60,6 +61,8 @@ class RunFolder:
         self.last = path / "checkpoints" / "last.pt"
         self.best = path / "checkpoints" / "best.pt"
         self.plots = path / "plots"
+        # Those that grow while a run trains.
+        self.growing = (self.steps, self.epochs, self.evaluations, self.trajectories)
 
     def write_config(self, config: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
         """Write config.yaml, from plain values; ``overrides``: what was typed for the run, in a
@@ -161,12 +164,20 @@ class RunFolder:
         """Return how many epochs epochs.csv holds. Raises ``UserError`` where it is damaged."""
         return len(rows_up_to(self.epochs, EPOCHS.columns, sys.maxsize))
 
-    def check_records(self, *, steps: int, epochs: int, evaluated: bool) -> None:
+    def check_records(
+        self,
+        *,
+        steps: int,
+        epochs: int,
+        evaluated: bool,
+        fingerprints: Mapping[str, Mapping[str, Any]],
+    ) -> None:
         """Check that the records hold what the checkpoint of a run counts.
 
         ``steps``, ``epochs``: counted by the checkpoint, 0 without one. ``evaluated``: whether
-        every epoch ends with an evaluation. Raises ``UserError`` where rows are missing, and where
-        the checkpoint that recorded epochs were made with is missing.
+        every epoch ends with an evaluation. ``fingerprints``: of ``growing``, by the checkpoint.
+        Raises ``UserError`` where rows are missing or have changed, and where the checkpoint that
+        recorded epochs were made with is missing.
         """
         for path, columns, counted in (
             (self.steps, STEPS.columns, steps),
@@ -185,6 +196,7 @@ class RunFolder:
         # A checkpoint follows the row of its epoch: without any, one row at the most can stand.
         if steps == 0 and (recorded := self.completed_epochs()) > 1:
             raise UserError(f"{self.last}: missing, though {self.epochs} holds {recorded} epochs")
+        check_fingerprints(self.growing, fingerprints)
 
     def remove_temporaries(self) -> None:
         """Delete the temporary files that a killed process has left."""

@@ -51,6 +51,8 @@ class Training:
                 self.trainer.state.load_state_dict(checkpoint)
             except DoesNotFit as error:
                 raise UserError(f"{folder.last}: does not fit ({one_line(error)})") from error
+            if folder.best.exists():  # which may never be written again
+                checkpoints.load(folder.best)
         progress = self.trainer.progress
         folder.check_records(
             steps=progress.step,
@@ -58,6 +60,7 @@ class Training:
             evaluated=config.eval.test == "always"
             or config.eval.train != "none"
             or "holdout" in setup.objective.splits,
+            fingerprints=checkpoint.get("records", {}) if checkpoint else {},
         )
 
     def run(self, display: Display) -> End:

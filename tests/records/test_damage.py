@@ -85,9 +85,9 @@ def test_rows_that_a_resume_would_go_on_from(
     tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     folder = job(tmp_path / "run")
-    folder.check_records(steps=2, epochs=1, evaluated=False)
+    folder.check_records(steps=2, epochs=1, evaluated=False, fingerprints={})
     text = folder.steps.read_text()
     assert old in text
     folder.steps.write_text(text.replace(old, new))
     with pytest.raises(UserError, match=message):
-        folder.check_records(steps=2, epochs=1, evaluated=False)
+        folder.check_records(steps=2, epochs=1, evaluated=False, fingerprints={})

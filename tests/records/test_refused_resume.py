@@ -52,6 +52,12 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
+def change_a_digit(path: Path) -> None:
+    text = path.read_text()
+    at = text.rindex(".") + 3
+    path.write_text(text[:at] + str(9 - int(text[at])) + text[at + 1 :])
+
+
 def change(path: Path, part: str, **values: object) -> None:
     checkpoint = torch.load(path, weights_only=True)
     checkpoint[part].update(values)
@@ -70,6 +76,11 @@ DAMAGE: list[tuple[Callable[[RunFolder], object], str]] = [
     (lambda f: edit(f.evaluations, "step,", "stap,"), "evaluations.csv: damaged"),
     (lambda f: f.evaluations.write_text("x\n"), "evaluations.csv: holds none of the rows"),
     (lambda f: flip_a_bit(f.last), "damaged, or not a checkpoint"),
+    (lambda f: flip_a_bit(f.best), "best.pt: damaged, or not a checkpoint"),
+    (lambda f: change_a_digit(f.steps), "steps.csv: changed since the checkpoint was made"),
+    (lambda f: change_a_digit(f.epochs), "epochs.csv: changed since the checkpoint was made"),
+    (lambda f: change_a_digit(f.evaluations), "evaluations.csv: changed since the checkpoint"),
+    (lambda f: change(f.last, "records", steps=5), "records.steps: no fingerprint"),
     (lambda f: change(f.last, "progress", step=7), r"last.pt: does not fit \(step 7"),
     (lambda f: change(f.last, "progress", step="x"), "not a checkpoint of node-train"),
     (lambda f: change(f.last, "optimizer", state=5), "last.pt: does not fit"),
@@ -104,6 +115,17 @@ def test_a_refused_resume_leaves_the_folder_as_it_was(
     with pytest.raises(UserError, match=message):
         go_on(folder)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_what_config_yaml_says_otherwise_is_noted(configure: Configure, tmp_path: Path) -> None:
+    folder = run(configure("data.limit=100", "epochs=1", "solver.tol=1e-3"), tmp_path / "run")
+    edit(folder.config, "  tol: 0.001", "  tol: 0.01")
+    edit(folder.config, "epochs: 1", "epochs: 2")
+    found = resumed(folder, {})
+    assert found is not None
+    assert [note.partition(": from ")[0] for note in found[1]] == ["epochs=2", "solver.tol=0.01"]
+    found = resumed(folder, {"epochs": 2, "solver.tol": 0.01})
+    assert found is not None and not [n for n in found[1] if "config.yaml" in n]
 
 
 def test_records_without_their_checkpoint_are_not_begun_anew(

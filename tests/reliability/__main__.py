@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from tests.reliability import files, kills, lines, signals
+from tests.reliability import endurance, files, kills, lines, signals
 from tests.reliability.children import Tally, can_fault, faults_built, warmed
 
 KINDS: dict[str, Callable[[Path, int], Tally]] = {
@@ -25,6 +25,8 @@ KINDS: dict[str, Callable[[Path, int], Tally]] = {
     "signals": signals.one,
     "storms": signals.storms,
     "outputs": signals.outputs,
+    "soak": endurance.soak,
+    "sweep": endurance.sweep,
 }
 NEED_FAULTS = ("placed_kills", "full_disks")
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"

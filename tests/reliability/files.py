@@ -12,26 +12,40 @@ import yaml
 
 from node_cli.records.run_folder import RunFolder
 from tests.reliability.children import Tally, run
-from tests.reliability.kills import BUSY
+from tests.reliability.kills import BUSY, same
 
 VALUES = [None, -1, 0, 1e400, float("nan"), 10**30, "", "x" * 5000, [], {}, True, "1", 0.5]
 
 
 def mutated(where: Path, count: int) -> Tally:
     """Bytes of any file changed, cut off, repeated or put in at random."""
-    return _spoilt(where, count, "bytes of a file changed, then `resume=`", _change_bytes)
+    return _spoilt(
+        where, count, "bytes of a file changed, then `resume=`", _change_bytes, compared=True
+    )
 
 
 def wrong(where: Path, count: int) -> Tally:
     """One value of a checkpoint, a status or a configuration replaced by another."""
-    return _spoilt(where, count, "a value of a file replaced, then `resume=`", _replace_value)
+    return _spoilt(
+        where, count, "a value of a file replaced, then `resume=`", _replace_value, compared=False
+    )
 
 
 def _spoilt(
-    where: Path, count: int, what: str, spoil: Callable[[RunFolder, random.Random], str]
+    where: Path,
+    count: int,
+    what: str,
+    spoil: Callable[[RunFolder, random.Random], str],
+    *,
+    compared: bool,
 ) -> Tally:
+    """``compared``: whether a resume that succeeds must end as that of the sound run."""
     tally, draw = Tally(what), random.Random(count)
     end = run(where, *BUSY, "hydra.run.dir=sound")
+    assert end.code == 0, end.said
+    whole = RunFolder(where / "whole")
+    shutil.copytree(where / "sound", whole.path)
+    end = run(where, "resume=whole", "epochs=4")
     assert end.code == 0, end.said
     for number in range(count):
         folder = RunFolder(where / f"spoilt{number}")
@@ -41,6 +55,8 @@ def _spoilt(
         end = run(where, f"resume={folder.path.name}", "epochs=4")
         if tally.judge(end, label, codes=(0, 1, 2)) and end.code and "error:" not in end.said:
             tally.add("lost", f"{label}: exit code {end.code} without a word")
+        elif end.code == 0 and compared:
+            same(tally, whole, folder, label)
         shutil.rmtree(folder.path)
         tally.done += 1
     return tally
