@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +46,12 @@ def rest_of(folder: RunFolder, typed: Mapping[str, Any], begun: Job | None = Non
     # Between the writes of config.yaml and status.json a process may have been killed: the former
     # then says how many epochs it was to be, the command of the sweep all else.
     overrides = [*(folder.read_overrides() or (begun.overrides if begun else ()))]
+    in_config = folder.read_typed()
+    if in_config is not None and _lasting(in_config) != _lasting(overrides):
+        raise UserError(
+            f"{folder.status}: says that {' '.join(_lasting(overrides))} was typed, and the first "
+            f"line of {folder.config} {' '.join(_lasting(in_config))}; mend the one that is wrong"
+        )
     current = {key: get(config.model_dump(), key) for key in RESUME_KEYS}
     changed = dict(typed)
     for key, value in current.items():
@@ -63,6 +69,11 @@ def rest_of(folder: RunFolder, typed: Mapping[str, Any], begun: Job | None = Non
             *notes,
         ]
     return Job(overrides, config, notes)
+
+
+def _lasting(overrides: Iterable[str]) -> list[str]:
+    """Those that a resume leaves as they are."""
+    return [o for o in overrides if key_of(o) not in RESUME_KEYS]
 
 
 def lift(reason: str) -> str:
@@ -108,10 +119,7 @@ def check_unchanged(command: Command) -> None:
     """Raise ``UserError`` where a table has changed since a job of it began."""
     for number, job in enumerate(command.jobs):
         begun = RunFolder(command.folder / str(number)).read_overrides()
-        old, new = (
-            {o for o in overrides if key_of(o) not in RESUME_KEYS}
-            for overrides in (begun, job.overrides)
-        )
+        old, new = ({*_lasting(overrides)} for overrides in (begun, job.overrides))
         if begun and old != new:
             raise UserError(
                 f"resume={command.folder}: job {number} began as {' '.join(begun)}, the table now "

@@ -1,6 +1,12 @@
 """Where images come from: what is known of a set, its splits, and scikit-learn's digits."""
 
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from node_cli.config.data import ArrayData, Downloaded, FolderData, ImageData, InstalledData
@@ -79,11 +85,27 @@ def _read(config: ImageData, seed: int) -> tuple[ImageSet, ImageSet]:
             return _digits(seed)
 
 
-def _digits(seed: int) -> tuple[ImageSet, ImageSet]:
+@cache
+def _digits_of_sklearn() -> Tensor:
+    """Float64 (1797, 65): the 8 by 8 pixels of an image, from 0 to 16, and its class.
+
+    From the file that sklearn's load_digits reads, since to import sklearn takes a second; by
+    load_digits where another version keeps it elsewhere.
+    """
+    sklearn = find_spec("sklearn")
+    assert sklearn is not None and sklearn.origin is not None
+    path = Path(sklearn.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if path.exists():
+        return torch.from_numpy(np.loadtxt(path, delimiter=","))
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    small = torch.from_numpy(digits.images).unsqueeze(1) * (255 / 16)  # 0..16 -> 0..255
+    pixels, classes = load_digits(return_X_y=True)
+    return torch.from_numpy(np.column_stack([pixels, classes]))
+
+
+def _digits(seed: int) -> tuple[ImageSet, ImageSet]:
+    table = _digits_of_sklearn()
+    small = table[:, :-1].reshape(-1, 1, 8, 8) * (255 / 16)  # 0..16 -> 0..255
     pixels = interpolate(small, size=28, mode="bilinear").round().to(torch.uint8)
-    images = ImageSet(pixels, torch.from_numpy(digits.target).long())
+    images = ImageSet(pixels, table[:, -1].long())
     return cut(images, TEST_FRACTION_OF_DIGITS, "stratified", stream(seed, "test"))

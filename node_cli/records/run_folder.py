@@ -137,12 +137,15 @@ class RunFolder:
     def read_overrides(self) -> list[str]:
         """Return what was typed for the run, as status.json says or, where that is missing,
         config.yaml; nothing where neither does."""
-        overrides = self.read_status().get("overrides")
-        if overrides is None:
-            with suppress(OSError, ValueError), self.config.open(encoding="utf-8") as file:
-                first = file.readline()
-                overrides = json.loads(first.removeprefix(TYPED)) if TYPED in first else None
-        return [str(o) for o in overrides] if isinstance(overrides, list) else []
+        said = _texts(self.read_status().get("overrides"))
+        return said if said is not None else self.read_typed() or []
+
+    def read_typed(self) -> list[str] | None:
+        """Return what the first line of config.yaml says that was typed; None where it does not."""
+        with suppress(OSError, ValueError), self.config.open(encoding="utf-8") as file:
+            first = file.readline()
+            return _texts(json.loads(first.removeprefix(TYPED))) if TYPED in first else None
+        return None
 
     def write_init_from(self, record: Mapping[str, Any]) -> None:
         """Write init_from.json, from plain values."""
@@ -222,6 +225,10 @@ class RunFolder:
             yield
         finally:
             os.close(handle)
+
+
+def _texts(value: object) -> list[str] | None:
+    return [str(item) for item in value] if isinstance(value, list) else None
 
 
 def _lock(handle: int) -> None:

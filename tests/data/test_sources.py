@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from node_cli.config.schema import Config
+from node_cli.data import sources
 from node_cli.data.catalog import IMAGES
 from node_cli.data.images import mean_and_std
 from node_cli.data.sources import load
@@ -64,6 +66,16 @@ def test_digits_are_real_and_split_by_seed(configure: Configure) -> None:
     again, other = load(configure().data, seed=0), load(configure().data, seed=1)
     assert torch.equal(splits["test"].pixels, again["test"].pixels)
     assert not torch.equal(splits["test"].pixels, other["test"].pixels)
+
+
+def test_digits_are_those_of_sklearn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without its file where it is expected."""
+    images, classes = load_digits(return_X_y=True)
+    expected = torch.from_numpy(np.column_stack([images, classes]))
+    read = sources._digits_of_sklearn.__wrapped__
+    assert torch.equal(read(), expected)
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    assert torch.equal(read(), expected)
 
 
 @pytest.mark.parametrize("name", IMAGES)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from node_cli.cli.resume import resumed
+from node_cli.cli.resume import rest_of, resumed
 from node_cli.config.schema import Config
 from node_cli.errors import UserError
 from node_cli.records.run_folder import RunFolder
@@ -115,6 +115,17 @@ def test_a_refused_resume_leaves_the_folder_as_it_was(
     with pytest.raises(UserError, match=message):
         go_on(folder)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_what_was_typed_is_written_twice(configure: Configure, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    config = configure("data.limit=100", "epochs=1", "seed=1")
+    folder.write_config(config.model_dump(), ["seed=1", "epochs=1"])
+    folder.write_status("interrupted", overrides=["seed=1", "epochs=2"])  # that one may change
+    assert rest_of(folder, {}) is not None
+    folder.write_status("interrupted", overrides=["seed=5", "epochs=1"])
+    with pytest.raises(UserError, match=r"status.json: says that seed=5 .*config.yaml seed=1"):
+        rest_of(folder, {})
 
 
 def test_what_config_yaml_says_otherwise_is_noted(configure: Configure, tmp_path: Path) -> None:

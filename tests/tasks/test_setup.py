@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -94,8 +93,8 @@ def test_augmentation_mirrors_photographs_alone(
             self.targets = labels
 
     if name == "digits":
-        digits = SimpleNamespace(images=ramp, target=labels)
-        monkeypatch.setattr("sklearn.datasets.load_digits", lambda: digits)
+        table = torch.from_numpy(np.column_stack([ramp.reshape(200, -1), labels]))
+        monkeypatch.setattr("node_cli.data.sources._digits_of_sklearn", lambda: table)
         options = []
     else:
         monkeypatch.setattr(f"torchvision.datasets.{IMAGES[name].torchvision}", Fake)
