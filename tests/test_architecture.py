@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "machine": {"errors", "config", "ode", "models"},
     "records": {"errors", "config", "ode.work"},
     "learn": {*BASE, "data", "models", "machine", "records", "regularisers"},
-    "tasks": {*BASE, "data", "models", "machine", "records", "learn"},
+    "trained": {"errors", "config", "ode", "data", "models", "machine", "records", "learn"},
+    "tasks": {*BASE, "data", "models", "machine", "records", "learn", "trained"},
     "report": {"errors", "config.published", *(f"records.{name}" for name in TORCH_FREE_RECORDS)},
     "cli": {
         *BASE - {"ode"},
@@ -55,7 +56,7 @@ MAY_IMPORT = {
 
 
 # What is used as a library: their names are imported when they are asked for.
-DOORS = (PACKAGE / "ode" / "__init__.py",)
+DOORS = (PACKAGE / "__init__.py", PACKAGE / "ode" / "__init__.py")
 
 
 def modules() -> list[Path]:

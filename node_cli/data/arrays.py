@@ -29,8 +29,8 @@ def facts(config: ArrayData | InstalledData) -> Images:
     ``UserError`` as ``read`` does."""
     train, _ = read(config)
     _, *shape = train.pixels.shape
-    classes = int(train.labels.max()) + 1
-    return Images(None, None, len(train), shape=tuple(shape), classes=classes)
+    names = [str(label) for label in range(int(train.labels.max()) + 1)]
+    return Images(None, None, len(train), shape=tuple(shape), names=names)
 
 
 def read(config: ArrayData | InstalledData) -> Sets:

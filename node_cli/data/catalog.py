@@ -4,16 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from node_cli.data import names
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Split:
-    """One of several ways in which a data set is published. ``first_label``: of the files."""
+    """One of several ways in which a data set is published. ``names``: of its classes.
+    ``first_label``: of the files."""
 
     train_images: int
-    classes: int
+    names: Sequence[str]
     first_label: int = 0
 
 
@@ -25,7 +28,8 @@ class Images:
     None where they are to be computed. ``torchvision``: the name of its class there, None where
     scikit-learn has the images; ``folder``: where that class keeps its files; ``parts``: its
     arguments for training and test images. ``shape``: [C, H, W]. ``flips``: whether a mirrored
-    image still shows the same class. ``transposed``: whether the files have rows for columns.
+    image still shows the same class. ``names``: of the classes, in the order of the labels.
+    ``transposed``: whether the files have rows for columns.
     ``splits``: the choices of ``data.split``, the first of which has the numbers of this row.
     """
 
@@ -36,11 +40,16 @@ class Images:
     folder: str = ""
     shape: tuple[int, ...] = (1, 28, 28)
     flips: bool = False
-    classes: int = 10
+    names: Sequence[str] = names.DIGITS
     first_label: int = 0
     transposed: bool = False
     parts: tuple[Mapping[str, object], Mapping[str, object]] = ({"train": True}, {"train": False})
     splits: Mapping[str, Split] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return len(self.names)
 
 
 BY_SPLIT: tuple[Mapping[str, object], Mapping[str, object]] = (
@@ -51,20 +60,22 @@ BY_SPLIT: tuple[Mapping[str, object], Mapping[str, object]] = (
 IMAGES = {
     "digits": Images([0.3053], [0.3247], 1_438),
     "mnist": Images([0.1307], [0.3081], 60_000, "MNIST", "MNIST"),
-    "fashion_mnist": Images([0.2860], [0.3530], 60_000, "FashionMNIST", "FashionMNIST"),
-    "kmnist": Images([0.1918], [0.3483], 60_000, "KMNIST", "KMNIST"),
+    "fashion_mnist": Images(
+        [0.2860], [0.3530], 60_000, "FashionMNIST", "FashionMNIST", names=names.FASHION
+    ),
+    "kmnist": Images([0.1918], [0.3483], 60_000, "KMNIST", "KMNIST", names=names.KUZUSHIJI),
     "qmnist": Images(None, None, 60_000, "QMNIST", "QMNIST"),
     "emnist": Images(
         *(None, None, 112_800, "EMNIST", "EMNIST"),
-        classes=47,
+        names=names.DIGITS + names.MERGED,
         transposed=True,
         splits={
-            "balanced": Split(112_800, 47),
-            "byclass": Split(697_932, 62),
-            "bymerge": Split(697_932, 47),
-            "letters": Split(124_800, 26, first_label=1),
-            "digits": Split(240_000, 10),
-            "mnist": Split(60_000, 10),
+            "balanced": Split(112_800, names.DIGITS + names.MERGED),
+            "byclass": Split(697_932, names.DIGITS + names.LETTERS),
+            "bymerge": Split(697_932, names.DIGITS + names.MERGED),
+            "letters": Split(124_800, names.SMALL_LETTERS, first_label=1),
+            "digits": Split(240_000, names.DIGITS),
+            "mnist": Split(60_000, names.DIGITS),
         },
     ),
     "cifar10": Images(
@@ -75,13 +86,19 @@ IMAGES = {
         "cifar-10-batches-py",
         shape=(3, 32, 32),
         flips=True,
+        names=names.CIFAR10,
     ),
     "cifar100": Images(
-        *(None, None, 50_000, "CIFAR100", "cifar-100-python", (3, 32, 32)), flips=True, classes=100
+        *(None, None, 50_000, "CIFAR100", "cifar-100-python", (3, 32, 32)),
+        flips=True,
+        names=names.CIFAR100,
     ),
     "svhn": Images(None, None, 73_257, "SVHN", "", (3, 32, 32), parts=BY_SPLIT),
     "stl10": Images(
-        *(None, None, 5_000, "STL10", "stl10_binary", (3, 96, 96)), flips=True, parts=BY_SPLIT
+        *(None, None, 5_000, "STL10", "stl10_binary", (3, 96, 96)),
+        flips=True,
+        names=names.STL10,
+        parts=BY_SPLIT,
     ),
 }
 

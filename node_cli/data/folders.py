@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ from node_cli.config.data import FolderData
 from node_cli.data.catalog import Images
 from node_cli.data.images import ImageSet
 from node_cli.errors import UserError, complain, one_line
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 MOST_SHOWN = 8  # entries of a folder, in a message
@@ -43,7 +47,7 @@ def facts(config: FolderData) -> Images:
     """
     train, _ = _listings(config)
     shape = _shape(config, train.files[0])
-    return Images(None, None, len(train.files), shape=shape, classes=len(train.classes))
+    return Images(None, None, len(train.files), shape=shape, names=train.classes)
 
 
 def read(config: FolderData) -> tuple[ImageSet, ImageSet]:
@@ -159,26 +163,37 @@ def _decoded(config: FolderData, listing: Listing, shape: tuple[int, int, int]) 
 
 
 def _decode(config: FolderData, shape: tuple[int, int, int], path: Path) -> Pixels:
-    """One image, uint8 [C, H, W]; scaled so that it covers the square of ``data.size``, and cut at
-    its centre."""
+    """One image, uint8 [C, H, W]; ``fitted`` to the square of ``data.size``."""
+    from PIL import Image
+
+    _, height, width = shape
+    try:
+        with Image.open(path) as image:
+            if config.size is None and image.size != (width, height):
+                raise UserError(
+                    f"{path}: {image.width}x{image.height} pixels, the first image has "
+                    f"{width}x{height}; give data.size=N to make all of them NxN"
+                )
+            return fitted(image, shape)
+    except UserError:
+        raise
+    except Exception as error:  # damaged bytes raise anything
+        raise _broken(path, error) from error
+
+
+def fitted(image: "Image", shape: Sequence[int]) -> Pixels:
+    """A PIL image as uint8 of this shape [C, H, W]: in brightness or in colours, and, where it has
+    another size, scaled so that it covers this one, and cut at its centre. Raises ValueError for
+    pixels of more than 8 bits."""
     from PIL import Image, ImageOps
 
     channels, height, width = shape
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"pixels of mode {image.mode}, must have 8 bits")
-            plain = image.convert("L" if channels == 1 else "RGB")
-        if config.size is not None:
-            plain = ImageOps.fit(plain, (width, height), Image.Resampling.BILINEAR)
-        values = np.asarray(plain)
-    except Exception as error:  # damaged bytes raise anything
-        raise _broken(path, error) from error
-    if values.shape[:2] != (height, width):
-        raise UserError(
-            f"{path}: {values.shape[1]}x{values.shape[0]} pixels, the first image has "
-            f"{width}x{height}; give data.size=N to make all of them NxN"
-        )
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"pixels of mode {image.mode}, must have 8 bits")
+    plain = image.convert("L" if channels == 1 else "RGB")
+    if plain.size != (width, height):
+        plain = ImageOps.fit(plain, (width, height), Image.Resampling.BILINEAR)
+    values = np.asarray(plain)
     return values[None] if channels == 1 else values.transpose(2, 0, 1)
 
 

@@ -30,7 +30,7 @@ def facts(config: Downloaded) -> Images:
     return replace(
         row,
         train_images=split.train_images,
-        classes=split.classes,
+        names=split.names,
         first_label=split.first_label,
         parts=(train, test),
     )

@@ -17,7 +17,8 @@ from node_cli.data.batches import (
     in_batches,
     order_of_epoch,
 )
-from node_cli.data.images import ImageSet, mean_and_std
+from node_cli.data.images import ImageSet
+from node_cli.data.inputs import inputs_of
 from node_cli.data.placement import place
 from node_cli.errors import complain, one_line
 from node_cli.learn.evaluation import Metrics, evaluate_splits
@@ -51,16 +52,14 @@ class Classification:
         known = sources.facts(config.images)
         self.sample = known.shape
         splits = sources.load(config.images, config.seed)
-        mean, std = known.mean, known.std
-        if mean is None and config.images.normalize:
-            mean, std = mean_and_std(splits["train"].pixels)
+        self.inputs = inputs_of(config.images, known, splits["train"])
         self.images = place(splits, backend.device)
         self.splits = {name: len(images) for name, images in self.images.items()}
         self.preprocess = Preprocess(
             backend.dtype,
             backend.device,
-            mean if config.images.normalize else None,
-            std if config.images.normalize else None,
+            self.inputs.mean,
+            self.inputs.std,
             known.flips,
         )
         steps = config.epochs * self.batches_per_epoch

@@ -37,7 +37,13 @@ class Trainer(Generic[Batch]):
         self.columns = {r: columns_of_training(r, penalties(config)) for r in (STEPS, EPOCHS)}
         self.update = Update(config, self.model, objective.gradient)
         self.state = TrainingState(
-            config, self.model, self.update.optimizer, backend, self.batches_per_epoch, folder
+            config,
+            self.model,
+            self.update.optimizer,
+            backend,
+            self.batches_per_epoch,
+            objective.inputs,
+            folder,
         )
 
     @property

@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 from torch import Tensor, nn
 
 from node_cli.config.schema import Config
+from node_cli.data.inputs import Inputs
 from node_cli.learn.evaluation import Metrics
 from node_cli.learn.observer import Further
 from node_cli.learn.update import Outcome
@@ -30,6 +31,10 @@ class Objective(Protocol[Batch]):
 
     @property
     def model(self) -> Model: ...
+
+    @property
+    def inputs(self) -> Inputs | None:
+        """What is needed to classify images with the model; None where it does not classify."""
 
     @property
     def sample(self) -> Shape:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from node_cli.config.schema import Config
+from node_cli.data.inputs import Inputs
 from node_cli.errors import one_line
 from node_cli.machine.device import Backend
 from node_cli.models.model import Model
@@ -31,12 +32,14 @@ class TrainingState:
         optimizer: torch.optim.Optimizer,
         backend: Backend,
         batches_per_epoch: int,
+        inputs: Inputs | None,
         folder: RunFolder,
     ) -> None:
         self.config = config
         self.model = model
         self.optimizer = optimizer
         self.batches_per_epoch = batches_per_epoch
+        self.inputs = inputs
         self.on_cuda = backend.device.type == "cuda"
         self.progress = Progress()
         self.folder = folder
@@ -63,6 +66,7 @@ class TrainingState:
             "first_steps": [start.size for start in self.model.warm_starts()],
             "threads": torch.get_num_threads(),
             "config": self.config.model_dump(),
+            "inputs": self.inputs.plain() if self.inputs else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

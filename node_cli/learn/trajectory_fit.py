@@ -46,6 +46,7 @@ class TrajectoryFit:
     units = "points"
     further: Sequence[Record] = (TRAJECTORIES,)
     sample = STATE
+    inputs = None
 
     def __init__(self, config: Config, model: Flow, backend: Backend) -> None:
         self.config = config

@@ -37,6 +37,8 @@ def check_form(checkpoint: object) -> None:
     _check_first_steps(checkpoint.get("first_steps", []))
     _check_progress(checkpoint["progress"])
     _check_fingerprints(checkpoint.get("records", {}))
+    if (inputs := checkpoint.get("inputs")) is not None:
+        _check_inputs(inputs)
     threads = checkpoint.get("threads", 1)
     right = type(threads) is int and 1 <= threads <= MOST_THREADS
     _require(right, f"threads: {_short(threads)}, must be a number from 1 to {MOST_THREADS}")
@@ -191,6 +193,26 @@ def _check_fingerprints(taken: object) -> None:
         right = isinstance(value, dict) and set(value) == {"bytes", "sha256"}
         right = right and type(value["bytes"]) is int and value["bytes"] >= 0
         _require(right and isinstance(value["sha256"], str), f"records.{name}: no fingerprint")
+
+
+def _check_inputs(inputs: object) -> None:
+    """See ``data.inputs.Inputs``."""
+    names = ("shape", "mean", "std", "names")
+    _require(isinstance(inputs, dict) and inputs.keys() == {*names}, f"inputs: needs {names}")
+    assert isinstance(inputs, dict)
+    shape, mean, std, classes = (inputs[name] for name in names)
+    right = isinstance(shape, list) and len(shape) == 3
+    right = right and all(type(n) is int and 0 < n < 2**20 for n in shape)
+    _require(right, f"inputs.shape: {_short(shape)}, must be [C, H, W]")
+    for name, values in (("mean", mean), ("std", std)):
+        numbers = isinstance(values, list) and all(type(x) is float for x in values)
+        right = values is None if mean is None else numbers and len(values) == shape[0]
+        _require(right, f"inputs.{name}: {_short(values)}, must be a number for each channel")
+        finite = values is None or all(math.isfinite(x) for x in values)
+        positive = name == "mean" or values is None or all(x > 0 for x in values)
+        _require(finite and positive, f"inputs.{name}: {_short(values)}, must be finite, std > 0")
+    right = isinstance(classes, list) and bool(classes) and all(type(x) is str for x in classes)
+    _require(right, f"inputs.names: {_short(classes)}, must be the names of the classes")
 
 
 def _check_groups(given: object, expected: Sequence[Mapping[str, Any]]) -> None:

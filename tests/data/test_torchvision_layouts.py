@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from scipy.io import savemat
+from torchvision import datasets
 
 from node_cli.config.schema import Config
 from node_cli.data import sources
@@ -162,3 +163,15 @@ def test_a_split_that_there_is_not(configure: Configure) -> None:
         configure("data=emnist", "data.split=letter")
     with pytest.raises(UserError, match=r"data\.split=letters: not used by data=mnist"):
         configure("data=mnist", "data.split=letters")
+
+
+def test_the_names_of_the_classes() -> None:
+    """Those of torchvision, where it has them without a file."""
+    for name, row in IMAGES.items():
+        assert len({*row.names}) == row.classes
+        assert not row.splits or row.names == next(iter(row.splits.values())).names
+    assert [*IMAGES["fashion_mnist"].names] == datasets.FashionMNIST.classes
+    assert [*IMAGES["kmnist"].names] == datasets.KMNIST.classes
+    for split, published in IMAGES["emnist"].splits.items():
+        expected = datasets.EMNIST.classes_split_dict[split][published.first_label :]
+        assert [*published.names] == expected

@@ -122,6 +122,17 @@ WRONG: list[tuple[Callable[[Checkpoint], object], str]] = [
     (lambda c: put(c["progress"], "sums", 5), "progress"),
     (lambda c: put(c["progress"], "step", 10**400), "step"),
     (lambda c: put(c["progress"], "epoch", -1), "progress"),
+    # what the model takes
+    (lambda c: put(c, "inputs", 3), "inputs: needs"),
+    (lambda c: c["inputs"].pop("std"), "inputs: needs"),
+    (lambda c: put(c["inputs"], "shape", [28, 28]), r"inputs.shape: \[28, 28\], must be"),
+    (lambda c: put(c["inputs"], "shape", [1, -28, 28]), "inputs.shape"),
+    (lambda c: put(c["inputs"], "mean", [0.1, 0.2]), "inputs.mean: .* for each channel"),
+    (lambda c: put(c["inputs"], "mean", None), "inputs.std: .* for each channel"),
+    (lambda c: put(c["inputs"], "mean", [torch.nan]), "inputs.mean: .* must be finite"),
+    (lambda c: put(c["inputs"], "std", [0.0]), "inputs.std: .* std > 0"),
+    (lambda c: put(c["inputs"], "names", []), "inputs.names"),
+    (lambda c: put(c["inputs"], "names", [1]), "inputs.names"),
 ]
 
 
