@@ -167,7 +167,7 @@ def test_a_split_that_there_is_not(configure: Configure) -> None:
 
 def test_the_names_of_the_classes() -> None:
     """Those of torchvision, where it has them without a file."""
-    for name, row in IMAGES.items():
+    for row in IMAGES.values():
         assert len({*row.names}) == row.classes
         assert not row.splits or row.names == next(iter(row.splits.values())).names
     assert [*IMAGES["fashion_mnist"].names] == datasets.FashionMNIST.classes
