@@ -77,7 +77,8 @@ def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:
     if get(tree, "data.name") == get(merged, "data.name"):
         for key in set(SPLIT_KEYS) - typed:
             put(tree, key, get(merged, key))
-    merged["regularize"] = tree.get("regularize", {})  # to be refused, where it was typed
+    if any(key.partition(".")[0] == "regularize" for key in typed):  # or refused, by the task
+        merged["regularize"] = tree.get("regularize", {})
     for key in (*COMMAND_KEYS, *sorted(typed)):
         section, is_inner, _ = key.partition(".")
         if section == "regularize":

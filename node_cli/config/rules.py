@@ -42,10 +42,11 @@ def fix_for_task(tree: Tree) -> None:
         put(tree, "sensitivity.norm", None)
     if "compile" in traits.unread:
         put(tree, "compile", False)
+    if "regularize" in traits.unread:
+        tree["regularize"] = {}
     if not traits.trains:
         put(tree, "published", None)
         put(tree, "observers", [])
-        tree["regularize"] = {}
         put(tree, "init_from", None)
 
 

@@ -99,6 +99,21 @@ TASKS: dict[str, TaskTraits] = {
         needs_ode=True,
         over_checkpoint=True,
     ),
+    "profile": TaskTraits(
+        meaning="where the time and the memory of a training step go",
+        implementation="node_cli.tasks.profile:Profile",
+        gradients="chosen",
+        trains=False,
+        unread=frozenset(
+            {
+                *("epochs", "schedule", "eval", "train", "compile"),
+                *("observers", "published", "init_from", "init_from_strict"),
+            }
+        ),
+        unread_with_checkpoint=frozenset({"model.init"}),
+        instead={"compile": ", since a compiled step has no parts that could be told apart"},
+        over_checkpoint=True,
+    ),
     "solver_swap": TaskTraits(
         meaning="a checkpoint under many solvers: is it the solution of an ODE?",
         implementation="node_cli.tasks.solver_swap:SolverSwap",

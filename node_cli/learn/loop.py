@@ -84,13 +84,7 @@ class Trainer(Generic[Batch]):
         memory.reset_peak(self.backend.device)
         self.model.train()
         for batch in self.objective.batches(progress.epoch, progress.sums.batches):
-            # Gradient, finite?, clipping, optimizer: see update.py.
-            start = time.perf_counter()
-            outcome = self._update(batch)
-            seconds = time.perf_counter() - start
-            row = self._count(outcome, len(batch), seconds)
-            observers.step(progress, row)
-
+            self.step(batch, observers)
             is_best = False
             is_last = progress.sums.batches == self.batches_per_epoch
             if is_last:
@@ -109,6 +103,17 @@ class Trainer(Generic[Batch]):
                 self.state.save(is_best=is_best or not self._has_holdout)
             if stopping:
                 raise Interrupted(stop.number)
+
+    def step(self, batch: Batch, observers: Observers) -> Outcome | None:
+        """Make a training step, count it and show it; None where its solve failed and it was
+        skipped. Raises ``Diverged`` and ``SolveFailed``."""
+        # Gradient, finite?, clipping, optimizer: see update.py.
+        start = time.perf_counter()
+        outcome = self._update(batch)
+        seconds = time.perf_counter() - start
+        row = self._count(outcome, len(batch), seconds)
+        observers.step(self.progress, row)
+        return outcome
 
     def _set_learning_rate(self) -> None:
         config = self.config

@@ -66,6 +66,41 @@ def extra_mib(compute: Callable[[], object], device: torch.device) -> float:
     return live.peak / 2**20
 
 
+class Peaks:
+    """The peak memory between one look and the next, in MiB beyond what was held when this began.
+
+    Within its context. CUDA and CPU: as ``extra_mib``. On other devices it is not known, None.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.live = _LiveTensors() if device.type == "cpu" else None
+        self.before = 0
+
+    def __enter__(self) -> "Peaks":
+        if self.live:
+            self.live.__enter__()  # type: ignore[no-untyped-call]
+        elif self.device.type == "cuda":
+            self.before = torch.cuda.memory_allocated(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self.live:
+            self.live.__exit__(*error)  # type: ignore[no-untyped-call]
+
+    def take(self) -> float | None:
+        """Return the peak since the last call."""
+        if self.live:
+            peak, self.live.peak = self.live.peak, self.live.now
+            return peak / 2**20
+        if self.device.type != "cuda":
+            return None
+        found: int = torch.cuda.max_memory_allocated(self.device) - self.before
+        torch.cuda.reset_peak_memory_stats(self.device)
+        return found / 2**20
+
+
 class _LiveTensors(TorchDispatchMode):
     """Counts the bytes of the storages that operators allocate, each until it is freed."""
 

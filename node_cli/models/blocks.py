@@ -17,7 +17,7 @@ from node_cli.ode.problem import Problem
 from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.solver import FirstSteps, Solver, StepMemory
 from node_cli.ode.transfer import scalar
-from node_cli.ode.work import Work
+from node_cli.ode.work import Meter, Work
 
 
 class Solves(Protocol):
@@ -54,6 +54,7 @@ class ODEBlock(nn.Module):
         self.sensitivity = sensitivity
         self.first_steps = FirstSteps()
         self.solves: Solves | None = None
+        self._meter: Meter | None = None
         self._work = Work(reads_later=True)
         # What a solve calls. Tuples, since these are no parts of the model beside the field.
         self._functional = (FunctionalCall(field),) if functional else ()
@@ -122,6 +123,15 @@ class ODEBlock(nn.Module):
         """What is being counted until ``take_work``."""
         return self._work
 
+    @contextmanager
+    def measured_by(self, meter: Meter) -> Iterator[None]:
+        """Within it, ``meter`` measures evaluations of f and their products, step by step."""
+        self._meter = self._work.meter = meter
+        try:
+            yield
+        finally:
+            self._meter = self._work.meter = None
+
     def set_sensitivity(self, sensitivity: Sensitivity) -> None:
         """Take another gradient method, whose backward solver remembers nothing yet."""
         self.sensitivity = sensitivity
@@ -142,7 +152,7 @@ class ODEBlock(nn.Module):
 
         After a backward pass its ``read`` has to be called.
         """
-        work, self._work = self._work, Work(reads_later=True)
+        work, self._work = self._work, Work(reads_later=True, meter=self._meter)
         return work
 
 

@@ -1,7 +1,8 @@
 """Counts what a solve costs: evaluations of f (NFE), vector-Jacobian products (VJPs), steps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ParamSpec, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,19 @@ def _sum(a: int | None, b: int | None) -> int | None:
     return None if a is None or b is None else a + b
 
 
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+class Meter(Protocol):
+    """Measures what evaluations of f and their products take, time or memory, say."""
+
+    def around(
+        self, part: str, compute: Callable[Given, Result], *, backward: bool
+    ) -> Callable[Given, Result]:
+        """``compute``, each call of which is measured as one of ``part``, ``f`` or ``VJPs``."""
+
+
 @dataclass
 class Work:
     """The cost of one batch, forward and backward apart.
@@ -40,7 +54,8 @@ class Work:
     ``drift_backward``: the largest drift of a y that was solved again backwards (``Drift``), None
     where none was. ``reads_later``: whether somebody calls ``read`` after the backward pass; else
     the drift is read at once, for which the host waits for the device. ``of_blocks``: the parts,
-    where it is the sum over several ODE blocks.
+    where it is the sum over several ODE blocks. ``meter``: measures each evaluation and product,
+    None where nobody does.
     """
 
     nfe_forward: int = 0
@@ -53,6 +68,7 @@ class Work:
     reads_later: bool = field(default=False, compare=False)
     unread: list[Drift] = field(default_factory=list, compare=False)
     of_blocks: Sequence["Work"] = field(default=(), compare=False)
+    meter: Meter | None = field(default=None, compare=False)
 
     def evaluated(self, times: int, *, backward: bool = False) -> None:
         """Count evaluations of f."""
@@ -122,6 +138,8 @@ class CountedField:
         repeatable: bool = False,
     ) -> None:
         self.f = autocast.around(checked(f, repeatable=repeatable))
+        if work.meter:
+            self.f = work.meter.around("f", self.f, backward=backward)
         self.work = work
         self.backward = backward
 

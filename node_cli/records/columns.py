@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from node_cli.records import measures
 from node_cli.records.measure import Measure
 from node_cli.records.measures import penalty_of
-from node_cli.records.units import FRACTION, NUMBER, TEXT
+from node_cli.records.units import FRACTION, MIB, NUMBER, SECONDS, TEXT
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,28 @@ PATHS = Record(
         Measure("t", NUMBER, "time"),
         Measure("y", NUMBER, "value of the coordinate"),
         Measure("block", NUMBER, "the ODE block, counted from 1"),
+    ),
+)
+PROFILE = Record(
+    "profile.csv",
+    "one part of a training step (`task=profile`)",
+    (
+        Measure(
+            "part",
+            TEXT,
+            "the part; `sum`: all of them; `step`: a step as it is, without looking at its parts",
+        ),
+        Measure("seconds", SECONDS, "time of the part, forward and backward pass together"),
+        Measure("seconds_forward", SECONDS, "of that the forward pass"),
+        Measure("seconds_backward", SECONDS, "of that the backward pass"),
+        Measure("share", FRACTION, "of the sum"),
+        Measure(
+            "peak_memory_mib",
+            MIB,
+            "most memory held while in the part, beyond what was held before the step",
+        ),
+        Measure("flops", NUMBER, "floating-point operations of convolutions and matrix products"),
+        Measure("calls", NUMBER, "how often the step came to the part; `f`, `VJPs`: their number"),
     ),
 )
 SWAPS = Record(
@@ -120,7 +142,7 @@ CHANGES = Record(
 )
 
 RECORDS = (
-    *(STEPS, EPOCHS, EVALUATIONS, CHANGES, GRADIENTS, SWAPS),
+    *(STEPS, EPOCHS, EVALUATIONS, CHANGES, GRADIENTS, SWAPS, PROFILE),
     *(PATHS, TRAJECTORIES, OBSERVED, PUBLISHED),
 )
 

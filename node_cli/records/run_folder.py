@@ -23,6 +23,7 @@ from node_cli.records.columns import (
     GRADIENTS,
     OBSERVED,
     PATHS,
+    PROFILE,
     STEPS,
     SWAPS,
     TRAJECTORIES,
@@ -55,6 +56,7 @@ class RunFolder:
         self.init_from = path / "init_from.json"
         self.gradients = path / GRADIENTS.file
         self.swaps = path / SWAPS.file
+        self.profile = path / PROFILE.file
         self.paths = path / PATHS.file
         self.trajectories = path / TRAJECTORIES.file
         self.observed = path / OBSERVED.file

@@ -19,7 +19,7 @@ from node_cli.cli import runs
 from node_cli.cli import tables as shipped
 from node_cli.cli.compose import Composer
 from node_cli.config.files import CONF
-from node_cli.tasks import check_gradients
+from node_cli.tasks import bare_f, check_gradients, profile
 from tests.commands import NodeTrain
 from tests.docs import pages
 from tests.packages import Installer
@@ -60,6 +60,8 @@ def folder(
     monkeypatch.setattr("node_cli.report.summary.plot_sweep", NO_PLOTS)
     monkeypatch.setattr(check_gradients, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(check_gradients, "LEAST_REPEATS", 1)
+    monkeypatch.setattr(profile, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(bare_f, "LEAST_SECONDS", 0.0)
     logging.disable(logging.DEBUG)  # Hydra composes everything once more to log it
 
     def folder(page: Path) -> Path:
@@ -163,7 +165,7 @@ def shortened(arguments: Sequence[str]) -> list[str]:
     if any(o.startswith(AS_THEY_ARE) for o in overrides):
         return [*arguments]
     shorter = IMAGES
-    if "task=check_gradients" in overrides:
+    if {"task=check_gradients", "task=profile"} & {*overrides}:
         shorter = GRADIENTS
     elif any("=spiral" in o for o in overrides):
         shorter = TRAJECTORY

@@ -34,6 +34,11 @@ class Linearised:
         self.constants = tuple(constants)
         self.with_time = with_time
         self.looked_at = False
+        # What torch.autograd.grad ends in. Its own checks of the arguments take a fifth of the time
+        # of a small product, and every stage of every step comes here.
+        self.run_backward = Variable._execution_engine.run_backward
+        if meter := f.work.meter:
+            self.run_backward = meter.around("VJPs", self.run_backward, backward=True)
 
     def evaluate(self, t: Tensor, y: Tensor) -> Stage:
         """f(t, y), with a graph. t: 0-dim; y: no part of another graph, made a leaf of this one."""
@@ -66,9 +71,7 @@ class Linearised:
         if not inputs or not stage.k.requires_grad:
             return [torch.zeros_like(x) for x in inputs]
         self.f.work.vjps_backward += 1
-        # What torch.autograd.grad ends in. Its own checks of the arguments take a fifth of the time
-        # of a small product, and every stage of every step comes here.
-        found: tuple[Tensor | None, ...] = Variable._execution_engine.run_backward(
+        found: tuple[Tensor | None, ...] = self.run_backward(
             (stage.k,),
             (v,),
             False,  # keep_graph
