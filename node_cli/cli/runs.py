@@ -203,7 +203,7 @@ def preflight_all(command: Command) -> None:
 
 def _check_published(config: Config) -> None:
     """Raise ``UserError`` where a published table names what a run does not have."""
-    known = {*keys(), *(f"{name}.name" for name in sections())}
+    known = {*keys(), *(f"{name}.name" for name in sections()), "regularize"}
     for i, table in enumerate(config.published or []):
         if wrong := table.setting.keys() - known:
             raise UserError(f"published.{i}.setting: {', '.join(sorted(wrong))}: no such key")

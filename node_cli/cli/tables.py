@@ -11,6 +11,7 @@ from node_cli.config.limits import check_yaml
 from node_cli.config.messages import not_among
 from node_cli.config.section import Section
 from node_cli.errors import UserError, one_line
+from node_cli.records.measures import SUMMARY, SUMMARY_SECONDS
 
 
 class Table(Section):
@@ -19,6 +20,8 @@ class Table(Section):
     ``rows``: the overrides of each row, separated by blanks as on a command line; a comma makes
     several jobs of a row. ``tables``: further tables, of which this one is made. ``note``: what a
     reader of the results has to know. ``plots``: what RESULTS.md shows, file and caption.
+    ``relative``: numbers of summary.csv, separated by blanks, that it also shows relative to the
+    first row.
     """
 
     title: str = ""
@@ -26,6 +29,7 @@ class Table(Section):
     tables: list[str] = Field(default_factory=list)
     note: str = ""
     plots: dict[str, str] = Field(default_factory=dict)
+    relative: str = ""
 
     @model_validator(mode="after")
     def _not_empty(self) -> "Table":
@@ -38,6 +42,9 @@ class Table(Section):
                 raise ValueError(f"rows: {row}: {error}") from error
             if any(o.startswith("table=") for o in overrides):
                 raise ValueError(f"rows: {row}: a table of tables names them in tables")
+        known = (*SUMMARY, *SUMMARY_SECONDS)
+        if unknown := [name for name in self.relative.split() if name not in known]:
+            raise ValueError(f"relative: {unknown[0]}: choose from {', '.join(known)}")
         return self
 
     def overrides(self) -> list[list[str]]:

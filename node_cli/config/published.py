@@ -13,7 +13,7 @@ PLACES = ("epoch", "step")
 
 class PublishedTable(Section):
     """Printed numbers, to be put beside ours where the configuration has every value of ``setting``
-    (dotted keys).
+    (dotted keys; a list is that of the names in a section that holds several).
 
     ``columns``: names, separated by blanks: those of our records. A first column ``epoch`` or
     ``step`` says where a row belongs; without one the only row belongs to the end of the run.
@@ -22,7 +22,7 @@ class PublishedTable(Section):
 
     title: str
     source: str
-    setting: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    setting: dict[str, bool | int | float | str | list[str]] = Field(default_factory=dict)
     columns: str
     rows: Annotated[list[str], Field(min_length=1)]
     note: str | None = None

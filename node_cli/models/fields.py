@@ -46,6 +46,23 @@ class Dense(Autonomous):
         super().__init__(nn.Sequential(*_layers(state, width, depth, activation)))
 
 
+class DenseTime(nn.Module):
+    """Linear d + 1 -> 100, tanh, Linear 101 -> d, tanh, the time an extra input of both (Kelly et al.
+    2020, Pal et al. 2021)."""
+
+    def __init__(self, state: Shape, *, width: Width = 100, activation: Activation = "tanh") -> None:
+        super().__init__()
+        (d,) = state
+        self.linear1 = nn.Linear(d + 1, width)
+        self.linear2 = nn.Linear(width + 1, d)
+        self.activation = ACTIVATIONS[activation]()
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        y = self.activation(self.linear1(_with_time(t, y)))
+        dy: Tensor = self.activation(self.linear2(_with_time(t, y)))
+        return dy
+
+
 class DenseReLU(Autonomous):
     """Linear d -> 16 -> 16 -> d, ReLU after each (an article on Fashion-MNIST in Julia).
 
@@ -204,7 +221,7 @@ class Filters(nn.Module):
 
 
 def _with_time(t: Tensor, y: Tensor) -> Tensor:
-    """Append t as one more channel of y [N, C, H, W]."""
+    """Append t as one more coordinate of y [N, D], or channel of y [N, C, H, W]."""
     return torch.cat([y, t.to(y.dtype).expand(y.shape[0], 1, *y.shape[2:])], dim=1)
 
 
@@ -221,6 +238,7 @@ def _layers(state: Shape, width: int, depth: int, activation: Activation) -> lis
 FIELDS: dict[str, Part] = {
     "dense": Part(Dense, "vector"),
     "dense_relu": Part(DenseReLU, "vector"),
+    "dense_time": Part(DenseTime, "vector"),
     "linear": Part(Linear, "vector"),
     "mlp": Part(MLP, "vector"),
     "conv": Part(Conv, "image"),

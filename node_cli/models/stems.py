@@ -60,6 +60,11 @@ def pixels(image: Shape) -> nn.Identity:
     return nn.Identity()
 
 
+def flat(image: Shape) -> nn.Flatten:
+    """Flatten: the pixels are the state, as a vector (Kelly et al. 2020, Pal et al. 2021)."""
+    return nn.Flatten()
+
+
 def _three_convolutions(image: Shape, between: Callable[[], list[nn.Module]]) -> nn.Sequential:
     """Down to 64 channels at a quarter of the size: [64, 6, 6] for a 28x28 image."""
     return nn.Sequential(
@@ -80,4 +85,5 @@ STEMS: dict[str, Part] = {
     "conv_bn": Part(conv_bn, "image"),
     "conv3": Part(conv3, "image"),
     "pixels": Part(pixels, "image"),
+    "flat": Part(flat, "image"),
 }

@@ -135,7 +135,12 @@ def _has(config: Mapping[str, Any], setting: Mapping[str, Any]) -> bool:
     for key, value in setting.items():
         section, _, name = key.rpartition(".")
         inner = config.get(section) if section else config
-        if not isinstance(inner, dict) or inner.get(name) != value:
+        if not isinstance(inner, dict):
+            return False
+        found = inner.get(name)
+        if isinstance(value, list) and isinstance(found, dict):  # several of a group, in any order
+            found, value = sorted(found), sorted(value)
+        if found != value:
             return False
     return True
 

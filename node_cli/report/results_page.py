@@ -12,7 +12,8 @@ from node_cli.records.files import write_text
 from node_cli.records.run_folder import RunFolder
 from node_cli.report.comparison import compare, write
 from node_cli.report.comparison_text import MACHINES, NOISE, ONE_SEED, texts
-from node_cli.report.summary import averages, summarise
+from node_cli.report.relative import relative
+from node_cli.report.summary import averages, summarise, typed_keys
 
 WRITTEN_BY_US = "written from the\nfolders of runs, never by hand"
 INTRO = f"""\
@@ -40,6 +41,11 @@ published systems. To read the tables:
 """
 
 
+RELATIVE = (
+    "Relative to the first row, seed by seed: accuracies as differences, all other numbers as ratios."
+)
+
+
 class NotOurs(ValueError):
     """There is a file already that this page did not write."""
 
@@ -49,7 +55,8 @@ class SweepPart:
     """What the page shows of one sweep.
 
     ``folder``: with its runs. ``name``: of its folder below ``results``. ``plots``: files in
-    ``folder``, each with what it shows.
+    ``folder``, each with what it shows. ``relative``: the numbers that are also shown relative to
+    the first setting.
     """
 
     folder: Path
@@ -58,6 +65,7 @@ class SweepPart:
     command: str
     note: str
     plots: Mapping[str, str]
+    relative: Sequence[str] = ()
 
 
 def write_results(target: Path, command: str, sweeps: Sequence[SweepPart]) -> None:
@@ -99,7 +107,10 @@ def _part(sweep: SweepPart, files: Path, said: set[str]) -> str:
     parts = [f"## {sweep.title}", f"```bash\n{sweep.command}\n```", sweep.note]
     unfinished = [f"{row['job']} ({row['status']})" for row in rows if row["status"] != "done"]
     parts += [f"Jobs that are not done: {', '.join(unfinished)}."] if unfinished else []
-    parts += [averages(rows), *_machines(folders)]
+    parts += [averages(rows)]
+    if of_first := relative(sweep.folder, legible, typed_keys(rows), sweep.relative):
+        parts += [RELATIVE, of_first]
+    parts += _machines(folders)
     for text in texts(comparisons):
         parts.append(f"### {text.title}\n\n`{text.runs}`\n{text.body(said=said)}")
         said.update(text.caveats)

@@ -78,7 +78,7 @@ def add_row(sweep: Path, folder: RunFolder) -> None:
         return
     others = [other for other in read_csv(path) if other["job"] != name]
     rows = [*others, row]
-    typed = list(dict.fromkeys(key for r in rows for key in _typed([r])))
+    typed = list(dict.fromkeys(key for r in rows for key in typed_keys([r])))
     columns = ["job", *typed, *cells]
     write_text(path, _csv([{key: r.get(key) for key in columns} for r in rows]))
 
@@ -91,7 +91,7 @@ def as_text(rows: Sequence[Row], width: int | None = None) -> str:
     """
     if not rows:
         return "No job has started.\n"
-    typed = _typed(rows)
+    typed = typed_keys(rows)
     keys = varied(rows, typed) or typed
     cells = [{m: number(m, row[m]) for m in _measures(rows)} for row in rows]
     metrics, constant = _told_once(cells)
@@ -122,7 +122,7 @@ def averages(rows: Sequence[Row], width: int | None = None) -> str:
 
     ``rows``, ``width``: as for ``as_text``.
     """
-    typed, measures = _typed(rows), _measures(rows)
+    typed, measures = typed_keys(rows), _measures(rows)
     settings = by_setting(rows, typed)
     keys = list(dict.fromkeys(key for setting in settings for key in setting.keys))
     # Jobs of a table need not have the same keys: one column then says what a row is.
@@ -149,7 +149,7 @@ def _told_once(cells: Sequence[Mapping[str, str]]) -> tuple[list[str], str]:
     return [m for m in names if m not in same], f"In every row: {told}." if told else ""
 
 
-def _typed(rows: Sequence[Row]) -> list[str]:
+def typed_keys(rows: Sequence[Row]) -> list[str]:
     """The keys that were typed for a job."""
     return [key for key in (rows[0] if rows else ()) if key not in ("job", *COLUMNS)]
 

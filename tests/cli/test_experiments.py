@@ -28,6 +28,9 @@ PARAMETERS = {
     "chen_table1_odenet": 208_266,
     "chen_table1_control": 132_874,
     "aca_node18": 11_173_962,
+    "anode": 85_462,
+    "pal2021": 166_418,
+    "pal2023": 166_418,
     "continuousnet_euler": 272_986,
     "continuousnet_rk4": 272_986,
 }
