@@ -215,9 +215,8 @@ def regulariser(package: Copy) -> None:
         "regulariser",
         "node_cli/regularisers/toy.py",
         '"""A toy."""\n\n'
-        "from node_cli.regularisers.options import Weighted\n"
         "from node_cli.regularisers.regulariser import OfPath\n\n\n"
-        "class Toy(OfPath[Weighted]):\n"
+        "class Toy(OfPath):\n"
         '    """The length of the paths."""\n\n'
         "    def integrand(self, y, generator):\n"
         "        return lambda f, t, y, dy: dy.abs().mean()\n",

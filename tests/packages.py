@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from node_cli.config.parts import options_model
 from node_cli.data import arrays
 from node_cli.parts.installed import installed, registered
+from node_cli.regularisers import installed as installed_regularisers
 
 FIELD = '''
 from typing import Literal
@@ -112,8 +113,9 @@ class Installer:
 
     def close(self) -> None:
         """Forget all that was installed."""
-        for name in installed("data"):
-            ConfigStore.instance().repo["data"].pop(f"{name}.yaml", None)
+        for group, kind in (("data", "data"), ("regularize", "regulariser")):
+            for name in installed(kind):
+                ConfigStore.instance().repo[group].pop(f"{name}.yaml", None)
         self.unload()
 
     def unload(self) -> None:
@@ -130,4 +132,5 @@ def forget() -> None:
     importlib.invalidate_caches()
     registered.cache_clear()
     options_model.cache_clear()
+    installed_regularisers._traits.cache_clear()
     arrays._of_package.cache_clear()

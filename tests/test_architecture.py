@@ -28,11 +28,11 @@ MAY_IMPORT = {
     "stopping": set(),
     "ode": set(),
     "parts": {"errors"},
-    "regularisers": {"errors", "config", "ode"},
+    "regularisers": {"errors", "parts", "config", "ode"},
     "config": {
         *("errors", "parts"),
         *("ode.solver", "ode.tableaus", "ode.sensitivity.methods", "data.catalog"),
-        *("regularisers.options", "regularisers.table"),
+        *(f"regularisers.{name}" for name in ("options", "table", "installed")),
     },
     "data": {"errors", "parts", "config", "ode"},
     "models": {"errors", "parts", "config", "ode"},

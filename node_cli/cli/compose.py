@@ -66,7 +66,7 @@ class Composer:
     def __init__(self, config_name: str | None = None, config_dir: str | None = None) -> None:
         self.config_name = config_name or "config"
         self.config_dir = config_dir
-        _store_installed_data()
+        _store_installed()
         search_path = create_config_search_path(str(CONF))
         if config_dir is not None:
             if not Path(config_dir).is_dir():
@@ -223,11 +223,20 @@ class Composer:
         return [option for option in found if not option.startswith("_")]
 
 
-def _store_installed_data() -> None:
-    """Let Hydra know the data sets of installed packages, which have no files of their own."""
+def _store_installed() -> None:
+    """Let Hydra know the data sets and regularisers of installed packages, which have no files of
+    their own."""
     for name in installed("data"):
         node = {"defaults": [INSTALLED_DATA, "_self_"], "name": name}
         ConfigStore.instance().store(name, node, group="data", provider="installed packages")
+    for name in installed("regulariser"):
+        ConfigStore.instance().store(
+            name,
+            {"name": name},
+            group="regularize",
+            package=f"regularize.{name}",
+            provider="installed packages",
+        )
 
 
 def _as_typed(problems: Sequence[str], texts: Sequence[str]) -> list[str]:

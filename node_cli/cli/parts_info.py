@@ -42,11 +42,12 @@ def _described(part: Installed) -> str:
 
 def _options(kind: str, name: str) -> str:
     """The options of a part with their defaults; nothing for one that has none."""
-    if KINDS[kind].options is None or (kind == "data" and name in ours(kind)):
+    if kind == "observer" or (kind in ("data", "regulariser") and name in ours(kind)):
         return ""
     options = [
         option if field.default is PydanticUndefined else f"{option}={plain(field.default)}"
         for option, field in options_model(kind, name).model_fields.items()
+        if option != "name"
     ]
     return f"; options {', '.join(options)}" * bool(options)
 

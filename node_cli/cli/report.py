@@ -108,7 +108,7 @@ def _part(folder: Path, name: str) -> SweepPart:
     kept = [o for o in typed.overrides if not o.startswith(("hydra.", *incidental))]
     flags = [] if typed.config_dir is None else ["--config-dir", typed.config_dir]
     command = shlex.join(["node-train", *flags, "-m", *kept])
-    title, note, plots, relative = name, "", PLOTS, ()
+    title, note, plots, relative = name, "", PLOTS, ""
     if "table" in map(key_of, kept):
         kept = [o for o in kept if key_of(o) != "table"]
         command = shlex.join(["node-train", *flags, f"table={folder.name}", *kept])
@@ -116,7 +116,7 @@ def _part(folder: Path, name: str) -> SweepPart:
         with contextlib.suppress(UserError):  # the file is no longer there
             table = tables.find([*own, CONF], [folder.name])[folder.name]
             title, note, plots = table.title or name, table.note, table.plots
-            relative = tuple(table.relative.split())
+            relative = table.relative
         if kept:  # the jobs are not those that the plots are named after
             plots = {path: words for path, words in plots.items() if path.startswith("plots/")}
-    return SweepPart(folder, name, title, command, note, plots, relative)
+    return SweepPart(folder, name, title, command, note, plots, relative.split())

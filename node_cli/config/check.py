@@ -187,7 +187,15 @@ def _key(location: tuple[int | str, ...]) -> str:
 
 def unknown_key(key: str, value: Any) -> str:
     """The line for a key that the schema does not have."""
-    known = [*keys(), *sections(), "experiment", "table", "resume", "report"]
+    known = [
+        *keys(),
+        *regularize.keys(key.split(".")[1:2]),
+        *sections(),
+        "experiment",
+        "table",
+        "resume",
+        "report",
+    ]
     section, _, name = key.rpartition(".")
     if name == "name" and section:
         return f"{key}={plain(value)}: not a key to set; choose with {section}={plain(value)}"

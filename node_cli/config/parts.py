@@ -14,12 +14,16 @@ from node_cli.parts.installed import InstalledNames, choices, installed, named, 
 from node_cli.parts.kinds import KINDS, OPTIONS, Kind
 from node_cli.parts.options import options_of
 from node_cli.parts.ours import made_by, ours
+from node_cli.regularisers.installed import traits_of
 
 PACKAGES = "packages"
 
 
 def is_option(key: str) -> bool:
     """Whether a key is an option of a part: which ones there are, the part says."""
+    group, _, inner = key.partition(".")
+    if group == "regularize":
+        return inner.partition(".")[0] in InstalledNames("regulariser")
     return any(key.startswith(f"{options}.") for options in OPTIONS)
 
 
@@ -67,7 +71,8 @@ def settle(tree: Tree) -> tuple[dict[str, str], list[str]]:
             elif part := installed(kind).get(name):
                 needed[part.package] = part.version
             else:
-                problems[row.key] = _unknown(kind, row, name, made_with)
+                place = f"{row.key}.{name}" if row.key in problems else row.key
+                problems[place] = _unknown(kind, row, name, made_with)
         if row.options and row.key not in problems:
             problems |= _settle_options(tree, kind, row)
     tree[PACKAGES] = needed
@@ -84,7 +89,8 @@ def _named(tree: Tree, row: Kind) -> Iterator[str]:
     value = get(tree, row.key)
     if row.key == "model.field" and isinstance(stages := get(tree, "model.stages"), list):
         value = [value, *(stage.get("field") for stage in stages if isinstance(stage, dict))]
-    yield from (n for n in (value if isinstance(value, list) else [value]) if isinstance(n, str))
+    several = isinstance(value, list | dict)
+    yield from (n for n in (value if several else [value]) if isinstance(n, str))
 
 
 def _unknown(kind: str, row: Kind, name: str, made_with: dict[str, str]) -> str:
@@ -154,6 +160,8 @@ def _settle_options(tree: Tree, kind: str, row: Kind) -> dict[str, str]:
 def options_model(kind: str, name: str) -> type[BaseModel]:
     """The options of a part. Imports it. Raises ``UserError`` where there is no such part, and as a
     package leads to."""
+    if kind == "regulariser" and (traits := traits_of(name)):
+        return traits.options
     row = KINDS[kind]
     what = f"{row.key.removesuffix('.name')}={name}"
     if name in ours(kind):

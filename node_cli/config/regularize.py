@@ -1,44 +1,53 @@
 """The regularisers that were chosen: the options of each by its name, and what they need."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic import BeforeValidator, SerializeAsAny, create_model
 
 from node_cli.config import files
 from node_cli.config.messages import plain
+from node_cli.config.section import Section
 from node_cli.config.solver import method_of
 from node_cli.config.tree import Tree, get, show
+from node_cli.errors import UserError
 from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.ode.tableaus import TABLEAUS
+from node_cli.parts.installed import choices
+from node_cli.regularisers.installed import traits_of
 from node_cli.regularisers.options import Options
 from node_cli.regularisers.table import REGULARISERS, Traits, has
 
 
-class _ByName:
-    """A dictionary from the name of a regulariser to its options."""
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        fields = {
-            name: core_schema.typed_dict_field(
-                handler.generate_schema(traits.options), required=False
-            )
-            for name, traits in REGULARISERS.items()
-        }
-        return core_schema.typed_dict_schema(fields, extra_behavior="forbid", strict=True)
+def _each_of_its_type(values: Any) -> Any:
+    """The options of each regulariser, as the type that it has. Of an unknown one nothing is said
+    here: see ``parts.settle``."""
+    if not isinstance(values, dict):
+        return values
+    types = {name: traits.options for name in values if (traits := _known(name))}
+    fields: dict[str, Any] = {name: (kind, ...) for name, kind in types.items()}
+    section = create_model("Regularize", __base__=Section, **fields)
+    return dict(section.model_validate({name: values[name] for name in types}))
 
 
-RegularizeConfig = Annotated[dict[str, Options], _ByName()]
+RegularizeConfig = Annotated[dict[str, SerializeAsAny[Options]], BeforeValidator(_each_of_its_type)]
 
 
-def keys() -> list[str]:
-    """The keys of every regulariser."""
+def _known(name: str) -> Traits | None:
+    """What is known of a regulariser; None where there is none, or it cannot be used, which is told
+    elsewhere."""
+    try:
+        return traits_of(name)
+    except UserError:
+        return None
+
+
+def keys(names: Iterable[str] = REGULARISERS) -> list[str]:
+    """The keys of regularisers; without ``names`` of every one of ours."""
     return [
         f"regularize.{name}.{option}"
-        for name, traits in REGULARISERS.items()
+        for name in names
+        if (traits := _known(name))
         for option in traits.options.takes()
     ]
 
@@ -62,7 +71,7 @@ def drop_unused(tree: Tree, typed: Collection[str]) -> dict[str, str]:
         return {}
     names = [name for name, options in chosen.items() if _is_chosen(options)]
     for name in chosen.keys() - {*names}:
-        if name in REGULARISERS:
+        if name in choices("regulariser"):
             instead = f"{name} is not among regularize={plain(names)}"
             lines |= {
                 key: f"{show(tree, key)}: not used, {instead}"
@@ -77,21 +86,33 @@ def _is_chosen(options: Any) -> bool:
     return not isinstance(options, dict) or "name" in options
 
 
-def traits_of(tree: Tree) -> dict[str, Traits]:
+def chosen(tree: Tree) -> dict[str, Traits]:
     """What is known of the chosen ones."""
-    chosen = tree.get("regularize")
-    names = chosen if isinstance(chosen, dict) else {}
-    return {name: REGULARISERS[name] for name in names if name in REGULARISERS}
+    values = tree.get("regularize")
+    names = values if isinstance(values, dict) else {}
+    return {name: traits for name in names if (traits := _known(name))}
 
 
 def impossible(tree: Tree) -> list[str]:
     """What a regulariser that was chosen does not work with."""
-    return [
+    return _unusable(tree) + [
         f"regularize={name}: {problem}"
-        for name, traits in traits_of(tree).items()
+        for name, traits in chosen(tree).items()
         for look in (_solver, _sensitivity, _compiler, _data)
         if (problem := look(tree, traits))
     ]
+
+
+def _unusable(tree: Tree) -> list[str]:
+    """Why those of installed packages cannot be used."""
+    lines: list[str] = []
+    values = tree.get("regularize")
+    for name in values if isinstance(values, dict) else ():
+        try:
+            traits_of(name)
+        except UserError as error:
+            lines += error.problems
+    return lines
 
 
 def _solver(tree: Tree, traits: Traits) -> str | None:
@@ -140,6 +161,8 @@ def _data(tree: Tree, traits: Traits) -> str | None:
         return None
     if get(tree, "model.stem") is None and get(tree, "model.head") is None:
         return "not with a trajectory, which has data at every time"
+    if traits is not REGULARISERS["steer"]:
+        return None  # how far an installed one moves it, it knows alone
     half_width = get(tree, "regularize.steer.half_width")
     t0, t1 = get(tree, "model.t0"), get(tree, "model.t1")
     if not all(isinstance(x, int | float) for x in (half_width, t0, t1)):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,10 +13,10 @@ from node_cli.models.model import Model
 from node_cli.ode.work import Work
 from node_cli.records.measures import penalty_of
 from node_cli.records.units import Value
+from node_cli.regularisers.installed import build
 from node_cli.regularisers.options import Weighted
 from node_cli.regularisers.regulariser import Regulariser
 from node_cli.regularisers.solves import RegularisedSolves
-from node_cli.regularisers.table import REGULARISERS
 
 
 class Penalties:
@@ -63,8 +62,8 @@ class Regularisation:
         self.seed = config.seed
         self.steps = steps
         self.options = config.regularize
-        self.regularisers: dict[str, Regulariser[Any]] = {
-            name: REGULARISERS[name].build(options) for name, options in self.options.items()
+        self.regularisers: dict[str, Regulariser] = {
+            name: build(name, options) for name, options in self.options.items()
         }
         self.blocks = [part for part in model.modules() if isinstance(part, ODEBlock)]
 

@@ -47,10 +47,12 @@ class Dense(Autonomous):
 
 
 class DenseTime(nn.Module):
-    """Linear d + 1 -> 100, tanh, Linear 101 -> d, tanh, the time an extra input of both (Kelly et al.
-    2020, Pal et al. 2021)."""
+    """Linear d + 1 -> 100, tanh, Linear 101 -> d, tanh, the time an extra input of both layers
+    (Kelly et al. 2020, Pal et al. 2021)."""
 
-    def __init__(self, state: Shape, *, width: Width = 100, activation: Activation = "tanh") -> None:
+    def __init__(
+        self, state: Shape, *, width: Width = 100, activation: Activation = "tanh"
+    ) -> None:
         super().__init__()
         (d,) = state
         self.linear1 = nn.Linear(d + 1, width)

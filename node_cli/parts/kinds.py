@@ -11,9 +11,9 @@ class Kind:
     """What is known of a kind of part.
 
     ``group``: of the entry points that packages register. ``key``: what names a part of this kind,
-    or a list of them. ``options``: the key below which its options stand, None where it takes none.
-    ``given``: how many arguments it is called with before its options. ``ours``: the tables of our
-    own, ``"module:NAME"``.
+    or several of them. ``options``: the key below which its options stand, None where it takes none
+    or has them below its name. ``given``: how many arguments it is called with before its options.
+    ``ours``: the tables of our own, ``"module:NAME"``.
     """
 
     group: str
@@ -51,6 +51,13 @@ KINDS: dict[str, Kind] = {
         options="data.options",
         given=0,
         ours=tuple(f"node_cli.data.catalog:{table}" for table in ("IMAGES", "OWN", "TRAJECTORIES")),
+    ),
+    "regulariser": Kind(
+        group="node_train.regularisers",
+        key="regularize",
+        options=None,
+        given=0,
+        ours=("node_cli.regularisers.table:REGULARISERS",),
     ),
     "observer": Kind(
         group="node_train.observers",

@@ -11,12 +11,24 @@ from node_cli.errors import UserError, one_line
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def options_of(make: Callable[..., Any], given: int, name: str) -> type[BaseModel]:
+class Options(BaseModel):
+    """No options beside those of a signature."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+def options_of(
+    make: Callable[..., Any], given: int, name: str, base: type[BaseModel] = Options
+) -> type[BaseModel]:
     """A pydantic model of the parameters of ``make`` after the first ``given``, which are not the
     user's: names, types and defaults. A parameter without a type has that of its default.
 
-    ``name``: ``key=value``, for messages. Raises ``UserError`` where a parameter cannot be set by a
-    configuration: it has neither a type nor a default, or a type that YAML has no values of.
+    ``name``: ``key=value``, for messages. ``base``: what the model derives from, options that
+    node-train has itself. Raises ``UserError`` where a parameter cannot be set by a configuration:
+    it has neither a type nor a default, a type that YAML has no values of, or the name of an option
+    of ``base``.
     """
     made = make.__init__ if inspect.isclass(make) else make
     try:
@@ -28,6 +40,10 @@ def options_of(make: Callable[..., Any], given: int, name: str) -> type[BaseMode
     for parameter in parameters[given:]:
         if parameter.kind in VARIADIC:
             continue
+        if parameter.name in base.model_fields:
+            raise UserError(
+                f"{name}: its option {parameter.name} is one that node-train has itself"
+            )
         default = parameter.default
         required = default is inspect.Parameter.empty
         annotation = types.get(parameter.name)
@@ -38,9 +54,10 @@ def options_of(make: Callable[..., Any], given: int, name: str) -> type[BaseMode
         if default is None:
             annotation |= None
         fields[parameter.name] = (annotation, ... if required else default)
-    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
     try:
-        return create_model("Options", __config__=config, **fields)
+        model = create_model("Options", __base__=base, **fields)
+        model.model_rebuild()  # where that is put off until it is used
+        return model
     except (PydanticUserError, NameError, TypeError) as error:
         raise UserError(
             f"{name}: an option has a type that a configuration has no values of "

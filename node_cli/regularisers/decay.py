@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from node_cli.regularisers.options import Weighted
 from node_cli.regularisers.regulariser import OfField
 
 
-class Decay(OfField[Weighted]):
+class Decay(OfField):
     """Half the squared Euclidean norm of the trained parameters of f.
 
     With a weight w its gradient is w times the parameters, as that of ``optimizer.weight_decay``,

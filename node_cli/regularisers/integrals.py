@@ -1,18 +1,17 @@
 """Penalties that are integrals over t along the solution, of means over images and coordinates."""
 
 import warnings
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.func import jvp
 
 from node_cli.ode.field import Field
-from node_cli.regularisers import options
-from node_cli.regularisers.options import Weighted
 from node_cli.regularisers.regulariser import Integrand, OfPath
 
 
-class Kinetic(OfPath[Weighted]):
+class Kinetic(OfPath):
     """int |f|^2 dt / D, the mean over the batch, for D coordinates: straight paths at constant
     speed have the least.
 
@@ -23,7 +22,7 @@ class Kinetic(OfPath[Weighted]):
         return lambda f, t, y, dy: dy.square().mean()
 
 
-class Jacobian(OfPath[Weighted]):
+class Jacobian(OfPath):
     """int |v^T df/dy|^2 dt / D, the mean over the batch, with v of independent standard normal
     entries, drawn once for a solve (Hutchinson).
 
@@ -50,7 +49,7 @@ class Jacobian(OfPath[Weighted]):
         return integrand
 
 
-class Taylor(OfPath[options.Taylor]):
+class Taylor(OfPath):
     """int |d^K y/dt^K|^2 dt / D, the mean over the batch, for K = ``order``: a method of order
     K - 1 and above has little error where it is small.
 
@@ -58,8 +57,8 @@ class Taylor(OfPath[options.Taylor]):
     the derivative of that. Slow; ``error`` is cheaper where the gradient method allows it.
     """
 
-    def __init__(self, options: options.Taylor) -> None:
-        super().__init__(options)
+    def __init__(self, *, order: Literal[2, 3]) -> None:
+        self.order = order
         with warnings.catch_warnings():  # of torch about its own code
             warnings.simplefilter("ignore")
             one = torch.ones(())
@@ -67,12 +66,12 @@ class Taylor(OfPath[options.Taylor]):
 
     @property
     def further(self) -> int:  # type: ignore[override]
-        return self.options.order - 1
+        return self.order - 1
 
     def integrand(self, y: Tensor, generator: torch.Generator) -> Integrand:
         def integrand(f: Field, t: Tensor, y: Tensor, dy: Tensor) -> Tensor:
             derivative = f
-            for _ in range(self.options.order - 2):
+            for _ in range(self.order - 2):
                 derivative = _derivative(f, derivative)
             return _along(derivative, t, y, dy).square().mean()
 

@@ -6,11 +6,10 @@ from node_cli.ode.engines.eager.single_step import single_step
 from node_cli.ode.field import Field
 from node_cli.ode.penalties import error_of_step
 from node_cli.ode.solver import Solver
-from node_cli.regularisers.options import Weighted
 from node_cli.regularisers.regulariser import OfMoment
 
 
-class Local(OfMoment[Weighted]):
+class Local(OfMoment):
     """E |h| of one step from a time that is drawn from the interval, each as likely as the others.
 
     The step has the size that the solver would begin with there, as a constant. It is

@@ -5,11 +5,10 @@ from torch import Tensor
 
 from node_cli.ode.penalties import StageValues, StepPenalty, error_of_step, stiffness_of_step
 from node_cli.ode.solver import Solver
-from node_cli.regularisers.options import Weighted
 from node_cli.regularisers.regulariser import OfSteps
 
 
-class Error(OfSteps[Weighted]):
+class Error(OfSteps):
     """sum_j E_j |h_j| over the accepted steps: E_j the estimated local error in units of the
     tolerance, which the solver keeps at 1 at most, and h_j the size of the step.
 
@@ -21,7 +20,7 @@ class Error(OfSteps[Weighted]):
         return StepPenalty(_weighted_error)
 
 
-class Stiffness(OfSteps[Weighted]):
+class Stiffness(OfSteps):
     """sum_j S_j over the accepted steps: S_j is Shampine's estimate of the largest eigenvalue of
     df/dy, from two stages at the same time.
 
@@ -32,7 +31,7 @@ class Stiffness(OfSteps[Weighted]):
         return StepPenalty(stiffness_of_step)
 
 
-class LocalBiased(OfSteps[Weighted]):
+class LocalBiased(OfSteps):
     """E_j |h_j| of one accepted step, each as likely as the others: more often where the solver
     takes many steps."""
 

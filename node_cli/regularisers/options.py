@@ -1,6 +1,6 @@
 """The options of regularisers. Free of torch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,14 +11,21 @@ Weight = Annotated[float, Field(gt=0, le=LARGEST_WEIGHT)]
 
 
 class Options(Section):
-    """``name``: the regulariser, as its YAML file says."""
+    """``name``: the regulariser, as its YAML file says. ``of_weight``: the keys that it is not made
+    with."""
 
+    of_weight: ClassVar[frozenset[str]] = frozenset()
     name: str
+
+    def own(self) -> dict[str, Any]:
+        """What a regulariser is made with, by name."""
+        return self.model_dump(exclude={"name", *self.of_weight})
 
 
 class Weighted(Options):
     """A penalty is a weight, see ``at``, times what is measured."""
 
+    of_weight: ClassVar = frozenset({"weight", "final_weight"})
     weight: Annotated[Weight, Field(description="of the penalty when training begins")]
     final_weight: Annotated[
         Weight | None,
@@ -44,3 +51,9 @@ class Steer(Options):
     """The end of the interval is drawn anew for each solve."""
 
     half_width: Annotated[float, Field(gt=0, description="how far the end may move, in t")]
+
+
+class Installed(Weighted):
+    """Of a penalty that an installed package brings: a weight beside the options of its own."""
+
+    weight: Annotated[Weight, Field(description="of the penalty when training begins")] = 1.0

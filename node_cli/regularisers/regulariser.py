@@ -1,13 +1,14 @@
 """What a regulariser is: one of five kinds, by what it sees of a solve.
 
-A new one is a class that derives from one of them, and a row in ``table.py``. Each is made once for
-a training, from its options. What it draws comes from the generator that it is given, which is a
-function of the seed and the training step.
+A new one is a class that derives from one of them, and a row in ``table.py``, or an entry point of
+an installed package. Each is made once for a training, with its options by name; its weight is not
+one of them. What it draws comes from the generator that it is given, which is a function of the
+seed and the training step.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,22 +16,18 @@ from torch import Tensor, nn
 from node_cli.ode.field import Field
 from node_cli.ode.penalties import StepPenalty
 from node_cli.ode.solver import Solver
-from node_cli.regularisers.options import Options
-
-Chosen = TypeVar("Chosen", bound=Options)
 
 Integrand = Callable[[Field, Tensor, Tensor, Tensor], Tensor]
 """(f, t, y, f(t, y)) -> a 0-dim tensor, which torch can differentiate."""
 
 
-class Regulariser(Generic[Chosen]):
-    """``options``: those of its row in the table."""
+class Regulariser:
+    """``estimate``: what it reads of a step of the solver, which not every method has."""
 
-    def __init__(self, options: Chosen) -> None:
-        self.options = options
+    estimate: ClassVar[Literal["error", "stiffness"] | None] = None
 
 
-class OfInterval(Regulariser[Chosen], ABC):
+class OfInterval(Regulariser, ABC):
     """Changes the times at which y is asked for; adds no penalty."""
 
     @abstractmethod
@@ -38,15 +35,15 @@ class OfInterval(Regulariser[Chosen], ABC):
         """The times to solve for in place of ``t``; both (T,), float64, on the CPU."""
 
 
-class OfSteps(Regulariser[Chosen], ABC):
-    """A number of each step that the solver accepts. Row: ``of_steps=True``."""
+class OfSteps(Regulariser, ABC):
+    """A number of each step that the solver accepts."""
 
     @abstractmethod
     def penalty(self, generator: torch.Generator) -> StepPenalty:
         """What is measured of the steps of one solve."""
 
 
-class OfPath(Regulariser[Chosen], ABC):
+class OfPath(Regulariser, ABC):
     """An integral over t along the solution.
 
     It is solved with y, as one more coordinate, so that it is exact to the tolerance, works with
@@ -62,7 +59,7 @@ class OfPath(Regulariser[Chosen], ABC):
         """What is integrated in one solve from ``y``, [N, *state]."""
 
 
-class OfMoment(Regulariser[Chosen], ABC):
+class OfMoment(Regulariser, ABC):
     """A number of f and y at a time that is drawn from the whole interval, at which the solver
     lands."""
 
@@ -71,7 +68,7 @@ class OfMoment(Regulariser[Chosen], ABC):
         """A 0-dim tensor, which torch can differentiate; y: [N, *state], at ``t``."""
 
 
-class OfField(Regulariser[Chosen], ABC):
+class OfField(Regulariser, ABC):
     """A number of f alone."""
 
     @abstractmethod

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from node_cli.errors import UserError
 from node_cli.ode.field import Autocast, Field
 from node_cli.ode.penalties import StepPenalty
 from node_cli.ode.solver import Solver
@@ -45,7 +46,7 @@ class RegularisedSolves:
 
     def __init__(
         self,
-        regularisers: Mapping[str, Regulariser[Any]],
+        regularisers: Mapping[str, Regulariser],
         generators: Mapping[str, torch.Generator],
     ) -> None:
         self.regularisers = regularisers
@@ -94,6 +95,10 @@ class RegularisedSolves:
 
     def _add(self, names: Iterable[str], values: Iterable[Tensor]) -> None:
         for name, value in zip(names, values, strict=True):
+            if value.ndim:
+                raise UserError(
+                    f"regularize={name}: measures {[*value.shape]}, must be a 0-dim tensor"
+                )
             before = self.measured.get(name)
             self.measured[name] = value if before is None else before + value
 

@@ -44,9 +44,9 @@ class Traits:
     ends: bool = False
 
     def build(self, options: Options) -> Any:
-        """The regulariser itself, a ``Regulariser``."""
+        """The regulariser itself, a ``Regulariser``. Raises what its class does."""
         module, _, name = self.implementation.partition(":")
-        return getattr(import_module(module), name)(options)
+        return getattr(import_module(module), name)(**options.own())
 
 
 def has(estimate: Estimate, tableau: Tableau) -> bool:

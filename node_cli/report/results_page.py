@@ -41,9 +41,7 @@ published systems. To read the tables:
 """
 
 
-RELATIVE = (
-    "Relative to the first row, seed by seed: accuracies as differences, all other numbers as ratios."
-)
+RELATIVE = "Relative to the first row, seed by seed: differences of accuracies, ratios of the rest."
 
 
 class NotOurs(ValueError):

@@ -71,7 +71,7 @@ def test_options_have_the_types_and_defaults_of_the_signature(
             "it takes noise, count",
         ),
         (["data.options.noise=1"], "data.options.noise=1: not used by data=digits"),
-        (["model.field=dampd"], "model.field=dampd: choose from dense, dense_relu, linear"),
+        (["model.field=dampd"], "model.field=dampd: choose from dense, dense_relu, dense_time"),
         (["model.field=damped", "packages={own-parts: 3}"], "packages={...}: no such key"),
     ],
 )

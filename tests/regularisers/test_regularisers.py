@@ -1,7 +1,6 @@
 """What each regulariser measures and differentiates, in the solves of an ODE block."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import pytest
 import torch
@@ -68,13 +67,13 @@ def options(name: str) -> Options:
     return Weighted(name=name, weight=1.0)
 
 
-def regulariser(name: str) -> Regulariser[Any]:
-    found: Regulariser[Any] = REGULARISERS[name].build(options(name))
+def regulariser(name: str) -> Regulariser:
+    found: Regulariser = REGULARISERS[name].build(options(name))
     return found
 
 
 def measured(
-    block: ODEBlock, y: Tensor, chosen: Mapping[str, Regulariser[Any]], seed: int = 0
+    block: ODEBlock, y: Tensor, chosen: Mapping[str, Regulariser], seed: int = 0
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """y(t1), and what the regularisers measure; the same draws each time."""
     generators = {name: torch.Generator().manual_seed(seed) for name in chosen}
@@ -85,7 +84,7 @@ def measured(
 
 
 def numbers(
-    block: ODEBlock, y: Tensor, chosen: Mapping[str, Regulariser[Any]], seed: int = 0
+    block: ODEBlock, y: Tensor, chosen: Mapping[str, Regulariser], seed: int = 0
 ) -> dict[str, float]:
     return {n: float(x.detach()) for n, x in measured(block, y, chosen, seed)[1].items()}
 
