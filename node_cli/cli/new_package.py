@@ -16,6 +16,7 @@ FILES = {
     "init.py": "NAME/__init__.py",
     "field.py": "NAME/field.py",
     "data.py": "NAME/data.py",
+    "regulariser.py": "NAME/regulariser.py",
     "observer.py": "NAME/observer.py",
     "test_parts.py": "tests/test_parts.py",
     "experiment.yaml": "conf/experiment/NAME.yaml",
@@ -46,7 +47,7 @@ def new_package(arguments: Sequence[str]) -> str:
     except OSError as error:
         raise UserError(f"new {name}: {error.filename}: {error.strerror}") from error
     return (
-        f"{folder.absolute()}: a field, a data set, an observer, tests, an experiment. Next:\n"
+        f"{folder.absolute()}: a field, a data set, a regulariser, an observer, tests, an experiment. Next:\n"
         f"  pip install -e {name}\n"
         f"  pytest {name}\n"
         f"  node-train --config-dir {name}/conf experiment={name}"

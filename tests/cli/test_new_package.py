@@ -21,9 +21,11 @@ def test_the_written_package_works(
     tests = runpy.run_path(str(tmp_path / "my_parts" / "tests" / "test_parts.py"))
     tests["test_the_field_keeps_the_shape_and_has_its_option"]()
     tests["test_the_data_set_has_every_class_in_both_parts"]()
+    tests["test_the_penalty_is_a_power_of_the_speed"]()
     run = ["--config-dir", "my_parts/conf", "experiment=my_parts", "hydra.run.dir=run", "epochs=2"]
     result = node_train(*run)
     assert result.code == 0, result.err
+    assert "penalty_my_parts_speed" in (tmp_path / "run" / "steps.csv").read_text()
     lines = (tmp_path / "run" / "log.txt").read_text().splitlines()
     assert [line.partition(":")[0] for line in lines] == ["epoch 1", "epoch 2"]
 
@@ -64,4 +66,4 @@ def test_its_own_tests_pass_once_it_is_installed(node_train: NodeTrain, tmp_path
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
+    assert "4 passed" in done.stdout
