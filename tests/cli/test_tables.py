@@ -111,7 +111,7 @@ def test_a_table_that_has_changed_is_not_gone_on_with(
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        (["table=mien"], "table=mien: choose from all, bad, both"),
+        (["table=mien"], "table=mien: choose from all, anode, bad, both"),
         (["table=mine", "epocs=3"], "epocs=3: no such key (did you mean epochs?)"),
         (["table=mine", "solver=rk5"], "solver=rk5: choose from"),
         (["-m", "table=mine"], "table=: is a sweep of its own"),
