@@ -12,8 +12,8 @@ from node_cli.regularisers.regulariser import OfMoment
 class Local(OfMoment):
     """E |h| of one step from a time that is drawn from the interval, each as likely as the others.
 
-    The step has the size that the solver would begin with there, as a constant. It is
-    differentiated by autograd, and y, where it begins, by the gradient method of the solve.
+    The step has the size that the solver would take there, as a constant. It is differentiated by
+    autograd, and y, where it begins, by the gradient method of the solve.
     """
 
     def measure(self, f: Field, solver: Solver, t: float, y: Tensor, end: float) -> Tensor:

@@ -1,14 +1,16 @@
 """One step by itself, which autograd differentiates."""
 
+import math
+
 import torch
 from torch import Tensor
 
-from node_cli.ode.engines.eager.step import plain, stages_of_step
+from node_cli.ode.engines.eager.step import Stage, plain, stages_of_step
 from node_cli.ode.engines.formulas import Floats, stage_times, weighted_sum
-from node_cli.ode.engines.step_control import first_size, probing_size
+from node_cli.ode.engines.step_control import change_of_size, first_size, probing_size, usable
 from node_cli.ode.field import Field, no_autocast
 from node_cli.ode.norms import rms_norm
-from node_cli.ode.penalties import StageValues
+from node_cli.ode.penalties import StageValues, error_of_step
 from node_cli.ode.solver import Solver
 from node_cli.ode.transfer import scalar, vector
 
@@ -16,20 +18,30 @@ from node_cli.ode.transfer import scalar, vector
 def single_step(f: Field, solver: Solver, t: float, y: Tensor, end: float) -> StageValues:
     """A step of an adaptive method from y at t towards ``end``, and no further, with a graph.
 
-    Its size is that of the initial-step heuristic, a constant. Cost: one evaluation of f for each
-    stage, and one more.
+    Its size, a constant, is what the solver's controller proposes after a step of the size that the
+    solver would begin with there: that one is so short that the estimate of its error is often no
+    more than rounding. Cost: two evaluations of f for each stage.
     """
-    tableau = solver.tableau
     with no_autocast(y.device.type):
         first = plain(f)(scalar(t, y), y)
-        dt = _first_size(f, solver, t, y.detach(), first.k.detach(), end)
-        times = [t, *stage_times(tableau, t, t + dt, y.dtype)]
-        moments = vector(times, y).unbind()
-        stages = stages_of_step(plain(f), tableau, first, moments, dt, tableau.stages)
-        slopes = [stage.k for stage in stages]
-        y1 = stages[-1].y
-        if not tableau.first_same_as_last:
-            y1 = weighted_sum(y, [b * dt for b in tableau.b], slopes)
+        with torch.no_grad():
+            begin = Stage(first.t, y.detach(), first.k.detach())
+            dt = _first_size(f, solver, t, begin.y, begin.k, end)
+            error = error_of_step(solver, _step(f, solver, t, begin, dt))
+            factor, _ = change_of_size(solver, usable(float(error)), 1.0)
+            dt = math.copysign(min(factor * abs(dt), abs(end - t)), dt)
+        return _step(f, solver, t, first, dt)
+
+
+def _step(f: Field, solver: Solver, t: float, first: Stage, dt: float) -> StageValues:
+    tableau = solver.tableau
+    times = [t, *stage_times(tableau, t, t + dt, first.y.dtype)]
+    moments = vector(times, first.y).unbind()
+    stages = stages_of_step(plain(f), tableau, first, moments, dt, tableau.stages)
+    slopes = [stage.k for stage in stages]
+    y1 = stages[-1].y
+    if not tableau.first_same_as_last:
+        y1 = weighted_sum(first.y, [b * dt for b in tableau.b], slopes)
     return StageValues([stage.y for stage in stages], slopes, y1, dt)
 
 
