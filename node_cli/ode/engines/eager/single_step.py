@@ -14,23 +14,35 @@ from node_cli.ode.penalties import StageValues, error_of_step
 from node_cli.ode.solver import Solver
 from node_cli.ode.transfer import scalar, vector
 
+MOST_TRIES = 4
+MUCH = 1.5  # a change of the size after which to look again
+
 
 def single_step(f: Field, solver: Solver, t: float, y: Tensor, end: float) -> StageValues:
     """A step of an adaptive method from y at t towards ``end``, and no further, with a graph.
 
-    Its size, a constant, is what the solver's controller proposes after a step of the size that the
-    solver would begin with there: that one is so short that the estimate of its error is often no
-    more than rounding. Cost: two evaluations of f for each stage.
+    Its size is a constant: that at which the solver's controller would leave it. Cost: one
+    evaluation of f for each stage, and as many without a graph for each of at most four tries.
     """
     with no_autocast(y.device.type):
         first = plain(f)(scalar(t, y), y)
         with torch.no_grad():
             begin = Stage(first.t, y.detach(), first.k.detach())
-            dt = _first_size(f, solver, t, begin.y, begin.k, end)
-            error = error_of_step(solver, _step(f, solver, t, begin, dt))
-            factor, _ = change_of_size(solver, usable(float(error)), 1.0)
-            dt = math.copysign(min(factor * abs(dt), abs(end - t)), dt)
+            dt = _size(f, solver, t, begin, end)
         return _step(f, solver, t, first, dt)
+
+
+def _size(f: Field, solver: Solver, t: float, begin: Stage, end: float) -> float:
+    """The size of the initial-step heuristic, after the controller has changed it as often as it
+    changes it much: the heuristic's own is so short that the estimated error is mere rounding."""
+    dt = _first_size(f, solver, t, begin.y, begin.k, end)
+    for _ in range(MOST_TRIES):
+        error = error_of_step(solver, _step(f, solver, t, begin, dt))
+        factor, _ = change_of_size(solver, usable(float(error)), 1.0)
+        dt, before = math.copysign(min(factor * abs(dt), abs(end - t)), dt), dt
+        if abs(dt) < MUCH * abs(before) and error <= 1:
+            break
+    return dt
 
 
 def _step(f: Field, solver: Solver, t: float, first: Stage, dt: float) -> StageValues:
