@@ -70,7 +70,8 @@ def help_text() -> str:
         folder.name: choices(folder.name) for folder in sorted(CONF.iterdir()) if folder.is_dir()
     }
     groups["data"] += installed("data")
-    parts = {kind: names(kind) for kind in KINDS if kind not in groups}
+    groups["regularize"] += installed("regulariser")
+    parts = {kind: names(kind) for kind, row in KINDS.items() if not {kind, row.key} & {*groups}}
     lines = "\n".join(_wrapped(words) for words in _keys())
     return TEXT.format(groups=_listed(groups), parts=_listed(parts), keys=lines)
 

@@ -47,8 +47,8 @@ def new_package(arguments: Sequence[str]) -> str:
     except OSError as error:
         raise UserError(f"new {name}: {error.filename}: {error.strerror}") from error
     return (
-        f"{folder.absolute()}: a field, a data set, a regulariser, an observer, tests, an experiment.\n"
-        "Next:\n"
+        f"{folder.absolute()}: a field, a data set, a regulariser, an observer, tests, and an "
+        "experiment. Next:\n"
         f"  pip install -e {name}\n"
         f"  pytest {name}\n"
         f"  node-train --config-dir {name}/conf experiment={name}"

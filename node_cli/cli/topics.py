@@ -59,7 +59,7 @@ def _topics() -> Iterator[tuple[str, Callable[[], Lines]]]:
     for task, traits in TASKS.items():
         yield f"task={task}", partial(_said, f"task={task}", traits.meaning)
     for kind, row in KINDS.items():
-        if kind in groups:
+        if kind in groups or row.key in groups:
             continue
         yield kind, partial(_of_kind, kind)
         for name, words in ours(kind).items():

@@ -95,7 +95,8 @@ REGULARISERS: dict[str, Traits] = {
         implementation=f"{_PACKAGE}.local:Local",
         options=Weighted,
         source=f"{_PAL_2023} (unbiased sampling)",
-        cost="the stages of two to five steps, the VJPs of one, and what it takes to land on the time",
+        cost="the stages of two to five steps, the VJPs of one, and what it takes to land on the "
+        "time",
         estimate="error",
     ),
     "local_biased": Traits(

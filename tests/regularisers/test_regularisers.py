@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from node_cli.models.blocks import ODEBlock
+from node_cli.ode.engines.eager.single_step import single_step
+from node_cli.ode.penalties import error_of_step
 from node_cli.ode.sensitivity.backsolve import Backsolve
 from node_cli.ode.sensitivity.discrete import Checkpointed, Discrete
 from node_cli.ode.sensitivity.gauss import Gauss
@@ -198,6 +200,17 @@ def test_a_local_penalty_lands_on_its_time_and_returns_the_end_alone() -> None:
     y1, found = measured(block, y0, {"local": regulariser("local")})
     torch.testing.assert_close(y1, block(y0), rtol=1e-9, atol=1e-9)
     assert 0 < float(found["local"].detach()) < 1
+
+
+@pytest.mark.parametrize("tolerance", [1e-6, 1e-9])
+def test_a_local_step_has_the_size_that_the_solver_would_take(tolerance: float) -> None:
+    """Its error is near the tolerance, far above rounding."""
+    solver = Solver("tsit5", rtol=tolerance, atol=tolerance)
+    for t in (0.0, 1.7, 5.2):
+        step = single_step(Field(), solver, t, start(), 10.0)
+        assert 0.05 < float(error_of_step(solver, step).detach()) < 1.5
+        assert step.dt > 0
+        assert single_step(Field(), solver, t, start(), t + 0.01).dt <= 0.0101, "not beyond the end"
 
 
 def test_every_evaluation_for_a_penalty_is_counted() -> None:
