@@ -14,6 +14,7 @@ from node_cli.regularisers.table import REGULARISERS
 # What a key, or a choice, needs beside it.
 NEEDS = {
     "checkpoint": "task=eval",
+    "images": "task=predict checkpoint=RUN",
     "eval.from_step": "eval.every_steps=100",
     "train.min_delta": "train.stop_early=10",
     "train.max_skipped": "train.on_solver_failure=skip",
@@ -37,6 +38,7 @@ NEEDS = {
 # Where neither the default nor the type of a key makes a good one.
 VALUES = {
     "checkpoint": "RUN",
+    "images": "DIR",
     "init_from": "RUN",
     "data.root": "DIR",
     "device": "cpu",

@@ -81,8 +81,9 @@ def missing(tree: Tree) -> list[str]:
             for group in needed
             if tree.get(group) is None
         ]
-    if traits and traits.needs_checkpoint and get(tree, "checkpoint") is None:
-        lines.append(f"{show(tree, 'task')}: needs checkpoint=<run folder or checkpoint file>")
+    for key, words in (traits.needs if traits else {}).items():
+        if get(tree, key) is None:
+            lines.append(f"{show(tree, 'task')}: needs {key}={words}")
     return lines + solver.missing(tree) + sensitivity.missing(tree)
 
 

@@ -57,6 +57,7 @@ class Config(Section):
     checkpoint: Location | None = None
     init_from: Location | None = None
     init_from_strict: bool
+    images: Location | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: Annotated[str, AfterValidator(_device)]
     precision: Precision
@@ -80,7 +81,7 @@ class Config(Section):
     packages: dict[str, str]
 
     @property
-    def images(self) -> ImageData:
+    def image_data(self) -> ImageData:
         """The data of a configuration that classifies images."""
         assert isinstance(self.data, ImageData), "a trajectory"
         return self.data

@@ -14,7 +14,7 @@ SPLIT_KEYS = ("data.limit", "data.holdout", "data.holdout_from")
 UNREAD_BY_EVALUATIONS = frozenset(
     {
         *("seed", "epochs", "batch_size", "optimizer", "schedule", "sensitivity", "train"),
-        *("init_from", "init_from_strict", "regularize"),
+        *("init_from", "init_from_strict", "regularize", "images"),
         *("model.init", "data.augment", "data.drop_last", "observers", "published"),
         *("eval.every_steps", "eval.from_step", "eval.initial", "eval.test"),
         *SPLIT_KEYS,  # a new holdout would contain images that were trained on
@@ -22,6 +22,8 @@ UNREAD_BY_EVALUATIONS = frozenset(
         *("data.window_shortest", "data.window_longest"),
     }
 )
+
+CHECKPOINT = {"checkpoint": "<run folder or checkpoint file>"}
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,10 @@ class TaskTraits:
         unread_with_checkpoint: further ones where ``checkpoint`` is set.
         unread_choices: the groups of which it reads keys, but not which file was chosen.
         instead: for a key that it does not read, what to say beside that.
-        needs_checkpoint: whether ``checkpoint`` has to be set.
+        needs: the keys that have to be set, and what is needed.
         needs_ode: whether the model has to have one.
         needs_images: whether the data has to be images to classify.
+        reads_data: whether it needs the data set; else it takes all from the checkpoint.
         over_checkpoint: whether, with ``checkpoint`` set, it takes the configuration in the
             checkpoint and lays over it what was typed.
     """
@@ -53,9 +56,10 @@ class TaskTraits:
     unread_with_checkpoint: frozenset[str] = frozenset()
     unread_choices: frozenset[str] = frozenset()
     instead: Mapping[str, str] = field(default_factory=dict)
-    needs_checkpoint: bool = False
+    needs: Mapping[str, str] = field(default_factory=dict)
     needs_ode: bool = False
     needs_images: bool = False
+    reads_data: bool = True
     over_checkpoint: bool = False
 
 
@@ -65,7 +69,7 @@ TASKS: dict[str, TaskTraits] = {
         implementation="node_cli.tasks.train:Training",
         gradients="chosen",
         trains=True,
-        unread=frozenset({"checkpoint"}),
+        unread=frozenset({"checkpoint", "images"}),
     ),
     "eval": TaskTraits(
         meaning="evaluate a checkpoint, with any solver",
@@ -74,7 +78,7 @@ TASKS: dict[str, TaskTraits] = {
         trains=False,
         unread=UNREAD_BY_EVALUATIONS,
         instead={"batch_size": "; choose eval.batch_size"},
-        needs_checkpoint=True,
+        needs=CHECKPOINT,
         over_checkpoint=True,
     ),
     "check_gradients": TaskTraits(
@@ -86,7 +90,7 @@ TASKS: dict[str, TaskTraits] = {
             {
                 *("epochs", "optimizer", "schedule", "eval", "train", "compile"),
                 *("sensitivity.norm", "observers", "published", "init_from", "init_from_strict"),
-                "regularize",
+                *("regularize", "images"),
             }
         ),
         unread_with_checkpoint=frozenset({"model.init"}),
@@ -107,7 +111,7 @@ TASKS: dict[str, TaskTraits] = {
         unread=frozenset(
             {
                 *("epochs", "schedule", "eval", "train", "compile"),
-                *("observers", "published", "init_from", "init_from_strict"),
+                *("observers", "published", "init_from", "init_from_strict", "images"),
             }
         ),
         unread_with_checkpoint=frozenset({"model.init"}),
@@ -124,9 +128,21 @@ TASKS: dict[str, TaskTraits] = {
             "batch_size": "; choose eval.batch_size",
             "solver": ", which tries that of the training and others; task=eval takes any one",
         },
-        needs_checkpoint=True,
+        needs=CHECKPOINT,
         needs_ode=True,
         needs_images=True,
+        over_checkpoint=True,
+    ),
+    "predict": TaskTraits(
+        meaning="classify the images of a folder with a checkpoint",
+        implementation="node_cli.tasks.predict:Prediction",
+        gradients="none",
+        trains=False,
+        unread=(UNREAD_BY_EVALUATIONS - {"images"}) | {"data", "eval.train", "compile"},
+        instead={"batch_size": "; choose eval.batch_size", "data": "; images=FOLDER names them"},
+        needs=CHECKPOINT | {"images": "<folder of images>"},
+        needs_images=True,
+        reads_data=False,
         over_checkpoint=True,
     ),
 }

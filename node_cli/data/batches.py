@@ -88,7 +88,7 @@ def in_batches(
 def batches_per_epoch(config: Config, images: int) -> int:
     """Batches that ``images`` training images make. Raises ``UserError`` where there are none."""
     size = config.batch_size
-    batches = images // size if config.images.drop_last else -(-images // size)
+    batches = images // size if config.image_data.drop_last else -(-images // size)
     if batches == 0:
         raise UserError(
             f"batch_size={size}: data.drop_last=true leaves nothing of {images} training images"
@@ -104,4 +104,4 @@ def order_of_epoch(config: Config, images: int, epoch: int) -> Tensor:
 
 def augmentation(config: Config, step: int) -> torch.Generator | None:
     """What the batch of a training step is augmented with, None where it is not."""
-    return stream(config.seed, "augment", step) if config.images.augment else None
+    return stream(config.seed, "augment", step) if config.image_data.augment else None

@@ -99,19 +99,24 @@ def _listing(
     labels: list[int] = []
     for label, name in enumerate(classes):
         folder = Path(config.root, split, name)
-        found = [
-            Path(where, file)
-            for where, _, names in os.walk(folder, followlinks=True)
-            for file in names
-            if file.lower().endswith(ENDINGS) and not file.startswith(".")
-        ]
+        found = image_files(folder)
         if not found and not some_empty:
             raise _wrong(config, folder)
-        files += sorted(found)
+        files += found
         labels += [label] * len(found)
     if not files:
         raise _wrong(config, Path(config.root, split))
     return Listing(files, labels, classes)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images below a folder, by their names' endings, in alphabetical order."""
+    return sorted(
+        Path(where, file)
+        for where, _, names in os.walk(folder, followlinks=True)
+        for file in names
+        if file.lower().endswith(ENDINGS) and not file.startswith(".")
+    )
 
 
 def _folders(folder: Path) -> list[str]:

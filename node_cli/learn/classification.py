@@ -49,10 +49,10 @@ class Classification:
         self.config = config
         self.model = model
         self.backend = backend
-        known = sources.facts(config.images)
+        known = sources.facts(config.image_data)
         self.sample = known.shape
-        splits = sources.load(config.images, config.seed)
-        self.inputs = inputs_of(config.images, known, splits["train"])
+        splits = sources.load(config.image_data, config.seed)
+        self.inputs = inputs_of(config.image_data, known, splits["train"])
         self.images = place(splits, backend.device)
         self.splits = {name: len(images) for name, images in self.images.items()}
         self.preprocess = Preprocess(
@@ -71,13 +71,13 @@ class Classification:
 
     @staticmethod
     def check(config: Config) -> None:
-        left = sources.check(config.images)
+        left = sources.check(config.image_data)
         if TASKS[config.task].gradients != "none":
             batches_per_epoch(config, left)
 
     @staticmethod
     def build(config: Config) -> Classifier:
-        known = sources.facts(config.images)
+        known = sources.facts(config.image_data)
         return classifier.build(config, known.shape, known.classes)
 
     def batches(self, epoch: int, done: int) -> Iterator[ImageSet]:

@@ -141,9 +141,20 @@ CHANGES = Record(
     ),
 )
 
+PREDICTIONS = Record(
+    "predictions.csv",
+    "one image (`task=predict`); further columns, `p_NAME`, have the probability of each class",
+    (
+        Measure("file", TEXT, "the image, its path below `images`"),
+        Measure("class", TEXT, "the most probable class"),
+        Measure("probability", FRACTION, "its probability"),
+        Measure("note", TEXT, "why there is no prediction, where the file is no readable image"),
+    ),
+)
+
 RECORDS = (
     *(STEPS, EPOCHS, EVALUATIONS, CHANGES, GRADIENTS, SWAPS, PROFILE),
-    *(PATHS, TRAJECTORIES, OBSERVED, PUBLISHED),
+    *(PATHS, TRAJECTORIES, OBSERVED, PUBLISHED, PREDICTIONS),
 )
 
 

@@ -23,6 +23,7 @@ from node_cli.records.columns import (
     GRADIENTS,
     OBSERVED,
     PATHS,
+    PREDICTIONS,
     PROFILE,
     STEPS,
     SWAPS,
@@ -56,6 +57,7 @@ class RunFolder:
         self.init_from = path / "init_from.json"
         self.gradients = path / GRADIENTS.file
         self.swaps = path / SWAPS.file
+        self.predictions = path / PREDICTIONS.file
         self.profile = path / PROFILE.file
         self.paths = path / PATHS.file
         self.trajectories = path / TRAJECTORIES.file

@@ -28,6 +28,7 @@ from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks import observers
 from node_cli.tasks.initial_weights import InitialWeights
+from node_cli.trained.loading import of_config
 
 
 def objective_of(config: Config) -> type[Objective[Any]]:
@@ -40,6 +41,9 @@ def preflight(config: Config) -> None:
     whether the device is there, the parts of the model fit, the data files exist, every split has
     images, the observers are there. Cost: building the model."""
 
+    if not TASKS[config.task].reads_data:
+        check_all(lambda: device.choose(config), lambda: of_config(config))
+        return
     objective = objective_of(config)
 
     def parts() -> None:

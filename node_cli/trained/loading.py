@@ -22,6 +22,8 @@ from node_cli.records import checkpoints
 from node_cli.records.checkpoint_schema import DoesNotFit, check_model
 from node_cli.trained.model import TrainedModel
 
+CPU = torch.device("cpu")
+
 
 def load(location: str | Path, device: str | torch.device = "cpu") -> TrainedModel:
     """The classifier of a run.
@@ -40,13 +42,21 @@ def load(location: str | Path, device: str | torch.device = "cpu") -> TrainedMod
     """
     path = checkpoints.find(absolute(str(location)))
     checkpoint = checkpoints.load(path)
-    return built(path, checkpoint, checked(checkpoint["config"])[0], torch.device(device))
+    config, _ = checked(checkpoint["config"])
+    return _built(path, checkpoint, config, torch.device(device))
 
 
-def built(
+def of_config(config: Config, device: torch.device = CPU) -> TrainedModel:
+    """The classifier of ``config.checkpoint``, solved as the configuration says. Raises
+    ``UserError``, as ``load``."""
+    assert config.checkpoint is not None
+    path = checkpoints.find(config.checkpoint)
+    return _built(path, checkpoints.load(path), config, device)
+
+
+def _built(
     path: Path, checkpoint: dict[str, Any], config: Config, device: torch.device
 ) -> TrainedModel:
-    """The model of a checkpoint, solved as ``config`` says. Raises ``UserError``."""
     if not isinstance(config.data, ImageData):
         raise UserError(f"checkpoint={path}: fits a trajectory, it does not classify images")
     inputs = _inputs(path, checkpoint, config.data, config)
@@ -96,7 +106,7 @@ def _statistics(
 ) -> AbstractContextManager[None]:
     """Within it the BatchNorms inside f have the statistics of an evaluation."""
     try:
-        train = sources.load(config.images, config.seed)["train"]
+        train = sources.load(config.image_data, config.seed)["train"]
     except UserError as error:
         raise UserError(
             f"checkpoint={path}: BatchNorm inside f takes its statistics from the training images, "

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from node_cli.cli import runs
 from node_cli.cli import tables as shipped
@@ -32,7 +33,7 @@ TRAJECTORY = ["epochs=1", "data.windows=2"]
 GRADIENTS = ["data.limit=150", "batch_size=16"]
 
 # Commands that train nothing, or go on with what is there.
-AS_THEY_ARE = ("task=eval", "task=solver_swap", "resume=", "report")
+AS_THEY_ARE = ("task=eval", "task=solver_swap", "task=predict", "task=export", "resume=", "report")
 
 COSTLY = ("device=cuda", "precision=tf32", "compile=true", "model=conv_bn")
 OFFLINE = (
@@ -72,6 +73,9 @@ def folder(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(rest)
         text = page.read_text(encoding="utf-8")
+        if "images=pictures" in text:
+            (tmp_path / "pictures").mkdir()
+            Image.new("L", (28, 28)).save(tmp_path / "pictures" / "black.png")
         if RUN in text:
             result = node_train(*IMAGES, f"hydra.run.dir={RUN}")
             assert result.code == 0, result.err

@@ -43,7 +43,7 @@ def model(folder: RunFolder) -> TrainedModel:
 @pytest.fixture(scope="module")
 def test_images(folder: RunFolder) -> ImageSet:
     (job,) = composed(*QUICK)
-    return sources.load(job.config.images, job.config.seed)["test"]
+    return sources.load(job.config.image_data, job.config.seed)["test"]
 
 
 def pictures(images: ImageSet) -> list[Image.Image]:
@@ -233,7 +233,7 @@ def test_batch_norm_inside_f(
     more = ("model=conv_bn", "solver=euler", "solver.n_steps=2", "epochs=1")
     config = in_folders(configure, own_images, *more)
     folder = run(config, tmp_path / "run")
-    model, pixels = load(folder.last), sources.load(config.images, 0)["test"]
+    model, pixels = load(folder.last), sources.load(config.image_data, 0)["test"]
     names = model.predict(pixels.pixels)
     correct = sum(model.classes.index(n) == x for n, x in zip(names, pixels.labels, strict=True))
     expected = [r for r in rows(folder.evaluations) if r["split"] == "test"][-1]
