@@ -1,11 +1,21 @@
-"""Standard output, on a terminal and elsewhere."""
+"""Standard output, on a terminal and elsewhere: text, or one line alone, or JSON."""
 
+import json
+import math
 import os
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any, Literal, TextIO
 
 from rich.console import Console
+
+Manner = Literal["quiet", "json"]
+
+VARIABLE = "NODE_TRAIN_OUTPUT"
+"""By which the processes of a launcher learn of the manner."""
 
 
 class Display:
@@ -36,6 +46,69 @@ class Display:
         width = max(map(len, facts))
         for name, value in facts.items():
             self.line(f"{name:<{width}}  {value}")
+
+
+class _Output:
+    """``stream``: standard output while text goes nowhere; ``quiet``: whether JSON does, too."""
+
+    def __init__(self) -> None:
+        self.quiet = False
+        self.stream: TextIO | None = None
+
+
+_OUTPUT = _Output()
+
+
+@contextmanager
+def printing(manner: Manner | None = None) -> Iterator[None]:
+    """Within it standard output has nothing but what ``last_line`` is given (``quiet``), or what
+    ``tell`` is given (``json``); without either, text.
+
+    ``manner``: None for that of the process that has started this one.
+    """
+    inherited = os.environ.get(VARIABLE)
+    chosen = manner or inherited
+    if _OUTPUT.stream is not None or chosen not in ("quiet", "json"):
+        yield
+        return
+    os.environ[VARIABLE] = chosen
+    _OUTPUT.quiet, _OUTPUT.stream = chosen == "quiet", sys.stdout
+    try:
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+            yield
+    finally:
+        _OUTPUT.stream = None
+        del os.environ[VARIABLE]
+        if inherited is not None:
+            os.environ[VARIABLE] = inherited
+
+
+def speaks_json() -> bool:
+    """Whether standard output has JSON."""
+    return _OUTPUT.stream is not None and not _OUTPUT.quiet
+
+
+def tell(event: str, **facts: Any) -> None:
+    """Print a JSON object in a line, where standard output has JSON. A number that is not finite
+    becomes null."""
+    if speaks_json():
+        print(json.dumps(_plain({"event": event, **facts})), file=_OUTPUT.stream, flush=True)
+
+
+def last_line(text: object) -> None:
+    """Print a line where standard output has nothing else."""
+    if _OUTPUT.stream is not None and _OUTPUT.quiet:
+        print(text, file=_OUTPUT.stream, flush=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 class _Console(Console):

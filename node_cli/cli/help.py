@@ -54,6 +54,9 @@ Examples
 
 Flags
   -m, --multirun       run every combination of the comma-separated values
+  --dry-run            show what would run: its steps, the time of some, the memory; of -m the jobs
+  --quiet              print the folder of the run or sweep alone, and errors
+  --json               print a JSON object for each epoch, and one at the end
   --cfg job            show the configuration instead of running
   --info defaults      show where each part of it comes from
   --info parts         show what every part is, those of installed packages with their options

@@ -89,6 +89,7 @@ def _job(cfg: DictConfig) -> float | None:
     and a sweeper may choose values that have not been checked before.
     """
     from node_cli.cli import runs
+    from node_cli.display import printing
     from node_cli.records.files import short
     from node_cli.records.run_folder import RunFolder
     from node_cli.stopping import stops_on_signal
@@ -112,7 +113,7 @@ def _job(cfg: DictConfig) -> float | None:
 
     announce = runs.job_line(own.job.num, overrides) if in_sweep else ""
     sweep = Path(own.sweep.dir) if in_sweep else None
-    with stops_on_signal():  # a launcher's process may not do so yet
+    with printing(), stops_on_signal():  # a launcher's process may not do so yet
         fail_fast = bool(cfg.sweep.fail_fast)
         end = runs.run_job(folder, prepare, announce=announce, sweep=sweep, fail_fast=fail_fast)
         return end.score

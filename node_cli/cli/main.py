@@ -33,7 +33,7 @@ def main() -> int:
     """The command ``node-train``. Returns the exit code: see ``ending.ended``."""
     own_caches()
     with _short_warnings(), tolerant_outputs() as (out, _), stops_on_signal():
-        code = ended(lambda: _dispatch(_arguments()))
+        code = ended(lambda: _printed(_arguments()))
         out.flush()
         if out.failure and not isinstance(out.failure, BrokenPipeError):
             complain(f"error: standard output: {failure_in_words(out.failure)}")
@@ -70,6 +70,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--help", "-h", nargs="?", const="", metavar="TOPIC")
     parser.add_argument("--version", action="store_true")
     parser.add_argument("--multirun", "-m", action="store_true")
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--quiet", action="store_true")
+    parser.add_argument("--json", action="store_true")
     parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
     parser.add_argument("--resolve", action="store_true")
     parser.add_argument("--package", "-p")
@@ -80,6 +83,21 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--config-dir", "-cd")
     parser.add_argument("overrides", nargs="*")
     return parser.parse_intermixed_args()
+
+
+def _printed(args: argparse.Namespace) -> int:
+    """Answer with text, or as ``--quiet`` and ``--json`` say."""
+    if not (args.quiet or args.json):
+        return _dispatch(args)
+    only_prints = [args.version, args.help is not None, args.cfg, args.info, args.shell_completion]
+    if any(only_prints) or args.overrides[:1] == ["new"]:
+        raise UserError("--quiet, --json: go with runs, sweeps and reports")
+    if args.quiet and (args.json or args.dry_run):
+        raise UserError("--quiet: not with --json or --dry-run, which print what it leaves out")
+    from node_cli.display import printing
+
+    with printing("json" if args.json else "quiet"):
+        return _dispatch(args)
 
 
 def _dispatch(args: argparse.Namespace) -> int:
@@ -115,6 +133,8 @@ def _dispatch(args: argparse.Namespace) -> int:
         raise UserError(f"torchrun: a model is trained by one process, there are {size}")
     if sum([args.cfg is not None, args.info is not None, args.multirun]) > 1:
         raise UserError("--cfg, --info, --multirun: give one of them")
+    if args.dry_run and (args.cfg or args.info):
+        raise UserError("--cfg, --info, --dry-run: give one of them")
     if (args.resolve or args.package) and not args.cfg:
         raise UserError("--resolve, --package: go with --cfg")
 
@@ -155,7 +175,7 @@ def _on_folder(typed: "CommandLine", args: argparse.Namespace) -> "Callable[[], 
         raise UserError(
             *(f"{text}: takes one value (quote special characters)" for text in several)
         )
-    if args.multirun or args.cfg or args.info or args.config_dir or args.config_name:
+    if any((args.multirun, args.cfg, args.info, args.config_dir, args.config_name, args.dry_run)):
         raise UserError(f"{override.text.lstrip('+')}: takes no flags")
     from node_cli.cli.report import report
     from node_cli.cli.runs import resume
@@ -171,7 +191,7 @@ def _report(args: argparse.Namespace) -> int:
     them."""
     from node_cli.cli.report import OUT, report
 
-    if args.multirun or args.cfg or args.info or args.config_dir or args.config_name:
+    if any((args.multirun, args.cfg, args.info, args.config_dir, args.config_name, args.dry_run)):
         raise UserError("report: takes no flags")
     words = args.overrides[1:]
     out = [word for word in words if word.startswith(f"{OUT}=")]
@@ -184,17 +204,23 @@ def _report(args: argparse.Namespace) -> int:
 def _start(command: "Command", args: argparse.Namespace) -> int:
     """Check once more, with torch; then run the jobs."""
     from node_cli.cli import runs
+    from node_cli.cli.dry_run import dry_run
     from node_cli.cli.hydra_app import hand_over
     from node_cli.cli.under_way import under_way
     from node_cli.config.messages import quoted
+    from node_cli.display import last_line
     from node_cli.records.run_folder import RunFolder
 
     runs.preflight_all(command)
+    if args.dry_run:
+        _check_empty(command.folder)
+        return dry_run([command], one=not args.multirun)
     _claim(command, args, is_sweep=args.multirun)
     folder = RunFolder(command.folder)
     if not args.multirun:
         hand_over(args, *command.overrides, quoted("hydra.run.dir", str(folder.path)))
         runs.show_published(folder.path, [folder])
+        last_line(folder.path)
         return runs.exit_code(folder)
     with runs.resumable(folder.path), under_way(folder.path):
         hand_over(args, *command.overrides, quoted("hydra.sweep.dir", str(folder.path)))
@@ -204,11 +230,14 @@ def _start(command: "Command", args: argparse.Namespace) -> int:
 def _run_tables(commands: "Sequence[Command]", args: argparse.Namespace) -> int:
     """The sweep of each table in turn."""
     from node_cli.cli import runs
+    from node_cli.cli.dry_run import dry_run
 
     for command in commands:
         runs.preflight_all(command)
     for command in commands:
         _check_empty(command.folder)
+    if args.dry_run:
+        return dry_run(commands, one=False)
     for command in commands:
         _claim(command, args, is_sweep=True)
     return runs.run_sweeps(commands[0].folder.parent, commands)

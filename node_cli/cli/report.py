@@ -12,7 +12,7 @@ from node_cli.cli.overrides import key_of
 from node_cli.config.files import CONF
 from node_cli.config.messages import shell_override
 from node_cli.config.section import absolute
-from node_cli.display import Display
+from node_cli.display import Display, last_line, tell
 from node_cli.errors import UserError, complain, one_line
 from node_cli.records import sweep_folder
 from node_cli.records.files import short
@@ -70,6 +70,8 @@ def report(locations: Sequence[str], typed: Mapping[str, Any]) -> int:
         if run.damage:
             complain(f"{run.damage}; {run.name} is left out")
     Display().line(f"{', '.join(map(str, written))}; of {len(runs)} run{'s' * (len(runs) != 1)}")
+    tell("report", files=[str(path) for path in written], runs=len(runs))
+    last_line(written[0])
     return 0
 
 

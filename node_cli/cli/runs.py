@@ -21,7 +21,7 @@ from node_cli.config.messages import shell_override
 from node_cli.config.schema import Config, keys, sections
 from node_cli.config.section import absolute
 from node_cli.config.tasks import TASKS
-from node_cli.display import Display
+from node_cli.display import Display, last_line, tell
 from node_cli.errors import UserError, check_all, complain, one_line, print_problems
 from node_cli.records import sweep_folder
 from node_cli.records.files import short
@@ -62,6 +62,7 @@ def run_job(
     """
     if sweep is not None and fail_fast and (failed := failed_job(sweep)) is not None:
         Display().line(f"\njob {folder.path.name}: not started, job {failed} has failed")
+        tell("end", folder=str(folder.path), status="not started")
         return JobEnd(refused=True)
     if announce:
         Display().line(f"\n{announce}\n")
@@ -75,11 +76,25 @@ def run_job(
     except OSError as error:
         print_problems(UserError(one_line(error)))
     finally:
+        _tell_end(folder)
         if sweep is not None:
             _add_to_summary(sweep, folder)
             if fail_fast and folder.standing() in ("failed", "diverged"):
                 note_failure(sweep, folder)
     return JobEnd(refused=True)
+
+
+def _tell_end(folder: RunFolder) -> None:
+    """Print how a job stands, and its result, as JSON where that is asked for."""
+    state = folder.read_status()
+    tell(
+        "end",
+        folder=str(folder.path),
+        status=folder.standing(),
+        reason=state.get("reason", ""),
+        exit_code=state.get("exit_code"),
+        result=folder.read_result(),
+    )
 
 
 def job_line(number: int, overrides: Sequence[str]) -> str:
@@ -187,6 +202,7 @@ def resume(location: str, typed: Mapping[str, Any]) -> int:
         if sweep is not None:
             update_summary(sweep)
     show_published(path, [folder])
+    last_line(path)
     return 0 if is_finished else exit_code(folder)
 
 
@@ -238,6 +254,8 @@ def finish_sweep(command: Command) -> int:
     display.line(f"\n{command.folder / 'summary.csv'}")
     done = {row["job"] for row in rows if row["status"] == "done"}
     show_published(command.folder, [RunFolder(command.folder / name) for name in sorted(done)])
+    tell("sweep", folder=str(command.folder), jobs=len(command.jobs), done=len(done))
+    last_line(command.folder)
     return 0 if done.issuperset(map(str, range(len(command.jobs)))) else 1
 
 

@@ -2,12 +2,13 @@
 protocol ``learn.observer.Observer``, and add a row to ``OBSERVERS``."""
 
 from node_cli.config.schema import Config
-from node_cli.display import Display
+from node_cli.display import Display, speaks_json
 from node_cli.errors import UserError, complain, one_line
 from node_cli.learn.observer import Observer, Observers
 from node_cli.parts.installed import installed
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.csv_files import CsvFiles
+from node_cli.tasks.json_lines import JsonLines
 from node_cli.tasks.terminal import Terminal
 
 EVENTS = ("start", "step", "evaluation", "epoch", "checkpoint", "end")
@@ -32,6 +33,8 @@ def observers(config: Config, folder: RunFolder, display: Display) -> Observers:
             if kind.required:
                 raise
             complain(f"observer {name}: left out, it failed ({one_line(error)})")
+    if speaks_json():
+        made["json"] = JsonLines(config, folder, display)
     return Observers(made)
 
 

@@ -1,0 +1,37 @@
+"""The observer that prints a JSON object for each epoch: ``--json``."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from node_cli.config.schema import Config
+from node_cli.display import Display, tell
+from node_cli.learn.observer import Further, Row, TrainingFacts
+from node_cli.records.progress import Progress
+from node_cli.records.run_folder import RunFolder
+
+
+class JsonLines:
+    """Prints the row of epochs.csv of each epoch, and the folder that it belongs to."""
+
+    required: ClassVar[bool] = False
+
+    def __init__(self, config: Config, folder: RunFolder, display: Display) -> None:
+        self.folder = folder
+
+    def start(self, facts: TrainingFacts) -> None:
+        pass
+
+    def step(self, progress: Progress, row: Row) -> None:
+        pass
+
+    def evaluation(self, rows: Sequence[Row], further: Further) -> None:
+        pass
+
+    def epoch(self, row: Row) -> None:
+        tell("epoch", folder=str(self.folder.path), **row)
+
+    def checkpoint(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
