@@ -20,7 +20,7 @@ from node_cli.cli import runs
 from node_cli.cli import tables as shipped
 from node_cli.cli.compose import Composer
 from node_cli.config.files import CONF
-from node_cli.tasks import bare_f, check_gradients, profile
+from node_cli.tasks import bare_f, check_gradients, profile, swap_solvers
 from tests.commands import NodeTrain
 from tests.docs import pages
 from tests.packages import Installer
@@ -61,6 +61,7 @@ def folder(
     monkeypatch.setattr("node_cli.report.summary.plot_sweep", NO_PLOTS)
     monkeypatch.setattr(check_gradients, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(check_gradients, "LEAST_REPEATS", 1)
+    monkeypatch.setattr(swap_solvers, "NUMBERS_OF_STEPS", (1,))
     monkeypatch.setattr(profile, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(bare_f, "LEAST_SECONDS", 0.0)
     logging.disable(logging.DEBUG)  # Hydra composes everything once more to log it
