@@ -7,7 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from node_cli.config import files
 from node_cli.config.section import Location, OneOf, Section, Variants
 from node_cli.config.tree import WRONG, Tree, get, put, show
-from node_cli.data.catalog import IMAGES, TRAJECTORIES
+from node_cli.data.catalog import IMAGES, POINTS, TRAJECTORIES
 from node_cli.parts.installed import InstalledNames
 
 ALONE = "which is fitted by y' = f(t, y) alone"
@@ -44,6 +44,14 @@ class Digits(ImageData):
     """Images that come inside scikit-learn."""
 
     chosen_by: ClassVar = {"name": [n for n, images in IMAGES.items() if not images.torchvision]}
+
+
+class PointData(ImageData):
+    """Points in the plane. ``noise``: standard deviation of both coordinates."""
+
+    chosen_by: ClassVar = {"name": list(POINTS)}
+    noise: Annotated[float, Field(ge=0, le=10)]
+    augment: Literal[False] = False
 
 
 class Downloaded(ImageData):
@@ -100,10 +108,11 @@ class TrajectoryData(Section):
     window_longest: PositiveFloat
 
 
-DataConfig = Annotated[
-    Downloaded | DownloadedSplit | Digits | FolderData | ArrayData | InstalledData | TrajectoryData,
-    Variants(),
-]
+Classified = (
+    Downloaded | DownloadedSplit | Digits | PointData | FolderData | ArrayData | InstalledData
+)
+
+DataConfig = Annotated[Classified | TrajectoryData, Variants()]
 
 
 def _models_of_trajectories() -> list[str]:

@@ -46,7 +46,7 @@ class Preprocess:
             pixels = _random_crop(pixels, augment)
             if self.flips:
                 pixels = _random_flip(pixels, augment)
-        return pixels.to(self.dtype).mul_(self.scale).add_(self.shift)
+        return pixels.to(self.dtype, copy=True).mul_(self.scale).add_(self.shift)
 
 
 def _random_crop(pixels: Tensor, generator: torch.Generator) -> Tensor:

@@ -102,6 +102,15 @@ IMAGES = {
     ),
 }
 
+# Points in the plane, drawn by the seed: each of 1,000 training and 1,000 test points is an image
+# of one row of two pixels.
+PLANE = (1, 1, 2)
+POINTS = {
+    "moons": Images([0.0], [1.0], 1_000, shape=PLANE, names=names.DIGITS[:2]),
+    "circles": Images([0.0], [1.0], 1_000, shape=PLANE, names=names.DIGITS[:2]),
+    "spirals2d": Images([0.0], [1.0], 1_000, shape=PLANE, names=names.DIGITS[:2]),
+}
+
 # Sets of the user's own, by what ``data.root`` names.
 OWN = {
     "folder": "a folder with the images of each class in train/CLASS and test/CLASS",

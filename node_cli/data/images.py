@@ -9,7 +9,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ImageSet:
-    """``pixels``: uint8 [N, C, H, W]; ``labels``: int64 [N]."""
+    """``pixels``: uint8 [N, C, H, W], of points in the plane float32 of the same scale, 255 for 1;
+    ``labels``: int64 [N]."""
 
     pixels: Tensor
     labels: Tensor

@@ -9,9 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from node_cli.config.data import ArrayData, Downloaded, FolderData, ImageData, InstalledData
-from node_cli.data import arrays, folders, torchvision_sets
-from node_cli.data.catalog import IMAGES, Images
+from node_cli.config.data import (
+    ArrayData,
+    Downloaded,
+    FolderData,
+    ImageData,
+    InstalledData,
+    PointData,
+)
+from node_cli.data import arrays, folders, points, torchvision_sets
+from node_cli.data.catalog import IMAGES, POINTS, Images
 from node_cli.data.images import ImageSet, cut
 from node_cli.data.streams import stream
 from node_cli.errors import UserError
@@ -32,6 +39,8 @@ def facts(config: ImageData) -> Images:
             return folders.facts(config)
         case ArrayData() | InstalledData():
             return arrays.facts(config)
+        case PointData():
+            return POINTS[config.name]
         case _:
             return IMAGES[config.name]
 
@@ -81,6 +90,8 @@ def _read(config: ImageData, seed: int) -> tuple[ImageSet, ImageSet]:
             return folders.read(config)
         case ArrayData() | InstalledData():
             return arrays.read(config)
+        case PointData():
+            return points.read(config, seed)
         case _:
             return _digits(seed)
 

@@ -1,6 +1,8 @@
 """Learning to classify images."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from node_cli.data.batches import (
     in_batches,
     order_of_epoch,
 )
+from node_cli.data.catalog import PLANE
 from node_cli.data.images import ImageSet
 from node_cli.data.inputs import inputs_of
 from node_cli.data.placement import place
@@ -24,7 +27,9 @@ from node_cli.errors import complain, one_line
 from node_cli.learn.evaluation import Metrics, evaluate_splits
 from node_cli.learn.norm_statistics import statistics_for_evaluation, warn_of_gap
 from node_cli.learn.observer import Further
+from node_cli.learn.plane import boundary, points, vector_field
 from node_cli.learn.regularisation import Regularisation
+from node_cli.learn.state_flow import classes, flow
 from node_cli.learn.state_paths import paths
 from node_cli.learn.update import Outcome
 from node_cli.learn.whole_step import WholeStep
@@ -34,7 +39,15 @@ from node_cli.models import classifier
 from node_cli.models.classifier import Classifier
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.work import Work
-from node_cli.records.columns import PATHS, Record
+from node_cli.records.columns import (
+    BOUNDARY,
+    CLASSES,
+    FLOW,
+    PATHS,
+    POINTS,
+    VECTOR_FIELD,
+    Record,
+)
 from node_cli.records.files import write_csv
 from node_cli.records.run_folder import RunFolder
 
@@ -119,12 +132,25 @@ class Classification:
         try:
             with statistics_for_evaluation(*given, skip=False):
                 warn_of_gap(*given)
-                rows = list(paths(self.model, test, self.preprocess, self.backend))
-        except SolveFailed as error:  # this solve lands on more times than training does
-            complain(f"{folder.paths}: not written ({one_line(error)})")
-            return
-        if rows:
-            write_csv(folder.paths, PATHS.columns, rows)
+                for path, record, rows in self._looks(folder, test):
+                    if found := list(rows):
+                        write_csv(path, record.columns, found)
+        except SolveFailed as error:  # these solves land on more times than training does
+            complain(f"{folder.path}: not everything that plots show ({one_line(error)})")
+
+    def _looks(
+        self, folder: RunFolder, test: ImageSet
+    ) -> Iterator[tuple[Path, Record, Iterator[dict[str, Any]]]]:
+        """The records of what the trained model does, each with its rows."""
+        given = self.model, test, self.preprocess, self.backend
+        yield folder.paths, PATHS, paths(*given)
+        yield folder.flow, FLOW, flow(*given)
+        yield folder.classes, CLASSES, classes(*given)
+        if self.sample == PLANE:
+            yield folder.points, POINTS, points(test)
+            yield folder.boundary, BOUNDARY, boundary(*given)
+            if self.model.ode_blocks:
+                yield folder.vector_field, VECTOR_FIELD, vector_field(*given)
 
     def data_in_words(self) -> str:
         splits = " / ".join(f"{size:,} {name}" for name, size in self.splits.items())

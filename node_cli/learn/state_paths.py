@@ -34,31 +34,54 @@ def paths(
         return
     labels = images.labels.unique()[:MOST_CLASSES]
     first = torch.stack([(images.labels == label).nonzero()[0, 0] for label in labels])
-    training = model.training
-    model.eval()
-    found = []
-    with backend.autocast(), model.core_uncompiled():
-        y = model.stem(preprocess(images.pixels[first].to(backend.device)))
-        for part in model.core if isinstance(model.core, Chain) else (model.core,):
-            if isinstance(part, ODEBlock):
-                t, states = _solved(part, y.to(backend.dtype))
-                found.append((t.tolist(), states.flatten(2)))
-                y = states[-1]
-            else:
-                y = part(y)
-    model.train(training)
-    for block, (times, states) in enumerate(found, start=1):
+    found = block_states(model, images.pixels[first], preprocess, backend)
+    for block, (times, all_states) in enumerate(found, start=1):
+        states = all_states.flatten(2)
         moved = (states[-1] - states[0]).abs().mean(0)
         for coordinate in moved.topk(min(COORDINATES, len(moved))).indices.tolist():
             for i, label in enumerate(labels.tolist()):
-                for time, value in zip(times, states[:, i, coordinate].tolist(), strict=True):
+                values = states[:, i, coordinate].tolist()
+                for time, value in zip(times.tolist(), values, strict=True):
                     row = {"coordinate": coordinate, "label": label, "t": time, "y": value}
                     yield row | {"block": block}
 
 
-def _solved(block: ODEBlock, y0: Tensor) -> tuple[Tensor, Tensor]:
+@torch.no_grad()
+def block_states(
+    model: Classifier,
+    pixels: Tensor,
+    preprocess: Preprocess,
+    backend: Backend,
+    *,
+    intervals: int = INTERVALS,
+    blocks: int | None = None,
+) -> list[tuple[Tensor, Tensor]]:
+    """Return, for the first ``blocks`` ODE blocks (None: for all), times [T] and the states there,
+    [T, N, *state].
+
+    ``pixels``: [N, C, H, W], not preprocessed. ``intervals``: between the times, all of the same
+    length; a solver with fixed steps has its own. Raises ``SolveFailed``.
+    """
+    training = model.training
+    model.eval()
+    found: list[tuple[Tensor, Tensor]] = []
+    with backend.autocast(), model.core_uncompiled():
+        y = model.stem(preprocess(pixels.to(backend.device)))
+        for part in model.core if isinstance(model.core, Chain) else (model.core,):
+            if len(found) == blocks:
+                break
+            if isinstance(part, ODEBlock):
+                found.append(_solved(part, y.to(backend.dtype), intervals))
+                y = found[-1][1][-1]
+            else:
+                y = part(y)
+    model.train(training)
+    return found
+
+
+def _solved(block: ODEBlock, y0: Tensor, intervals: int) -> tuple[Tensor, Tensor]:
     """Times, and the states of a block there, with its first step chosen anew."""
-    solver, intervals = replace(block.solver, max_nfe=None, first_step=None), INTERVALS
+    solver = replace(block.solver, max_nfe=None, first_step=None)
     if solver.step_size is not None or solver.n_steps is not None:
         intervals = solver.steps_in(block.t1 - block.t0)
         solver = replace(solver, step_size=None, n_steps=1)

@@ -96,6 +96,15 @@ class MLP(Autonomous):
         super().__init__(nn.Sequential(*_layers(state, width, depth, activation)[:-1]))
 
 
+class MLPTanh(Autonomous):
+    """Linear d -> 32 -> d, tanh after the first: smooth, for points in the plane."""
+
+    def __init__(
+        self, state: Shape, *, width: Width = 32, depth: Depth = 1, activation: Activation = "tanh"
+    ) -> None:
+        super().__init__(nn.Sequential(*_layers(state, width, depth, activation)[:-1]))
+
+
 class Conv(Autonomous):
     """Two 3x3 convolutions, tanh after each; no time (DiffEqFlux.jl's MNIST tutorial)."""
 
@@ -243,6 +252,7 @@ FIELDS: dict[str, Part] = {
     "dense_time": Part(DenseTime, "vector"),
     "linear": Part(Linear, "vector"),
     "mlp": Part(MLP, "vector"),
+    "mlp_tanh": Part(MLPTanh, "vector"),
     "conv": Part(Conv, "image"),
     "conv_time": Part(ConvTime, "image"),
     "conv_bn_time": Part(ConvBatchNormTime, "image"),

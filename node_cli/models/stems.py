@@ -55,6 +55,11 @@ def conv3(image: Shape, *, channels: Width = 64) -> nn.Sequential:
     )
 
 
+def flat(image: Shape) -> nn.Flatten:
+    """Flatten: the numbers of the image are the state, of a point in the plane its coordinates."""
+    return nn.Flatten()
+
+
 def pixels(image: Shape) -> nn.Identity:
     """None: the image itself is the state (Dupont et al. 2019)."""
     return nn.Identity()

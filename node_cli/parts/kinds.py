@@ -50,7 +50,10 @@ KINDS: dict[str, Kind] = {
         key="data.name",
         options="data.options",
         given=0,
-        ours=tuple(f"node_cli.data.catalog:{table}" for table in ("IMAGES", "OWN", "TRAJECTORIES")),
+        ours=tuple(
+            f"node_cli.data.catalog:{table}"
+            for table in ("IMAGES", "POINTS", "OWN", "TRAJECTORIES")
+        ),
     ),
     "regulariser": Kind(
         group="node_train.regularisers",

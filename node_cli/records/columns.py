@@ -86,6 +86,57 @@ SWAPS = Record(
         Measure("note", TEXT, "why there are no numbers"),
     ),
 )
+FLOW = Record(
+    "flow.csv",
+    "the state of one test image inside the first ODE block, at one time, in two coordinates: "
+    "those of the state where it has two, else its first two principal components over all rows",
+    (
+        Measure("image", NUMBER, "number of the image, counted from 0"),
+        Measure("label", NUMBER, "class of the image"),
+        Measure("t", NUMBER, "time"),
+        Measure("y0", NUMBER, "first coordinate"),
+        Measure("y1", NUMBER, "second coordinate"),
+    ),
+)
+CLASSES = Record(
+    "classes.csv",
+    "one class of the test images, solved as a batch of its own",
+    (
+        Measure("label", NUMBER, "the class"),
+        Measure("images", NUMBER, "how many images of it, the first ones"),
+        Measure("accuracy", FRACTION, "those that are classified correctly"),
+        Measure("nfe_forward", NUMBER, "evaluations of f for the batch"),
+    ),
+)
+VECTOR_FIELD = Record(
+    "vector_field.csv",
+    "f at one point of a grid and one time, where the state has two dimensions",
+    (
+        Measure("t", NUMBER, "time"),
+        Measure("y0", NUMBER, "first coordinate of y"),
+        Measure("y1", NUMBER, "second coordinate of y"),
+        Measure("dy0", NUMBER, "first coordinate of f(t, y)"),
+        Measure("dy1", NUMBER, "second coordinate of f(t, y)"),
+    ),
+)
+BOUNDARY = Record(
+    "boundary.csv",
+    "the answer of the model at one point of a grid, where the data are points in the plane",
+    (
+        Measure("x0", NUMBER, "first coordinate of the point"),
+        Measure("x1", NUMBER, "second coordinate of the point"),
+        Measure("probability", NUMBER, "of class 1"),
+    ),
+)
+POINTS = Record(
+    "points.csv",
+    "one of the first test points, where the data are points in the plane",
+    (
+        Measure("x0", NUMBER, "first coordinate"),
+        Measure("x1", NUMBER, "second coordinate"),
+        Measure("label", NUMBER, "class of the point"),
+    ),
+)
 TRAJECTORIES = Record(
     "trajectories.csv",
     "one point of the learned trajectory, at one evaluation",
@@ -154,7 +205,8 @@ PREDICTIONS = Record(
 
 RECORDS = (
     *(STEPS, EPOCHS, EVALUATIONS, CHANGES, GRADIENTS, SWAPS, PROFILE),
-    *(PATHS, TRAJECTORIES, OBSERVED, PUBLISHED, PREDICTIONS),
+    *(PATHS, FLOW, CLASSES, VECTOR_FIELD, BOUNDARY, POINTS),
+    *(TRAJECTORIES, OBSERVED, PUBLISHED, PREDICTIONS),
 )
 
 

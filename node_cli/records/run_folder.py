@@ -17,17 +17,22 @@ from omegaconf import OmegaConf
 from node_cli.config.limits import check_yaml
 from node_cli.errors import UserError, one_line
 from node_cli.records.columns import (
+    BOUNDARY,
     CHANGES,
+    CLASSES,
     EPOCHS,
     EVALUATIONS,
+    FLOW,
     GRADIENTS,
     OBSERVED,
     PATHS,
+    POINTS,
     PREDICTIONS,
     PROFILE,
     STEPS,
     SWAPS,
     TRAJECTORIES,
+    VECTOR_FIELD,
 )
 from node_cli.records.files import check_numbers, check_order, read_json, rows_up_to, write_text
 from node_cli.records.fingerprints import check_fingerprints
@@ -60,6 +65,11 @@ class RunFolder:
         self.predictions = path / PREDICTIONS.file
         self.profile = path / PROFILE.file
         self.paths = path / PATHS.file
+        self.flow = path / FLOW.file
+        self.classes = path / CLASSES.file
+        self.vector_field = path / VECTOR_FIELD.file
+        self.boundary = path / BOUNDARY.file
+        self.points = path / POINTS.file
         self.trajectories = path / TRAJECTORIES.file
         self.observed = path / OBSERVED.file
         self.last = path / "checkpoints" / "last.pt"

@@ -61,3 +61,21 @@ def drawn(figure: Figure, dpi: int) -> Image.Image:
 def with_palette(image: Image.Image, colours: int) -> Image.Image:
     """The image in few colours, chosen to cover those that it has; no dithering."""
     return image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+
+
+def write_gif(
+    path: Path, images: Sequence[Image.Image], durations: Sequence[int], colours: int
+) -> None:
+    """Write an animation that repeats, in one palette, that of the last image. ``durations``: of
+    the images, in milliseconds. It is renamed into place once it is complete."""
+    palette = with_palette(images[-1], colours)
+    first, *others = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    with replacing(path) as temporary:
+        first.save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=others,
+            duration=[*durations],
+            loop=0,
+        )

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from node_cli.records.files import read_csv
 from node_cli.records.run_folder import RunFolder
 from node_cli.report.figures import Rows, points, save, widths, write
+from node_cli.report.plane_plots import plot_plane
 from node_cli.report.swap_plot import plot_swap
 from node_cli.report.trajectory_plots import plot_trajectory
 
@@ -19,8 +20,9 @@ def plot_run(folder: RunFolder) -> None:
     """Write the plots of a run, from what it has recorded so far, into its folder.
 
     They are loss.png; accuracy.png where images are classified; trajectory.png and trajectory.gif
-    where a trajectory is fitted; with an ODE nfe.png and, after training, paths.png. The task
-    solver_swap has solver_swap.png alone. Raises OSError and ``UserError``.
+    where a trajectory is fitted; with an ODE nfe.png and, after training, paths.png; where the data
+    are points in the plane those of ``plot_plane``. The task solver_swap has solver_swap.png alone.
+    Raises OSError and ``UserError``.
     """
     plot_swap(folder)
     steps, epochs = read_csv(folder.steps), read_csv(folder.epochs)
@@ -62,6 +64,7 @@ def plot_run(folder: RunFolder) -> None:
     if steps[0]["nfe_forward"]:
         save(folder.plots / "nfe.png", title, nfe)
     _paths(folder, title)
+    plot_plane(folder, title)
 
 
 def _curve(

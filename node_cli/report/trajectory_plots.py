@@ -10,11 +10,10 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
-from node_cli.records.files import read_csv, replacing
+from node_cli.records.files import read_csv
 from node_cli.records.run_folder import RunFolder
-from node_cli.report.figures import drawn, with_palette, write
+from node_cli.report.figures import drawn, write, write_gif
 
 SHEET = (3, 3)  # rows, columns
 
@@ -109,17 +108,7 @@ def _animation(
         line.set_data(*frame.curve)
         axes.set_title(f"step {frame.step:,}")
         images.append(drawn(figure, GIF_DPI))
-    palette = with_palette(images[-1], GIF_COLOURS)
-    first, *others = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    with replacing(path) as temporary:
-        first.save(
-            temporary,
-            format="GIF",
-            save_all=True,
-            append_images=others,
-            duration=[FRAME_TIME] * len(others) + [LAST_FRAME_TIME],
-            loop=0,
-        )
+    write_gif(path, images, [FRAME_TIME] * (len(images) - 1) + [LAST_FRAME_TIME], GIF_COLOURS)
 
 
 def _draw(

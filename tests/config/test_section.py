@@ -8,7 +8,7 @@ from node_cli.config.check import checked
 from node_cli.config.files import choices
 from node_cli.config.schema import Config, options, sections, variants
 from node_cli.config.section import variant_of
-from node_cli.data.catalog import IMAGES, OWN, TRAJECTORIES
+from node_cli.data.catalog import IMAGES, OWN, POINTS, TRAJECTORIES
 from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.ode.solver import METHODS, TOLERANCES
 
@@ -38,7 +38,7 @@ def test_every_choice_has_a_file_and_every_file_a_variant(section: str) -> None:
     named = [name for variant in variants(section) for name in variant.chosen_by["name"]]
     assert {*named} == {*choices(section)}
     tables = {
-        "data": {**IMAGES, **OWN, **TRAJECTORIES},
+        "data": {**IMAGES, **POINTS, **OWN, **TRAJECTORIES},
         "solver": METHODS,
         "sensitivity": SENSITIVITIES,
     }
