@@ -55,18 +55,14 @@ def conv3(image: Shape, *, channels: Width = 64) -> nn.Sequential:
     )
 
 
-def flat(image: Shape) -> nn.Flatten:
-    """Flatten: the numbers of the image are the state, of a point in the plane its coordinates."""
-    return nn.Flatten()
-
-
 def pixels(image: Shape) -> nn.Identity:
     """None: the image itself is the state (Dupont et al. 2019)."""
     return nn.Identity()
 
 
 def flat(image: Shape) -> nn.Flatten:
-    """Flatten: the pixels are the state, as a vector (Kelly et al. 2020, Pal et al. 2021)."""
+    """Flatten: the pixels are the state, as a vector (Kelly et al. 2020, Pal et al. 2021); of a point
+    in the plane its coordinates."""
     return nn.Flatten()
 
 

@@ -50,7 +50,7 @@ def test_the_first_command_in_a_new_process(tmp_path: Path) -> None:
     assert {path.name for path in folder.plots.iterdir()} == plots
     assert {path.name for path in folder.path.iterdir()} == {
         *("config.yaml", "status.json", "result.json", "steps.csv", "epochs.csv"),
-        *("evaluations.csv", "paths.csv", "checkpoints", "plots"),
+        *("evaluations.csv", "paths.csv", "flow.csv", "classes.csv", "checkpoints", "plots"),
     }
 
 

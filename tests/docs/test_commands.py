@@ -38,6 +38,7 @@ AS_THEY_ARE = ("task=eval", "task=solver_swap", "task=predict", "task=export", "
 COSTLY = ("device=cuda", "precision=tf32", "compile=true", "model=conv_bn")
 OFFLINE = (
     "data=digits",
+    *("data=moons", "data=circles", "data=spirals2d"),
     "experiment=mine",
     "experiment=spiral_linear",
     "experiment=spiral_nonlinear",
