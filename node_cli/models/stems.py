@@ -61,8 +61,7 @@ def pixels(image: Shape) -> nn.Identity:
 
 
 def flat(image: Shape) -> nn.Flatten:
-    """Flatten: the pixels are the state, as a vector (Kelly et al. 2020, Pal et al. 2021); of a point
-    in the plane its coordinates."""
+    """Flatten: the pixels, of a point its coordinates, are the state (Kelly et al. 2020)."""
     return nn.Flatten()
 
 
