@@ -10,6 +10,7 @@ from typing import Any
 
 from node_cli.cli.compose import Command, Composer, Job
 from node_cli.cli.overrides import key_of
+from node_cli.config import regularize
 from node_cli.config.check import checked
 from node_cli.config.messages import plain
 from node_cli.config.parts import PACKAGES
@@ -186,6 +187,11 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
     if config.schedule.name == "cosine" and config.epochs != began:
         notes.append(
             f"schedule=cosine: the learning rates of the {done} epochs so far were those of "
+            f"epochs={began}, from here on they are those of epochs={config.epochs}"
+        )
+    if config.epochs != began and (names := regularize.moving(config.regularize)):
+        notes.append(
+            f"regularize={plain(names)}: the weights of the {done} epochs so far were those of "
             f"epochs={began}, from here on they are those of epochs={config.epochs}"
         )
     began_with = checkpoints.load(folder.last).get("threads") if folder.last.exists() else None

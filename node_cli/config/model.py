@@ -49,6 +49,11 @@ class ModelSection(Section):
     init: Literal["torch", "glorot"]
     stages: Annotated[list[Stage], Field(min_length=1, max_length=100)] | None = None
 
+    @property
+    def ode_blocks(self) -> int:
+        """How many ODEs are solved one after the other."""
+        return 0
+
 
 class CoreModel(ModelSection):
     """There is a core. ``augment``: how many dimensions or channels more its state has;
@@ -76,6 +81,10 @@ class OdeModel(CoreModel):
     weights_in_t: Annotated[int, Field(ge=1, le=1_000)]
     dynamics: Annotated[str, OneOf(DYNAMICS)]
     field_call: Literal["module", "functional"] | None = None
+
+    @property
+    def ode_blocks(self) -> int:
+        return sum(stage.blocks for stage in self.stages) if self.stages else 1
 
 
 class SecondOrderModel(OdeModel):

@@ -1,6 +1,6 @@
 """The regularisers that were chosen: the options of each by its name, and what they need."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny, create_model
@@ -15,7 +15,7 @@ from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.ode.tableaus import TABLEAUS
 from node_cli.parts.installed import choices
 from node_cli.regularisers.installed import traits_of
-from node_cli.regularisers.options import Options
+from node_cli.regularisers.options import Options, Weighted
 from node_cli.regularisers.table import REGULARISERS, Traits, has
 
 
@@ -84,6 +84,15 @@ def drop_unused(tree: Tree, typed: Collection[str]) -> dict[str, str]:
 
 def _is_chosen(options: Any) -> bool:
     return not isinstance(options, dict) or "name" in options
+
+
+def moving(chosen: Mapping[str, Options]) -> list[str]:
+    """Those whose weight changes during a training, and so depends on how long that is."""
+    return [
+        name
+        for name, options in chosen.items()
+        if isinstance(options, Weighted) and options.final_weight not in (None, options.weight)
+    ]
 
 
 def chosen(tree: Tree) -> dict[str, Traits]:

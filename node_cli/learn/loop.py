@@ -34,7 +34,8 @@ class Trainer(Generic[Batch]):
         self.backend = backend
         self.folder = folder
         self.batches_per_epoch = objective.batches_per_epoch
-        self.columns = {r: columns_of_training(r, penalties(config)) for r in (STEPS, EPOCHS)}
+        given = penalties(config), config.model.ode_blocks
+        self.columns = {r: columns_of_training(r, *given) for r in (STEPS, EPOCHS)}
         self.update = Update(config, self.model, objective.gradient)
         self.state = TrainingState(
             config,

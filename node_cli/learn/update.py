@@ -14,7 +14,7 @@ from node_cli.learn.optimizers import optimizer
 from node_cli.machine import compiler
 from node_cli.models.model import Model
 from node_cli.ode.work import Work
-from node_cli.records.measures import STEP_NAMES, work_cells
+from node_cli.records.measures import STEP_NAMES, block_cells, work_cells
 from node_cli.records.units import Value
 
 Given = ParamSpec("Given")
@@ -46,6 +46,7 @@ class Outcome:
             "correct": self.correct,
             "accuracy": None if self.correct is None else self.correct / images,
             **work_cells(self.work),
+            **block_cells(self.work),
             **self.more,
             **self.penalties,
         }

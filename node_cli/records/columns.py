@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from node_cli.records import measures
 from node_cli.records.measure import Measure
-from node_cli.records.measures import penalty_of
+from node_cli.records.measures import of_block, penalty_of
 from node_cli.records.units import FRACTION, MIB, NUMBER, SECONDS, TEXT
 
 
@@ -210,15 +210,21 @@ RECORDS = (
 )
 
 
-def columns_of_training(record: Record, penalties: Sequence[str] | None) -> tuple[str, ...]:
+def columns_of_training(
+    record: Record, penalties: Sequence[str] | None, blocks: int
+) -> tuple[str, ...]:
     """Return the columns of a record of a training.
 
     ``penalties``: the regularisers that add one to the loss; None where nothing is regularised.
+    ``blocks``: the number of ODE blocks.
     """
-    if penalties is None or record not in PENALTIES:
-        return record.columns
-    each = map(penalty_of, penalties) if record is STEPS else ()
-    return (*record.columns, *(measure.name for measure in PENALTIES[record]), *each)
+    columns = [*record.columns]
+    if penalties is not None and record in PENALTIES:
+        columns += [measure.name for measure in PENALTIES[record]]
+        columns += map(penalty_of, penalties) if record is STEPS else ()
+    if blocks > 1 and record is STEPS:
+        columns += [of_block(name, i + 1) for i in range(blocks) for name in measures.OF_BLOCKS]
+    return tuple(columns)
 
 
 def markdown(records: tuple[Record, ...] = RECORDS) -> str:
@@ -237,6 +243,12 @@ def markdown(records: tuple[Record, ...] = RECORDS) -> str:
         f"{', '.join(f'`{m.name}`' for ms in PENALTIES.values() for m in ms)} are there where a "
         "training has regularisers (`regularize=`). steps.csv then also has a column for each that "
         f"adds a penalty, `{penalty_of('NAME')}`: what it measures, before its weight."
+    )
+    counts = " and ".join(f"`{of_block(name, 1)}`" for name in measures.OF_BLOCKS)
+    parts.append(
+        "### Columns of several ODE blocks\n\n"
+        f"A model of several ODE blocks (`model.stages`) also has {counts} in steps.csv, and those "
+        "of every other block, in the order in which they are solved."
     )
     summary = ", ".join(f"`{name}`" for name in (*measures.SUMMARY, *measures.SUMMARY_SECONDS))
     counts = " and ".join(f"`{name}`" for name in measures.SUMMARY_COUNTS)

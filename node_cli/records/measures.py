@@ -158,6 +158,15 @@ def penalty_of(regulariser: str) -> str:
     return f"penalty_{regulariser}"
 
 
+# Counts of a step that also have a column for each ODE block, where there are several.
+OF_BLOCKS = ("nfe_forward", "nfe_backward")
+
+
+def of_block(name: str, block: int) -> str:
+    """Return the column of steps.csv for a count of one ODE block, counted from 1."""
+    return f"{name}_block_{block}"
+
+
 EVALUATIONS = (
     STEP,
     Measure("epoch", NUMBER, "the epoch, counted from 1; 0 before the first step"),
@@ -245,6 +254,15 @@ _WORK = {measure.name: attrgetter(measure.work) for measure in (*WORK, DRIFT)}
 def work_cells(work: "Work | None") -> dict[str, Value]:
     """Return the columns that count work; None in each where there is no ODE."""
     return {name: read(work) if work else None for name, read in _WORK.items()}
+
+
+def block_cells(work: "Work | None") -> dict[str, Value]:
+    """Return the columns that count work block by block; none where there are not several."""
+    return {
+        of_block(name, block): _WORK[name](part)
+        for block, part in enumerate(work.of_blocks if work else (), 1)
+        for name in OF_BLOCKS
+    }
 
 
 def evaluated(split: str, name: str) -> str:

@@ -20,14 +20,14 @@ class CsvFiles:
 
     def __init__(self, config: Config, folder: RunFolder, display: Display) -> None:
         self.folder = folder
-        self.penalties = penalties(config)
+        self.given = penalties(config), config.model.ode_blocks
         self.logs: dict[Record, CsvLog] = {}
 
     def start(self, facts: TrainingFacts) -> None:
         """Open the files; rows after the checkpoint are cut, all of them without one."""
         for record in (STEPS, EPOCHS, EVALUATIONS, *facts.further):
             path = self.folder.path / record.file
-            columns = columns_of_training(record, self.penalties)
+            columns = columns_of_training(record, *self.given)
             self.logs[record] = CsvLog(path, columns, facts.steps_done or -1)
 
     def step(self, progress: Progress, row: Row) -> None:

@@ -176,13 +176,15 @@ def test_an_interrupted_run_has_its_plots_once_its_status_is_written(
     assert seen == ["interrupted"]
 
 
-def test_more_epochs_under_a_cosine_are_noted(configure: Configure, tmp_path: Path) -> None:
-    """The rates so far were those of the shorter schedule."""
-    folder = run(configure("data.limit=100", "epochs=1", "schedule=cosine"), tmp_path / "run")
+def test_more_epochs_under_a_schedule_are_noted(configure: Configure, tmp_path: Path) -> None:
+    """The rates, and the weights of penalties, so far were those of the shorter schedule."""
+    scheduled = ("schedule=cosine", "regularize=[error,kinetic]")
+    folder = run(configure("data.limit=100", "epochs=1", *scheduled), tmp_path / "run")
     found = resumed(folder, {"epochs": 2})
     assert found is not None
-    (note,) = found[1]
-    assert note.startswith("schedule=cosine: the learning rates of the 1 epochs so far")
+    of_rates, of_weights = found[1]
+    assert of_rates.startswith("schedule=cosine: the learning rates of the 1 epochs so far")
+    assert of_weights.startswith("regularize=[error]: the weights of the 1 epochs so far")
 
 
 def test_a_finished_run_can_be_trained_further(configure: Configure, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Several ODE blocks in one model: NODE18, ContinuousNet."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,10 @@ from node_cli.errors import UserError
 from node_cli.models.classifier import Classifier, build
 from node_cli.models.describe import parameter_count
 from node_cli.ode.sensitivity.methods import SENSITIVITIES
+from node_cli.records.columns import STEPS
+from tests.folders import rows
 from tests.ode.sensitivity.test_memory import Kept, bytes_alive
+from tests.runs import run
 
 Configure = Callable[..., Config]
 CIFAR = (3, 32, 32)
@@ -49,6 +53,29 @@ def test_every_gradient_method_trains_all_stages(configure: Configure, sensitivi
         parts = [getattr(part, count) for part in work.of_blocks]
         assert getattr(work, count) == sum(parts)
         assert sensitivity == "discrete" or all(parts)
+
+
+def test_the_work_of_each_block_is_recorded(configure: Configure, tmp_path: Path) -> None:
+    folder = run(
+        configure(
+            "model.stem=conv3",
+            *SMALL,
+            *("model.head=mean", "data.limit=24", "batch_size=8", "epochs=1", "eval.test=end"),
+            *("sensitivity=backsolve", "solver.tol=1e-1", "regularize=[kinetic]"),
+        ),
+        tmp_path / "run",
+    )
+    columns = [
+        f"{name}_block_{i}" for i in (1, 2, 3, 4) for name in ("nfe_forward", "nfe_backward")
+    ]
+    steps = rows(folder.steps)
+    assert [*steps[0]][-8:] == columns
+    for row in steps:
+        for name in ("nfe_forward", "nfe_backward"):
+            parts = [int(row[f"{name}_block_{i}"]) for i in (1, 2, 3, 4)]
+            assert all(parts) and sum(parts) == int(row[name])
+    only = run(configure("data.limit=24", "epochs=1", "eval.test=end"), tmp_path / "one")
+    assert tuple(rows(only.steps)[0]) == STEPS.columns
 
 
 def test_one_euler_step_in_each_block_is_the_resnet(configure: Configure) -> None:
