@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, PositiveFloat
 
 from node_cli.config.section import Section, Variants
+from node_cli.config.tree import Tree, get, show
 
 # Learning rates and decays below it never overflow in float32, however they are multiplied.
 LARGEST_RATE = 1e9
@@ -50,11 +51,22 @@ class AdamW(Optimizer):
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum."""
+    """Stochastic gradient descent with momentum.
+
+    ``nesterov``: Nesterov's momentum (Sutskever et al., ICML 2013)."""
 
     chosen_by: ClassVar = {"name": ["sgd"]}
     class_name: ClassVar = "SGD"
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    nesterov: bool
 
 
 OptimizerConfig = Annotated[Adam | AdamW | SGD, Variants()]
+
+
+def impossible(tree: Tree) -> list[str]:
+    """Nesterov's momentum without any."""
+    if get(tree, "optimizer.nesterov") is not True or get(tree, "optimizer.momentum"):
+        return []
+    momentum = show(tree, "optimizer.momentum")
+    return [f"optimizer.nesterov=true: needs momentum, but {momentum}; give optimizer.momentum=0.9"]

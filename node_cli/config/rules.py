@@ -1,6 +1,6 @@
 """Rules across sections: what a task reads, and what cannot work together."""
 
-from node_cli.config import data, model, regularize, sensitivity, solver, train
+from node_cli.config import data, model, optimizer, regularize, sensitivity, solver, train
 from node_cli.config.schema import Config, Precision
 from node_cli.config.tasks import TASKS, TaskTraits
 from node_cli.config.tree import Tree, get, put, show
@@ -89,7 +89,7 @@ def missing(tree: Tree) -> list[str]:
 
 def impossible(tree: Tree) -> list[str]:
     """Choices that do not work together."""
-    parts = (data, model, solver, sensitivity, train, regularize)
+    parts = (data, model, solver, sensitivity, optimizer, train, regularize)
     lines = [line for part in parts for line in part.impossible(tree)]
     traits, core = traits_of(tree), get(tree, "model.core")
     if traits and traits.trains:

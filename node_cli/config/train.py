@@ -1,5 +1,5 @@
-"""The keys of ``train``: checkpoints within an epoch, solves that fail, and what ends a training
-before its last epoch."""
+"""The keys of ``train``: labels, checkpoints within an epoch, solves that fail, and what ends a
+training before its last epoch."""
 
 from collections.abc import Collection, Sequence
 from typing import Annotated, ClassVar, Literal
@@ -15,12 +15,15 @@ STOP_RULES = ("target", "stop_early", "max_seconds")
 
 
 class TrainSection(Section):
-    """``checkpoint_every``: a checkpoint after so many steps, beside those of the epochs' ends.
+    """``label_smoothing``: the part of each label that is spread over all classes (Szegedy et al.,
+    CVPR 2016). ``checkpoint_every``: a checkpoint after so many steps, beside those of the epochs'
+    ends.
 
     ``stop_early``: epochs without a holdout accuracy that is better by more than ``min_delta``.
     ``target``: a holdout accuracy. ``max_seconds``: of training and evaluation.
     """
 
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     checkpoint_every: PositiveInt | None = None
     stop_early: PositiveInt | None = None
     min_delta: Annotated[float, Field(ge=0, lt=1)] | None = None

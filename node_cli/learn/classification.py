@@ -53,7 +53,8 @@ from node_cli.records.run_folder import RunFolder
 
 
 class Classification:
-    """The ``Objective`` of images and their labels. The loss is the mean cross-entropy in nats."""
+    """The ``Objective`` of images and their labels. The loss is the mean cross-entropy in nats; in
+    a training step, with the labels smoothed as ``train.label_smoothing`` says."""
 
     units = "images"
     further: Sequence[Record] = ()
@@ -173,7 +174,7 @@ class BatchGradient:
         self.backend = backend
         self.batch_size = config.batch_size
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.loss: nn.Module = Loss(model.head, backend.dtype)
+        self.loss: nn.Module = Loss(model.head, backend.dtype, config.train.label_smoothing)
         self.regularisation = Regularisation(config, model, steps)
         suits = WholeStep.suits(model) and not self.regularisation
         self.whole = WholeStep(model, self.loss, backend) if suits else None
@@ -203,10 +204,11 @@ class BatchGradient:
 class Loss(nn.Module):
     """Head and loss as one module, which can be compiled."""
 
-    def __init__(self, head: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, head: nn.Module, dtype: torch.dtype, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.head = head
         self.dtype = dtype
+        self.label_smoothing = label_smoothing
 
     def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean cross-entropy and the number of images classified correctly, scalars.
@@ -214,4 +216,5 @@ class Loss(nn.Module):
         ``features``: [N, ...], what the head takes. ``labels``: [N].
         """
         logits = self.head(features).to(self.dtype)
-        return cross_entropy(logits, labels), (logits.argmax(1) == labels).sum()
+        loss = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        return loss, (logits.argmax(1) == labels).sum()

@@ -81,7 +81,6 @@ class Trainer(Generic[Batch]):
     def _epoch(self, observers: Observers, stop: StopRequest) -> None:
         """Train the rest of the epoch in progress."""
         progress, config = self.progress, self.config
-        self._set_learning_rate()
         memory.reset_peak(self.backend.device)
         self.model.train()
         for batch in self.objective.batches(progress.epoch, progress.sums.batches):
@@ -110,6 +109,7 @@ class Trainer(Generic[Batch]):
         skipped. Raises ``Diverged`` and ``SolveFailed``."""
         # Gradient, finite?, clipping, optimizer: see update.py.
         start = time.perf_counter()
+        self._set_learning_rate()
         outcome = self._update(batch)
         seconds = time.perf_counter() - start
         row = self._count(outcome, len(batch), seconds)
@@ -118,7 +118,9 @@ class Trainer(Generic[Batch]):
 
     def _set_learning_rate(self) -> None:
         config = self.config
-        lr = config.schedule.learning_rate(config.optimizer.lr, self.progress.epoch, config.epochs)
+        lr = config.schedule.of_step(
+            config.optimizer.lr, self.progress.step, self.batches_per_epoch, config.epochs
+        )
         for group in self.update.optimizer.param_groups:
             group["lr"] = lr
 

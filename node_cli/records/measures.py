@@ -73,7 +73,12 @@ DRIFT = Measure(
 STEPS = (
     STEP,
     EPOCH,
-    Measure("loss", LOSS, "mean loss of the batch, before the update"),
+    Measure(
+        "loss",
+        LOSS,
+        "mean loss of the batch, before the update, with the labels as `train.label_smoothing` "
+        "leaves them",
+    ),
     Measure("accuracy", FRACTION, "images of the batch classified correctly, before the update"),
     Measure("lr", NUMBER, "learning rate"),
     Measure("grad_norm", NUMBER, "Euclidean norm of the whole gradient, before clipping"),

@@ -147,10 +147,12 @@ class Setup:
         epochs = f"{config.epochs} epoch{'s' * (config.epochs > 1)}"
         steps = f"{self.objective.batches_per_epoch:,} steps, batch size {config.batch_size}"
         penalties = ", ".join(map(_chosen, config.regularize.values()))
+        smoothing = config.train.label_smoothing
+        smoothed = f", label smoothing {smoothing:g}" * bool(smoothing)
         return {
             **({"regularize": penalties} if penalties else {}),
             "optimizer": f"{_chosen(config.optimizer)}, schedule {_chosen(config.schedule)}",
-            "training": f"{epochs} of {steps}" + ", augmented" * augmented,
+            "training": f"{epochs} of {steps}" + ", augmented" * augmented + smoothed,
         }
 
     def _compiled(self) -> str:

@@ -31,6 +31,7 @@ CONFIGURATIONS = (
     ["sensitivity=backsolve"],
     ["optimizer=sgd"],
     ["schedule=step"],
+    ["schedule=cosine"],
     ["train.on_solver_failure=skip"],
     [f"regularize=[{','.join(REGULARISERS)}]"],
     ["train.stop_early=5"],

@@ -165,6 +165,14 @@ def test_gradient_clipping_bounds_the_step(train: Train) -> None:
         ([], [0.1, 0.1, 0.1, 0.1]),
         (["schedule=step", "schedule.milestones=[1,3]"], [0.1, 0.01, 0.01, 0.001]),
         (["schedule=cosine"], [0.1 * (1 + math.cos(math.pi * e / 4)) / 2 for e in range(4)]),
+        (
+            ["schedule=cosine", "schedule.per=step", "epochs=2", "batch_size=135"],
+            [0.1 * (1 + math.cos(math.pi * s / 4)) / 2 for s in range(4)],
+        ),
+        (
+            ["schedule=step", "schedule.milestones=[1]", "schedule.warmup_steps=3"],
+            [0.1 / 3, 0.01 * 2 / 3, 0.01, 0.01],
+        ),
     ],
 )
 def test_learning_rate_schedules(train: Train, overrides: list[str], expected: list[float]) -> None:
@@ -247,7 +255,7 @@ def test_how_a_run_can_fail(
 def test_an_error_of_our_own_is_recorded_with_its_traceback(
     train: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("broken")
 
     monkeypatch.setattr("node_cli.learn.classification.cross_entropy", broken)

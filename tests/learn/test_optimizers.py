@@ -26,11 +26,12 @@ def adam(decay: float, decoupled: bool) -> Iterator[float]:
         yield p
 
 
-def sgd(decay: float, momentum: float) -> Iterator[float]:
+def sgd(decay: float, momentum: float, *, nesterov: bool = False) -> Iterator[float]:
     p, velocity = START, 0.0
     for gradient in GRADIENTS:
         velocity = momentum * velocity + gradient + decay * p
-        p -= LR * velocity
+        ahead = gradient + decay * p + momentum * velocity
+        p -= LR * (ahead if nesterov else velocity)
         yield p
 
 
@@ -44,6 +45,7 @@ def sgd(decay: float, momentum: float) -> Iterator[float]:
         (["sgd", "momentum=0"], sgd(0, momentum=0)),
         (["sgd", f"momentum={MOMENTUM}"], sgd(0, MOMENTUM)),
         (["sgd", f"momentum={MOMENTUM}", f"weight_decay={DECAY}"], sgd(DECAY, MOMENTUM)),
+        (["sgd", f"momentum={MOMENTUM}", "nesterov=true"], sgd(0, MOMENTUM, nesterov=True)),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )

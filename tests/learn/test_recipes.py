@@ -1,0 +1,73 @@
+"""Recipes of training: what each does to a step, and that a resumed run keeps to it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import log_softmax, one_hot
+
+from node_cli.config.schema import Config
+from node_cli.errors import UserError
+from node_cli.learn.classification import Loss
+from node_cli.records.run_folder import RunFolder
+from tests.folders import assert_same_run, rows
+from tests.runs import go_on, run, run_and_kill
+
+Configure = Callable[..., Config]
+SMALL = ["data.limit=60", "data.holdout=0.1", "batch_size=16", "epochs=2"]
+
+RECIPES = [
+    "train.label_smoothing=0.1 optimizer=sgd optimizer.nesterov=true",
+    "schedule=cosine schedule.per=step schedule.warmup_steps=6",
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_resumed_equals_uninterrupted(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    config = configure(*SMALL, "train.checkpoint_every=1", *recipe.split())
+    whole = run(config, tmp_path / "whole")
+    run_and_kill(config, tmp_path / "killed", 3, monkeypatch)
+    killed = RunFolder(tmp_path / "killed")
+    go_on(killed)
+    assert_same_run(whole, killed)
+
+
+def test_label_smoothing(configure: Configure, tmp_path: Path) -> None:
+    """The loss of a step is the cross-entropy with (1 - a) of the label and a of all classes; that
+    of an evaluation is without."""
+    features, labels = torch.randn(5, 4, dtype=torch.float64), torch.tensor([0, 3, 1, 1, 2])
+    loss, correct = Loss(nn.Identity(), torch.float64, 0.2)(features, labels)
+    target = 0.8 * one_hot(labels, 4) + 0.2 / 4
+    assert loss.item() == pytest.approx(-(target * log_softmax(features, 1)).sum(1).mean().item())
+    assert correct == (features.argmax(1) == labels).sum()
+
+    still = [*SMALL, "epochs=1", "optimizer.lr=1e-30"]
+    plain = run(configure(*still), tmp_path / "plain")
+    smooth = run(configure(*still, "train.label_smoothing=0.5"), tmp_path / "smooth")
+    assert rows(plain.evaluations) == rows(smooth.evaluations)
+    assert rows(plain.steps)[0]["loss"] != rows(smooth.steps)[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            ["optimizer=sgd", "optimizer.nesterov=true", "optimizer.momentum=0"],
+            "optimizer.nesterov=true: needs momentum, but optimizer.momentum=0; give",
+        ),
+        (["optimizer.nesterov=true"], "optimizer.nesterov=true: not used by optimizer=adam"),
+        (["schedule.per=step"], "schedule.per=step: not used by schedule=constant"),
+        (
+            ["data=spiral_linear", "model=linear_field", "train.label_smoothing=0.1"],
+            "train.label_smoothing=0.1: not with data=spiral_linear, which has no labels",
+        ),
+        (["train.label_smoothing=1"], "train.label_smoothing=1: must be less than 1"),
+    ],
+)
+def test_refused(configure: Configure, options: list[str], line: str) -> None:
+    with pytest.raises(UserError, match=f"(?m)^{line}"):
+        configure(*options)
