@@ -27,6 +27,7 @@ WAITS = {
     "solver.first_step=warm": 2,
     "data.augment=true": 4,
     "optimizer.grad_clip=0.1": 4,
+    "train.accumulate=2 model.core=none": 1,  # one for the step, however many groups
     "model.core=residual model.blocks=2": 1,
     "model.core=plain": 1,
     "model.core=none": 1,

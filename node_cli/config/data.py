@@ -15,6 +15,7 @@ ALONE = "which is fitted by y' = f(t, y) alone"
 # What a trajectory leaves no choice in: the value, and why.
 FIXED = {
     "batch_size": (1, "a step takes one window"),
+    "train.accumulate": (1, "a step takes one window"),
     "train.label_smoothing": (0.0, "which has no labels"),
     "eval.batch_size": (1, "there is one trajectory to evaluate"),
     "eval.test": ("always", "the trajectory is all there is to evaluate"),

@@ -45,6 +45,7 @@ def fix_for_task(tree: Tree) -> None:
     if "regularize" in traits.unread:
         tree["regularize"] = {}
     if not traits.trains:
+        put(tree, "train.accumulate", 1)
         put(tree, "published", None)
         put(tree, "observers", [])
         put(tree, "init_from", None)

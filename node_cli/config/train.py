@@ -15,7 +15,9 @@ STOP_RULES = ("target", "stop_early", "max_seconds")
 
 
 class TrainSection(Section):
-    """``label_smoothing``: the part of each label that is spread over all classes (Szegedy et al.,
+    """``accumulate``: the groups that the images of a step are taken in, one after the other.
+
+    ``label_smoothing``: the part of each label that is spread over all classes (Szegedy et al.,
     CVPR 2016). ``checkpoint_every``: a checkpoint after so many steps, beside those of the epochs'
     ends.
 
@@ -23,6 +25,7 @@ class TrainSection(Section):
     ``target``: a holdout accuracy. ``max_seconds``: of training and evaluation.
     """
 
+    accumulate: PositiveInt
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     checkpoint_every: PositiveInt | None = None
     stop_early: PositiveInt | None = None
@@ -82,11 +85,14 @@ def unused_min_delta(tree: Tree, typed: Collection[str]) -> dict[str, str]:
 
 
 def impossible(tree: Tree) -> list[str]:
-    """A rule that looks at a holdout where there is none; a test split that is left to the last
-    epoch where it is not known which that is."""
+    """Groups of unequal size; a rule that looks at a holdout where there is none; a test split that
+    is left to the last epoch where it is not known which that is."""
     task = get(tree, "task")
     if not isinstance(task, str) or task not in TASKS or not TASKS[task].trains:
         return []
+    size, groups = get(tree, "batch_size"), get(tree, "train.accumulate")
+    if isinstance(size, int) and isinstance(groups, int) and groups > 0 and size % groups:
+        return [f"train.accumulate={groups}: must divide batch_size={size}"]
     rules = [f"train.{rule}" for rule in STOP_RULES if get(tree, f"train.{rule}") is not None]
     lines = []
     for key in rules:

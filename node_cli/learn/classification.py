@@ -28,7 +28,7 @@ from node_cli.learn.evaluation import Metrics, evaluate_splits
 from node_cli.learn.norm_statistics import statistics_for_evaluation, warn_of_gap
 from node_cli.learn.observer import Further
 from node_cli.learn.plane import boundary, points, vector_field
-from node_cli.learn.regularisation import Regularisation
+from node_cli.learn.regularisation import Penalties, Regularisation
 from node_cli.learn.state_flow import classes, flow
 from node_cli.learn.state_paths import paths
 from node_cli.learn.update import Outcome
@@ -165,18 +165,20 @@ class BatchGradient:
     """Computes the gradient of a batch.
 
     In one compiled graph (``WholeStep``) where the model is compiled and suits it, nothing is
-    regularised, and the batch has the usual size; else part by part.
+    regularised, and the batch has the usual size; else part by part. With ``train.accumulate`` the
+    images are taken in so many groups, one after the other: the gradient is that of their mean, the
+    memory that of one group.
     """
 
     def __init__(self, config: Config, model: Classifier, backend: Backend, steps: int = 1) -> None:
         """``steps``: of the whole training, over which the weights of regularisers may change."""
         self.model = model
         self.backend = backend
-        self.batch_size = config.batch_size
+        self.group_size = config.batch_size // config.train.accumulate
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.loss: nn.Module = Loss(model.head, backend.dtype, config.train.label_smoothing)
         self.regularisation = Regularisation(config, model, steps)
-        suits = WholeStep.suits(model) and not self.regularisation
+        suits = WholeStep.suits(model) and not self.regularisation and config.train.accumulate == 1
         self.whole = WholeStep(model, self.loss, backend) if suits else None
         if model.is_compiled:
             self.loss.compile(fullgraph=True, dynamic=False)
@@ -187,18 +189,34 @@ class BatchGradient:
         ``images``: [N, C, H, W], preprocessed. ``labels``: [N]. ``step``: how many were made
         before, which regularisers depend on. Raises ``SolveFailed``.
         """
-        if self.whole and len(images) == self.batch_size and (found := self.whole(images, labels)):
+        if self.whole and len(images) == self.group_size and (found := self.whole(images, labels)):
             return Outcome(*found)
-        with compiler.for_batch(self.model, len(images), self.batch_size):
-            with self.backend.autocast(), self.regularisation.of_step(step) as penalties:
-                loss, correct = self.loss(self.model.features(images), labels)
-            penalties.added_to(loss).backward()
+        sums: list[Tensor] = []
+        for some, of_some in zip(
+            images.split(self.group_size), labels.split(self.group_size), strict=True
+        ):
+            numbers, penalties = self._add(some, of_some, step, share=len(some) / len(images))
+            sums = [a + b for a, b in zip(sums, numbers, strict=True)] if sums else numbers
         grad_norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         work = self.model.take_work()
-        numbers = loss, grad_norm, correct.to(loss.dtype), *penalties.numbers(loss.dtype)
-        values = (work or Work()).read(*numbers)
+        loss, correct, *measured = sums
+        values = (work or Work()).read(loss, grad_norm, correct, *measured)
         cells = penalties.cells(values[0], values[3:], work)
         return Outcome(values[0], values[1], int(values[2]), work, penalties=cells)
+
+    def _add(
+        self, images: Tensor, labels: Tensor, step: int, share: float
+    ) -> tuple[list[Tensor], Penalties]:
+        """Add ``share`` times the gradient of a group of images; return what they add to the loss,
+        the number of correct ones, and what the regularisers have measured."""
+        with compiler.for_batch(self.model, len(images), self.group_size):
+            with self.backend.autocast(), self.regularisation.of_step(step) as penalties:
+                loss, correct = self.loss(self.model.features(images), labels)
+            objective = penalties.added_to(loss)
+            (objective if share == 1 else share * objective).backward()
+        means = [loss.detach(), *penalties.numbers(loss.dtype)]
+        loss, *measured = means if share == 1 else [share * mean for mean in means]
+        return [loss, correct.to(loss.dtype), *measured], penalties
 
 
 class Loss(nn.Module):

@@ -158,9 +158,9 @@ class Setup:
     def _compiled(self) -> str:
         if not self.model.is_compiled:
             return ""
-        size = self.config.batch_size
+        size = self.config.batch_size // self.config.train.accumulate
         if self.objective.units == "images" and self.objective.splits["train"] < size:
-            return f"; no training step is compiled, all batches are below batch_size={size}"
+            return f"; no training step is compiled, all batches are below {size} images"
         core = self.model.core
         loops = isinstance(core, ODEBlock) and core.compiled is not None
         waits = "; solves still wait for the GPU at every step"

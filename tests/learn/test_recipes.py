@@ -12,7 +12,7 @@ from node_cli.config.schema import Config
 from node_cli.errors import UserError
 from node_cli.learn.classification import Loss
 from node_cli.records.run_folder import RunFolder
-from tests.folders import assert_same_run, rows
+from tests.folders import assert_same_run, rows, weights
 from tests.runs import go_on, run, run_and_kill
 
 Configure = Callable[..., Config]
@@ -20,6 +20,7 @@ SMALL = ["data.limit=60", "data.holdout=0.1", "batch_size=16", "epochs=2"]
 
 RECIPES = [
     "train.label_smoothing=0.1 optimizer=sgd optimizer.nesterov=true",
+    "train.accumulate=4 solver.first_step=warm regularize=[steer,kinetic]",
     "schedule=cosine schedule.per=step schedule.warmup_steps=6",
 ]
 
@@ -65,9 +66,56 @@ def test_label_smoothing(configure: Configure, tmp_path: Path) -> None:
             ["data=spiral_linear", "model=linear_field", "train.label_smoothing=0.1"],
             "train.label_smoothing=0.1: not with data=spiral_linear, which has no labels",
         ),
+        (["train.accumulate=3"], "train.accumulate=3: must divide batch_size=128"),
         (["train.label_smoothing=1"], "train.label_smoothing=1: must be less than 1"),
     ],
 )
 def test_refused(configure: Configure, options: list[str], line: str) -> None:
     with pytest.raises(UserError, match=f"(?m)^{line}"):
         configure(*options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "sensitivity=discrete optimizer.grad_clip=0.1",
+        "sensitivity=backsolve",
+        "sensitivity=gauss",
+        "regularize=[kinetic,steer,decay]",
+        "model=mlp train.label_smoothing=0.1 data.augment=true",
+    ],
+)
+def test_groups_of_images_make_the_step_of_the_whole_batch(
+    configure: Configure, tmp_path: Path, options: str
+) -> None:
+    """To the rounding of float64, with fixed steps; also where the last batch is smaller and its
+    last group too. Work is the sum."""
+    solver = [] if "mlp" in options else ["solver=rk4", "solver.n_steps=2"]
+    exact = ["precision=float64", "optimizer=sgd", "data.limit=54", "batch_size=12"]
+    config = [*SMALL, *exact, *solver, *options.split()]
+    whole = run(configure(*config), tmp_path / "whole")
+    grouped = run(configure(*config, "train.accumulate=3"), tmp_path / "grouped")
+    ours = weights(grouped.last)
+    for name, expected in weights(whole.last).items():
+        torch.testing.assert_close(ours[name], expected, rtol=1e-10, atol=1e-12)
+    for one, other in zip(rows(grouped.steps), rows(whole.steps), strict=True):
+        for column in ("loss", "accuracy", "grad_norm", *(c for c in one if "penalty" in c[:9])):
+            if column != "nfe_penalty":
+                assert float(one[column]) == pytest.approx(float(other[column]), rel=1e-10)
+        if solver:
+            groups = 1 if one["step"] in ("5", "10") else 3  # 49 images, of which the last has 1
+            assert int(one["nfe_forward"]) == groups * int(other["nfe_forward"])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_groups_of_images_are_compiled(
+    configure: Configure, tmp_path: Path, graphs: list[object]
+) -> None:
+    config = [*SMALL, "precision=float64", "epochs=1", "train.accumulate=2"]
+    eager = run(configure(*config), tmp_path / "eager")
+    compiled = run(configure(*config, "compile=true"), tmp_path / "compiled")
+    assert graphs
+    others = weights(eager.last)
+    for name, w in weights(compiled.last).items():
+        torch.testing.assert_close(w, others[name], rtol=1e-9, atol=1e-10)

@@ -115,9 +115,7 @@ def test_compiling_steps_that_no_batch_fills_is_told(
 ) -> None:
     setup = Setup(configure("data.limit=100", "batch_size=91", "data.holdout=0.1"))
     setup.model.is_compiled = True
-    assert setup._compiled() == (
-        "; no training step is compiled, all batches are below batch_size=91"
-    )
+    assert setup._compiled() == ("; no training step is compiled, all batches are below 91 images")
     setup = Setup(configure("data.limit=100", "batch_size=90", "data.holdout=0.1"))
     setup.model.is_compiled = True
     assert setup._compiled().startswith(", compiled in the first step")
