@@ -11,6 +11,7 @@ TORCH_FREE_RECORDS = (
     "units",
     "measure",
     "measures",
+    "summary_measures",
     "columns",
     "files",
     "run_folder",

@@ -11,7 +11,7 @@ from node_cli.config.limits import check_yaml
 from node_cli.config.messages import not_among
 from node_cli.config.section import Section
 from node_cli.errors import UserError, one_line
-from node_cli.records.measures import SUMMARY, SUMMARY_SECONDS
+from node_cli.records.summary_measures import SUMMARY, SUMMARY_SECONDS
 
 
 class Table(Section):

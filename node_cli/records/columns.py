@@ -4,7 +4,7 @@ in Markdown."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from node_cli.records import measures
+from node_cli.records import measures, summary_measures
 from node_cli.records.measure import Measure
 from node_cli.records.measures import of_block, penalty_of
 from node_cli.records.units import FRACTION, MIB, NUMBER, SECONDS, TEXT
@@ -250,8 +250,10 @@ def markdown(records: tuple[Record, ...] = RECORDS) -> str:
         f"A model of several ODE blocks (`model.stages`) also has {counts} in steps.csv, and those "
         "of every other block, in the order in which they are solved."
     )
-    summary = ", ".join(f"`{name}`" for name in (*measures.SUMMARY, *measures.SUMMARY_SECONDS))
-    counts = " and ".join(f"`{name}`" for name in measures.SUMMARY_COUNTS)
+    summary = ", ".join(
+        f"`{name}`" for name in (*summary_measures.SUMMARY, *summary_measures.SUMMARY_SECONDS)
+    )
+    counts = " and ".join(f"`{name}`" for name in summary_measures.SUMMARY_COUNTS)
     parts.append(
         "### summary.csv\n\nEach row is one job of a sweep: `job`, a column for each key that was "
         f"typed, then {summary} of its last epoch (times: of the whole run), `status`, `reason`, "

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from node_cli.errors import UserError
 from node_cli.records.columns import EPOCHS, EVALUATIONS, STEPS
 from node_cli.records.files import check_numbers, is_number, read_csv
-from node_cli.records.measures import ADDED, SUMMARY_SECONDS
+from node_cli.records.measures import ADDED
 from node_cli.records.run_folder import RunFolder
+from node_cli.records.summary_measures import SUMMARY_SECONDS
 
 
 def damage(folder: RunFolder) -> str | None:

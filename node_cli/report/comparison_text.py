@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
-from node_cli.records.measures import HEADINGS, unit
+from node_cli.records.measures import unit
+from node_cli.records.summary_measures import HEADINGS
 from node_cli.report.comparison import Comparison, Entry
 from node_cli.report.markdown import number, spread, table
 

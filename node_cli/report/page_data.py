@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from node_cli.records.files import read_csv
-from node_cli.records.measures import HEADINGS, SUMMARY_LOSSES, unit
+from node_cli.records.measures import unit
+from node_cli.records.summary_measures import HEADINGS, SUMMARY_LOSSES
 from node_cli.records.units import FRACTION
 from node_cli.report.compared import ComparedSetting, Comparison, Numbers, T
 from node_cli.report.curves import curves_of, paths_of

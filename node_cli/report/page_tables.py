@@ -3,7 +3,8 @@ differ in."""
 
 from collections.abc import Mapping, Sequence
 
-from node_cli.records.measures import HEADINGS, unit
+from node_cli.records.measures import unit
+from node_cli.records.summary_measures import HEADINGS
 from node_cli.report.compared import ComparedSetting, Comparison, Numbers, short_key
 from node_cli.report.comparison_text import ComparisonText
 from node_cli.report.found_runs import FoundRun

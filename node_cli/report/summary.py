@@ -9,15 +9,15 @@ from statistics import mean
 from node_cli.records import sweep_folder
 from node_cli.records.damage import damage
 from node_cli.records.files import read_csv, write_text
-from node_cli.records.measures import (
+from node_cli.records.measures import unit
+from node_cli.records.run_folder import RunFolder
+from node_cli.records.summary_measures import (
     HEADINGS,
     SUMMARY,
     SUMMARY_COUNTS,
     SUMMARY_LOSSES,
     SUMMARY_SECONDS,
-    unit,
 )
-from node_cli.records.run_folder import RunFolder
 from node_cli.records.units import FRACTION, NUMBER
 from node_cli.report.markdown import number, spread, table
 from node_cli.report.over_seeds import Row, by_setting, varied
@@ -39,8 +39,8 @@ def summarise(sweep: Path) -> list[Row]:
     """Write summary.csv, summary.md and plots into a sweep's folder; return the rows.
 
     A row holds ``job``, one column for each key that was typed, the numbers of
-    ``measures.SUMMARY`` and ``SUMMARY_SECONDS`` (None where the job has none), ``status``, and
-    ``reason``: why it ended as it did. Jobs that have not started have no row. Raises OSError, and
+    ``SUMMARY`` and ``SUMMARY_SECONDS`` (None where the job has none), ``status``, and ``reason``,
+    why it ended as it did. Jobs that have not started have no row. Raises OSError, and
     ``UserError`` where a record is damaged.
     """
     names = sweep_folder.jobs_in(sweep)

@@ -12,7 +12,7 @@ import pytest
 from node_cli.config.schema import Config
 from node_cli.learn.update import Outcome, Update
 from node_cli.ode.work import Work
-from node_cli.records import measures, progress
+from node_cli.records import measures, progress, summary_measures
 from node_cli.records.columns import EPOCHS, EVALUATIONS, GRADIENTS, RECORDS, STEPS, markdown
 from node_cli.records.measure import Measure, mean
 from node_cli.records.measures import unit
@@ -50,7 +50,7 @@ def test_every_column_once_and_with_a_meaning() -> None:
     for record in RECORDS:
         assert len(set(record.columns)) == len(record.columns)
         assert all(m.meaning for m in record.measures)
-    assert set(measures.SUMMARY) <= set(EPOCHS.columns)
+    assert set(summary_measures.SUMMARY) <= set(EPOCHS.columns)
     for total in measures.TOTALS:
         assert {*total.of} <= measures.STEP_NAMES
     assert set(measures.work_cells(Work())) < set(STEPS.columns)

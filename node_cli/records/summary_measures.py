@@ -1,0 +1,31 @@
+"""Which of the measured numbers the summary of a sweep shows, and what they are called above the
+columns of a table."""
+
+# What a sweep's summary shows of each job, and averages over seeds.
+SUMMARY_LOSSES = ("train_loss", "test_loss")
+SUMMARY_SECONDS = ("seconds", "eval_seconds")
+SUMMARY_COUNTS = ("nfe_forward_run", "nfe_backward_run")
+SUMMARY = (
+    *SUMMARY_LOSSES,
+    *("train_accuracy", "train_eval_accuracy", "holdout_accuracy", "test_accuracy"),
+    *("nfe_forward_mean", "nfe_backward_mean", "nfe_eval_mean"),
+)
+
+# What these are called above the columns of a table.
+HEADINGS = {
+    "train_loss": "train loss",
+    "test_loss": "test loss",
+    "train_accuracy": "train acc",
+    "train_eval_accuracy": "train eval acc",
+    "holdout_accuracy": "holdout acc",
+    "test_accuracy": "test acc",
+    "nfe_forward_mean": "NFE fwd",
+    "nfe_backward_mean": "NFE bwd",
+    "nfe_eval_mean": "NFE eval",
+    "seconds": "train s",
+    "eval_seconds": "eval s",
+    "nfe_forward_run": "NFE fwd, run",
+    "nfe_backward_run": "NFE bwd, run",
+    "peak_memory_mib": "memory MiB",
+    "parameters": "parameters",
+}
