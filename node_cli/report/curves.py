@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from node_cli.records.columns import EVALUATIONS, PATHS, STEPS
+from node_cli.records.columns import EVALUATIONS, STEPS
 from node_cli.report.compared import ComparedSetting
 from node_cli.report.found_runs import FoundRun
 
@@ -112,31 +112,6 @@ def _of_evaluations(walks: Sequence[_Walk], split: str) -> Data:
     return {"x": _rounded(x), "y": y}
 
 
-def paths_of(setting: ComparedSetting) -> list[Data]:
-    """Of the first run that has recorded any, the paths inside each ODE block: a panel for each
-    coordinate, with a line for each class. ``t`` belongs to every line of a panel."""
-    for run in setting.runs:
-        if run.damage or not (rows := run.rows(PATHS.file)):
-            continue
-        panels: dict[tuple[str, str], dict[str, list[Mapping[str, str]]]] = {}
-        for row in rows:  # records of older versions know one block alone
-            panel = panels.setdefault((row.get("block", "1"), row["coordinate"]), {})
-            panel.setdefault(row["label"], []).append(row)
-        return [
-            {
-                "block": block,
-                "coordinate": coordinate,
-                "t": [_short(float(row["t"])) for row in next(iter(lines.values()))],
-                "lines": {
-                    label: [_short(float(row["y"])) for row in line]
-                    for label, line in lines.items()
-                },
-            }
-            for (block, coordinate), lines in panels.items()
-        ]
-    return []
-
-
 def _number(cell: str) -> float:
     return float(cell) if cell else 0.0
 
@@ -153,19 +128,19 @@ def _common(spent: Sequence[Mapping[str, object]]) -> list[str]:
 def _spread(points: Sequence[Sequence[float]]) -> dict[str, list[float | None]]:
     """Mean, smallest and largest at each place; the last two are left out for a single seed."""
     spread: dict[str, list[float | None]] = {
-        "mean": [_short(mean(values)) if values else None for values in points]
+        "mean": [short(mean(values)) if values else None for values in points]
     }
     if any(len(values) > 1 for values in points):
-        spread["low"] = [_short(min(values)) if values else None for values in points]
-        spread["high"] = [_short(max(values)) if values else None for values in points]
+        spread["low"] = [short(min(values)) if values else None for values in points]
+        spread["high"] = [short(max(values)) if values else None for values in points]
     return spread
 
 
 def _rounded(x: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    return {axis: [_short(value, 7) for value in values] for axis, values in x.items()}
+    return {axis: [short(value, 7) for value in values] for axis, values in x.items()}
 
 
-def _short(value: float, digits: int = DIGITS) -> float:
-    """A number with as many digits as a plot shows; a whole one without a decimal point."""
-    short = float(f"{value:.{digits}g}")
-    return int(short) if short.is_integer() and abs(short) < 1e15 else short
+def short(value: float, digits: int = DIGITS) -> float:
+    """Return a number with as many digits as a plot shows; a whole one without a decimal point."""
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded

@@ -26,6 +26,9 @@ from node_cli.report.page_tables import (
 )
 from node_cli.report.results_page import NotOurs
 
+# The script of the page, which shares its names.
+SCRIPTS = ("base.js", "tables.js", "plots.js", "inside.js", "start.js")
+
 PARTS = Path(__file__).with_name("page")
 WRITTEN_BY_US = '<meta name="generator" content="node-train report">'
 NO_NETWORK = (
@@ -135,12 +138,10 @@ def _plots(data: Mapping[str, Any]) -> list[Html]:
     if any("peak_memory_mib" in setting["numbers"] for setting in settings):
         words = "The most that a run held: on CUDA allocated memory, else that of the process."
         sections.append(_section("Memory", words, element("div", id="memory", class_="bars")))
-    if any(setting["paths"] for setting in settings):
-        words = "Coordinates of y(t) inside the ODE, a line for the first test image of each class."
-        choice = element("label", "setting ", element("select", id="paths-of"))
-        legend = element("div", id="classes", class_="legend")
-        places = element("div", id="paths", class_="plots small")
-        sections.append(_section("Paths inside the ODE", words, choice, legend, places))
+    for key, (title, words, places) in INSIDE.items():
+        if any(setting[key] for setting in settings):
+            choice = element("label", "setting ", element("select", id=f"{key}-of"))
+            sections.append(_section(title, words, choice, *places))
     return sections
 
 
@@ -149,6 +150,45 @@ AXES_IN_WORDS = {
     "epoch": "epochs",
     "nfe": "evaluations of f",
     "seconds": "seconds",
+}
+
+# What is shown of the inside of one setting: title, words, and where it is drawn.
+INSIDE: dict[str, tuple[str, str, Sequence[Html]]] = {
+    "plane": (
+        "The plane",
+        "The answer of the model at every point, blue for class 0 and red for class 1, and test "
+        "points.",
+        [element("canvas", id="plane")],
+    ),
+    "flow": (
+        "States over time",
+        "Test images, in the colour of their class, on their way through the ODE: the state itself "
+        "where it has two dimensions, with the arrows of f, else its first two principal "
+        "components.",
+        [
+            element(
+                "div",
+                element("button", "pause", type="button", id="play"),
+                element("input", type="range", id="time", min=0, max=1000, value=0),
+                element("output", id="now"),
+                class_="player",
+            ),
+            element("canvas", id="flow"),
+        ],
+    ),
+    "classes": (
+        "Classes",
+        "Accuracy of each class of the test split, and evaluations of f for a batch of it alone.",
+        [element("div", id="classes", class_="bars wide")],
+    ),
+    "paths": (
+        "Paths inside the ODE",
+        "Coordinates of y(t) inside the ODE, a line for the first test image of each class.",
+        [
+            element("div", id="labels", class_="legend"),
+            element("div", id="paths", class_="plots small"),
+        ],
+    ),
 }
 
 CURVES_IN_WORDS = (
@@ -205,7 +245,7 @@ def _document(body: Html, data: Mapping[str, Any]) -> str:
 {body}
 <script type="application/json" id="data">{values}</script>
 <script>{part["uPlot.iife.min.js"]}</script>
-<script>{part["page.js"]}</script>
+<script>{"".join(part[name] for name in SCRIPTS)}</script>
 </body>
 </html>
 """

@@ -8,8 +8,9 @@ from node_cli.records.measures import unit
 from node_cli.records.summary_measures import HEADINGS, SUMMARY_LOSSES
 from node_cli.records.units import FRACTION
 from node_cli.report.compared import ComparedSetting, Comparison, Numbers, T
-from node_cli.report.curves import curves_of, paths_of
+from node_cli.report.curves import curves_of
 from node_cli.report.found_runs import FoundRun
+from node_cli.report.inside import inside_of
 from node_cli.report.summary import measured
 
 SHOWN = 8  # settings in the plots until others are chosen
@@ -120,5 +121,5 @@ def _setting(setting: ComparedSetting) -> dict[str, Any]:
         "numbers": numbers,
         "values": {name: setting.by_seed(name) for name in HEADINGS if setting.estimate(name)},
         "curves": curves_of(setting),
-        "paths": paths_of(setting),
+        **inside_of(setting),
     }

@@ -11,7 +11,16 @@ from statistics import mean, stdev
 
 import pytest
 
-from node_cli.records.columns import EPOCHS, EVALUATIONS, STEPS
+from node_cli.records.columns import (
+    BOUNDARY,
+    CLASSES,
+    EPOCHS,
+    EVALUATIONS,
+    FLOW,
+    POINTS,
+    STEPS,
+    VECTOR_FIELD,
+)
 from node_cli.records.run_folder import RunFolder
 from node_cli.report.compared import T, compare_settings
 from node_cli.report.found_runs import find_runs
@@ -53,9 +62,27 @@ def run(path: Path, solver: str, seed: int, accuracy: float) -> RunFolder:
     write_csv(folder.evaluations, EVALUATIONS.columns, tests)
     epochs = [{"epoch": e, "step": 2 * e, "test_accuracy": accuracy} for e in (1, 2)]
     write_csv(folder.epochs, EPOCHS.columns, [row | {"peak_memory_mib": 100} for row in epochs])
+    if solver == "rk4":
+        _inside(folder)
     metrics = {"test_accuracy": accuracy, "nfe_forward_mean": nfe}
     folder.write_result({"seconds": 2.0, "parameters": 50, "metrics": metrics})
     return folder
+
+
+def _inside(folder: RunFolder) -> None:
+    """Points in the plane, their flow, two classes."""
+    flow = [
+        {"image": i, "label": i % 2, "t": t, "y0": i + t, "y1": i - t}
+        for i in range(4)
+        for t in (0, 0.5, 1)
+    ]
+    write_csv(folder.flow, FLOW.columns, flow)
+    classes = [{"label": k, "images": 2, "accuracy": 0.5, "nfe_forward": 8} for k in (0, 1)]
+    write_csv(folder.classes, CLASSES.columns, classes)
+    grid = [{"x0": i, "x1": j, "probability": i / 2} for i in (0, 1, 2) for j in (0, 1, 2)]
+    write_csv(folder.boundary, BOUNDARY.columns, grid)
+    write_csv(folder.points, POINTS.columns, [{"x0": 0.5, "x1": 1.5, "label": 1}])
+    write_csv(folder.vector_field, VECTOR_FIELD.columns, [dict.fromkeys(VECTOR_FIELD.columns, 1)])
 
 
 @pytest.fixture
@@ -194,6 +221,10 @@ const head = (n) => document.querySelectorAll("#settings th button")[n].click();
 const column = (n) => [...document.querySelectorAll("#settings tbody tr")].map(
   (row) => row.cells[n].textContent);
 const seen = {plots: document.querySelectorAll("canvas").length};
+seen.classes = document.getElementById("classes").textContent;
+document.getElementById("time").value = 750;
+document.getElementById("time").dispatchEvent(new Event("input"));
+seen.now = document.getElementById("now").textContent;
 head(1);
 seen.up = column(1);
 head(1);
@@ -237,7 +268,9 @@ def test_in_a_browser(runs: Path, tmp_path: Path) -> None:
     title = re.search(r"<title>(.*?)</title>", done.stdout)
     assert title
     seen = json.loads(title[1])
-    assert seen["plots"] >= 4
+    assert seen["plots"] >= 6
+    assert seen["classes"] == "class 050 %NFE 8class 150 %NFE 8"
+    assert seen["now"] == "t = 0.75"
     assert seen["up"] == sorted(ACCURACIES)
     assert seen["down"] == sorted(ACCURACIES, reverse=True)
     pairs = [100 * (a - b) for a, b in zip(ACCURACIES["rk4"], ACCURACIES["euler"], strict=True)]
