@@ -173,6 +173,7 @@ INSIDE: dict[str, tuple[str, str, Sequence[Html]]] = {
                 element("output", id="now"),
                 class_="player",
             ),
+            element("div", id="kinds", class_="legend"),
             element("canvas", id="flow"),
         ],
     ),

@@ -12,7 +12,7 @@ const make = (tag, properties = {}, ...children) => {
 
 // ---- colours: of the theme, so that they are read anew whenever something is drawn
 
-const COLOURS = 8;
+const COLOURS = 10;
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const colour = (i) => style(`--c${i % COLOURS}`);
 const dash = (i) => [[], [7, 4], [2, 3], [9, 3, 2, 3]][Math.floor(i / COLOURS) % 4];

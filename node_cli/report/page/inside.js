@@ -97,6 +97,10 @@ const flowOf = () => data.settings[Number(byId("flow-of")?.value)]?.flow;
 const drawFlow = () => {
   const flow = flowOf();
   if (!flow) return;
+  const kinds = [...new Set(flow.labels)].sort((a, b) => a - b);
+  byId("kinds").replaceChildren(
+    ...kinds.map((label) => make("span", {}, swatch(label), `class ${label}`)),
+  );
   const place = (byId("time").value / 1000) * (flow.t.length - 1);
   const [k, part] = [Math.min(Math.floor(place), flow.t.length - 2), place % 1];
   const along = part === 0 && place > 0 ? place - k : part;
