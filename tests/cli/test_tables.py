@@ -1,11 +1,13 @@
 """Tables: sweeps whose jobs are listed row by row."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from node_cli.cli import tables
 from node_cli.cli.compose import Composer
-from node_cli.config.files import CONF
+from node_cli.config.files import CONF, choices
 from node_cli.records.run_folder import RunFolder
 from tests.commands import NodeTrain
 from tests.folders import rows
@@ -21,6 +23,15 @@ rows:
 note: Every seed counts.
 plots: {plots/error.png: the error}
 """
+
+
+@pytest.mark.parametrize("name", [n for n in choices("table") if n != "all"])
+def test_every_table_has_its_controls(name: str) -> None:
+    """The same f once, and nothing in its place; or it says why not."""
+    table = tables.find([CONF], [name])[name]
+    rows = " ".join(table.rows)
+    has_both = all(re.search(rf"model\.core=\S*\b{core}\b", rows) for core in ("plain", "none"))
+    assert has_both or "control" in table.note
 
 
 @pytest.fixture
