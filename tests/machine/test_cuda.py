@@ -32,9 +32,9 @@ def train(configure: Configure, tmp_path: Path) -> Train:
         folder = RunFolder(tmp_path / name)
         folder.path.mkdir(exist_ok=True)
         options = {"data.limit": "300", "epochs": "2"}
-        if "task=check_gradients" in overrides:
+        if {"task=check_gradients", "task=profile"} & {*overrides}:
             del options["epochs"]
-        if "task=eval" in overrides:
+        if {"task=eval", "task=solver_swap"} & {*overrides}:
             options = {}
         options |= dict(override.split("=", 1) for override in overrides)
         overrides = tuple("=".join(option) for option in options.items())
@@ -252,3 +252,19 @@ def test_compiled_steps_agree(
     eager = train("eager", "device=cuda", *options.split())
     for a, b in zip(rows(compiled.steps), rows(eager.steps), strict=True):
         assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-2)
+
+
+def test_the_parts_of_a_step(train: Train) -> None:
+    """By events of the device; together they are the step."""
+    profile = train("profile", "task=profile", "device=cuda").read_result()
+    *parts, added, step = profile["parts"]
+    assert added["seconds"] == pytest.approx(step["seconds"], rel=0.5)
+    assert all(part["seconds"] >= 0 for part in parts)
+    assert added["peak_memory_mib"] > 0
+    assert profile["solves"]["overhead"] > 0.5
+
+
+def test_the_solver_swapped(train: Train, tmp_path: Path) -> None:
+    train("run", "device=cuda")
+    swap = train("swap", "task=solver_swap", "device=cuda", f"checkpoint={tmp_path / 'run'}")
+    assert swap.read_result()["verdict"] == "ode"

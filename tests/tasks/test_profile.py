@@ -21,6 +21,7 @@ from node_cli.tasks.profile import Profile
 from node_cli.tasks.step_parts import Parts
 from tests.commands import NodeTrain
 from tests.folders import rows
+from tests.pretend_cuda import pretended_cuda
 from tests.runs import run
 
 Configure = Callable[..., Config]
@@ -206,3 +207,28 @@ def test_the_command(node_train: NodeTrain, tmp_path: Path, configure: Configure
         "error: compile=true: not used by task=profile, since a compiled step has no parts that "
         "could be told apart\n"
     )
+
+
+class Event:
+    """Stands for one of CUDA: the time when it is recorded."""
+
+    def __init__(self, enable_timing: bool = False) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        self.at = time.perf_counter()
+
+    def elapsed_time(self, other: "Event") -> float:
+        return 1000 * (other.at - self.at)
+
+
+def test_on_cuda_parts_are_bounded_by_events(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    with pretended_cuda():
+        folder = run(configure(*SMALL, "device=cuda"), tmp_path / "run")
+    *parts, added, _ = rows(folder.profile)
+    assert [row["part"] for row in parts] == OF_IMAGES
+    assert float(added["seconds"]) == pytest.approx(sum(float(row["seconds"]) for row in parts))
+    assert {row["peak_memory_mib"] for row in parts} == {"1.0"}, "what CUDA says"
