@@ -48,7 +48,9 @@ Examples
   node-train table=lux_mnist                            a published table: its rows, its seeds
   node-train report outputs                             report.html: the runs in folders compared
   node-train task=eval checkpoint=RUN solver.tol=1e-6   a trained network under another solver
+  node-train task=solver_swap checkpoint=RUN            the solution of an ODE, or of its steps?
   node-train task=check_gradients solver.tol=1e-5       every gradient method against a reference
+  node-train task=profile                               where the time of a training step goes
   node-train resume=RUN                                 go on after an interruption
   node-train new my_parts                               a package for an f or a data set of yours
 

@@ -36,12 +36,16 @@ def topic_text(topic: str) -> str:
     the name.
     """
     known = dict(_topics())
-    found = [name for name in known if topic in (name, name.partition("=")[2])]
+    found = [name for name in known if topic in (name, _short(name))]
     if not found:
-        names = [*known, *(short for name in known if (short := name.partition("=")[2]))]
-        hint = close_to(topic, names)
+        hint = close_to(topic, [*known, *map(_short, known)])
         raise UserError(f"--help {topic}: nothing has this name{hint}; see node-train --help")
     return "\n\n".join("\n".join(known[name]()) for name in found) + "\n"
+
+
+def _short(name: str) -> str:
+    """The choice, or the last part of a key."""
+    return name.rpartition("=")[2] if "=" in name else name.rpartition(".")[2]
 
 
 def _topics() -> Iterator[tuple[str, Callable[[], Lines]]]:
@@ -70,9 +74,10 @@ def _of_group(group: str) -> Lines:
     yield from _said(group, comments.of_keys(ROOT).get(f"defaults.{group}", ""))
     yield "\nchoices"
     default = default_choices().get(group)
+    width = max(len(f"{group}={choice}") for choice in choices(group))
     for choice in choices(group):
         chosen = " (the default)" if choice == default else ""
-        yield from _row(f"{group}={choice}", _meaning_of_choice(group, choice) + chosen)
+        yield from _row(f"{group}={choice}", _meaning_of_choice(group, choice) + chosen, width)
     yield from _key_rows("keys", [key for key in keys() if key.startswith(f"{group}.")])
 
 

@@ -52,6 +52,9 @@ def test_a_name_of_several_things_stands_for_all_of_them() -> None:
     text = topic_text("conv")
     for name in ("model=conv", "model.stem=conv", "model.field=conv"):
         assert f"\n{name}: " in f"\n{text}"
+    text = topic_text("weight_decay")
+    assert text.startswith("optimizer.weight_decay: ")
+    assert topic_text("tol") == topic_text("solver.tol")
 
 
 def test_the_text_is_that_of_the_files() -> None:
