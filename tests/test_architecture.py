@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "regularisers": {"errors", "parts", "config", "ode"},
     "config": {
         *("errors", "parts"),
+        "trained.formats",
         *("ode.solver", "ode.tableaus", "ode.sensitivity.methods", "data.catalog"),
         *(f"regularisers.{name}" for name in ("options", "table", "installed")),
     },
@@ -115,7 +116,13 @@ def test_engines_do_not_know_gradient_methods() -> None:
             f"cli/{name}.py"
             for name in ("main", "compose", "overrides", "hydra_app", "over_checkpoint", "help")
         ),
-        *("data/catalog.py", "parts", "ode/sensitivity/methods.py"),
+        *(
+            "data/catalog.py",
+            "data/names.py",
+            "trained/formats.py",
+            "parts",
+            "ode/sensitivity/methods.py",
+        ),
         *("regularisers/options.py", "regularisers/table.py"),
     ],
 )

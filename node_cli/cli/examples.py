@@ -15,6 +15,7 @@ from node_cli.regularisers.table import REGULARISERS
 NEEDS = {
     "checkpoint": "task=eval",
     "images": "task=predict checkpoint=RUN",
+    "format": "task=export checkpoint=RUN",
     "eval.from_step": "eval.every_steps=100",
     "train.min_delta": "train.stop_early=10",
     "train.max_skipped": "train.on_solver_failure=skip",
@@ -39,6 +40,7 @@ NEEDS = {
 VALUES = {
     "checkpoint": "RUN",
     "images": "DIR",
+    "format": "safetensors",
     "init_from": "RUN",
     "data.root": "DIR",
     "device": "cpu",

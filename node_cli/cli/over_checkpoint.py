@@ -15,7 +15,7 @@ from node_cli.errors import UserError
 
 # With a checkpoint these come from the command, all else from the checkpoint.
 COMMAND_KEYS = (
-    *("task", "checkpoint", "images", "device", "threads", "deterministic"),
+    *("task", "checkpoint", "images", "format", "device", "threads", "deterministic"),
     "sweep.fail_fast",
 )
 

@@ -27,6 +27,7 @@ from node_cli.config.sweep import SweepConfig
 from node_cli.config.tasks import TASKS
 from node_cli.config.train import TrainConfig
 from node_cli.ode.solver import Solver
+from node_cli.trained.formats import FORMATS
 
 Precision = Literal["float32", "tf32", "float64", "bf16"]
 
@@ -58,6 +59,7 @@ class Config(Section):
     init_from: Location | None = None
     init_from_strict: bool
     images: Location | None = None
+    format: Annotated[str, OneOf(FORMATS)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: Annotated[str, AfterValidator(_device)]
     precision: Precision

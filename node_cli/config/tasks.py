@@ -14,7 +14,7 @@ SPLIT_KEYS = ("data.limit", "data.holdout", "data.holdout_from")
 UNREAD_BY_EVALUATIONS = frozenset(
     {
         *("seed", "epochs", "batch_size", "optimizer", "schedule", "sensitivity", "train"),
-        *("init_from", "init_from_strict", "regularize", "images"),
+        *("init_from", "init_from_strict", "regularize", "images", "format"),
         *("model.init", "data.augment", "data.drop_last", "observers", "published"),
         *("eval.every_steps", "eval.from_step", "eval.initial", "eval.test"),
         *SPLIT_KEYS,  # a new holdout would contain images that were trained on
@@ -69,7 +69,7 @@ TASKS: dict[str, TaskTraits] = {
         implementation="node_cli.tasks.train:Training",
         gradients="chosen",
         trains=True,
-        unread=frozenset({"checkpoint", "images"}),
+        unread=frozenset({"checkpoint", "images", "format"}),
     ),
     "eval": TaskTraits(
         meaning="evaluate a checkpoint, with any solver",
@@ -90,7 +90,7 @@ TASKS: dict[str, TaskTraits] = {
             {
                 *("epochs", "optimizer", "schedule", "eval", "train", "compile"),
                 *("sensitivity.norm", "observers", "published", "init_from", "init_from_strict"),
-                *("regularize", "images"),
+                *("regularize", "images", "format"),
             }
         ),
         unread_with_checkpoint=frozenset({"model.init"}),
@@ -111,7 +111,7 @@ TASKS: dict[str, TaskTraits] = {
         unread=frozenset(
             {
                 *("epochs", "schedule", "eval", "train", "compile"),
-                *("observers", "published", "init_from", "init_from_strict", "images"),
+                *("observers", "published", "init_from", "init_from_strict", "images", "format"),
             }
         ),
         unread_with_checkpoint=frozenset({"model.init"}),
@@ -141,6 +141,20 @@ TASKS: dict[str, TaskTraits] = {
         unread=(UNREAD_BY_EVALUATIONS - {"images"}) | {"data", "eval.train", "compile"},
         instead={"batch_size": "; choose eval.batch_size", "data": "; images=FOLDER names them"},
         needs=CHECKPOINT | {"images": "<folder of images>"},
+        needs_images=True,
+        reads_data=False,
+        over_checkpoint=True,
+    ),
+    "export": TaskTraits(
+        meaning="write a checkpoint in a format of other programs",
+        implementation="node_cli.tasks.export:Export",
+        gradients="none",
+        trains=False,
+        unread=(UNREAD_BY_EVALUATIONS - {"format"})
+        | {"data", "device", "threads", "deterministic", "compile"}
+        | {"eval.train", "eval.batch_size"},
+        instead={"device": ", which writes on the CPU what runs on any device"},
+        needs=CHECKPOINT | {"format": "<safetensors, torch_export or onnx>"},
         needs_images=True,
         reads_data=False,
         over_checkpoint=True,

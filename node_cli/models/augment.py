@@ -20,7 +20,7 @@ class Zeros(nn.Module):
         self.count = count
 
     def forward(self, y: Tensor) -> Tensor:
-        return torch.cat([y, y.new_zeros(len(y), self.count, *y.shape[2:])], dim=1)
+        return torch.cat([y, y.new_zeros(y.shape[0], self.count, *y.shape[2:])], dim=1)
 
 
 def layer(state: Shape, channels: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Reading a safetensors file: weights by name, as other tools write them.
+"""A safetensors file: weights by name, as other tools read and write them.
 
 The format: eight bytes with the length of a header (little-endian), the header (JSON: of each
 tensor its dtype, shape and place), then the numbers one after the other. It holds no code.
@@ -6,6 +6,7 @@ https://huggingface.co/docs/safetensors
 """
 
 import json
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from node_cli.errors import UserError, one_line
+from node_cli.records.files import replacing
 
 DTYPES = {
     "F64": torch.float64,
@@ -50,6 +52,23 @@ def load(path: Path, key: str) -> dict[str, Tensor]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"no {error} of a tensor" if isinstance(error, KeyError) else one_line(error)
         raise UserError(f"{key}={path}: damaged, or not a safetensors file ({why})") from error
+
+
+def save(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write weights, on any device, atomically. Raises OSError."""
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    numbers, place = [], 0
+    # The largest items first, so that each tensor begins at a multiple of the size of its items.
+    for name, x in sorted(weights.items(), key=lambda pair: (-pair[1].itemsize, pair[0])):
+        content = x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        offsets = [place, place := place + len(content)]
+        header[name] = {"dtype": names[x.dtype], "shape": [*x.shape], "data_offsets": offsets}
+        numbers.append(content)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(path) as temporary:
+        temporary.write_bytes(len(text).to_bytes(LENGTH_BYTES, "little") + text + b"".join(numbers))
 
 
 def _tensor(entry: dict[str, Any], numbers: bytes) -> Tensor:

@@ -28,6 +28,7 @@ from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks import observers
 from node_cli.tasks.initial_weights import InitialWeights
+from node_cli.trained.formats import check_installed
 from node_cli.trained.loading import of_config
 
 
@@ -42,6 +43,8 @@ def preflight(config: Config) -> None:
     images, the observers are there. Cost: building the model."""
 
     if not TASKS[config.task].reads_data:
+        if config.format is not None:
+            check_installed(config.format)
         check_all(lambda: device.choose(config), lambda: of_config(config))
         return
     objective = objective_of(config)

@@ -36,6 +36,7 @@ class TrainedModel(nn.Module):
         super().__init__()
         self.config = config
         self.classifier = classifier.requires_grad_(False)
+        self.inputs = inputs
         self.classes = [*inputs.names]
         self.shape = [*inputs.shape]
         self.nfe: int | None = None
