@@ -134,7 +134,7 @@ def _training() -> Iterator[Case]:
     yield one("optimizer.grad_clip=0.5 optimizer.lr=0.05", two)
     yield one("schedule=cosine optimizer=sgd", two)
     yield one("schedule=step schedule.milestones=[1] schedule.gamma=0.5", two)
-    yield one("data.augment=true seed=3", two)
+    yield one("data.augment=[crop] seed=3", two)
     yield one("data.drop_last=true data.normalize=false")
     yield one("data.holdout_from=last data.holdout=0.2")
     yield one("data.holdout=0")
@@ -173,7 +173,7 @@ def _tasks() -> Iterator[Case]:
         "check_gradients, spiral", "task=check_gradients data=spiral_linear model=mlp_field"
     )
     yield several("resume", IMAGES, "resume=run epochs=2")
-    rich = "data.augment=true solver.first_step=warm optimizer=sgd schedule=cosine eval.train=all"
+    rich = "data.augment=[crop] solver.first_step=warm optimizer=sgd schedule=cosine eval.train=all"
     yield several("resume, warm", f"{IMAGES} {rich}", "resume=run epochs=3", "resume=run")
     yield several("resume, batch norm", f"{FEW} model=conv_bn", "resume=run epochs=2")
     yield several("resume, spiral", SPIRAL, "resume=run epochs=3")

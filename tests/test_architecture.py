@@ -34,6 +34,7 @@ MAY_IMPORT = {
         *("errors", "parts"),
         "trained.formats",
         *("ode.solver", "ode.tableaus", "ode.sensitivity.methods", "data.catalog"),
+        "data.augmentations",
         *(f"regularisers.{name}" for name in ("options", "table", "installed")),
     },
     "data": {"errors", "parts", "config", "ode"},
@@ -117,6 +118,7 @@ def test_engines_do_not_know_gradient_methods() -> None:
             for name in ("main", "compose", "overrides", "hydra_app", "over_checkpoint", "help")
         ),
         *(
+            "data/augmentations.py",
             "data/catalog.py",
             "data/names.py",
             "trained/formats.py",

@@ -10,7 +10,7 @@ from typing import Any
 
 from node_cli.cli.compose import Command, Composer, Job
 from node_cli.cli.overrides import key_of
-from node_cli.config import regularize
+from node_cli.config import data, regularize
 from node_cli.config.check import checked
 from node_cli.config.messages import plain
 from node_cli.config.parts import PACKAGES
@@ -212,6 +212,7 @@ def _check_same_run(folder: RunFolder, tree: Tree, typed: Mapping[str, Any]) -> 
     if not folder.last.exists():
         return []
     began: Tree = checkpoints.load(folder.last)["config"]
+    data.translate(began)
     notes = [
         f"{show(tree, key)}: from {folder.config}; the last checkpoint was made with "
         f"{show(began, key)}"

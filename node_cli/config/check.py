@@ -40,8 +40,11 @@ def checked(
     the YAML files.
     Raises ``UserError`` with every problem found.
     """
+    given = get(tree, "data.augment")
     tree, problems, unused = _without_unused(tree, set(typed))
     of_parts, notes = parts.settle(tree)
+    if isinstance(given, bool) and "data.augment" in typed and get(tree, "data.augment") != given:
+        notes.append(f"data.augment={plain(given)}: is a list now, {show(tree, 'data.augment')}")
     for key, line in unused.items():
         (notes if key in elsewhere else problems).append(line)
 
@@ -101,7 +104,7 @@ def _of_other_variants(tree: Tree, typed: Collection[str]) -> dict[str, str]:
                 spare=variant.spare,
             )
     lines |= unused_batch_norm(tree, typed) | unused_first_step(tree, typed)
-    lines |= train.unused_min_delta(tree, typed)
+    lines |= train.unused_min_delta(tree, typed) | data.unused_options(tree, typed)
     return lines | model.unused(tree, typed) | sensitivity.unused(tree, typed)
 
 

@@ -1,12 +1,14 @@
 """The data, images to classify or a trajectory to fit: the keys of each, and what goes with it."""
 
+from collections.abc import Collection
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
 from node_cli.config import files
-from node_cli.config.section import Location, OneOf, Section, Variants
+from node_cli.config.section import Location, OneOf, Section, Variants, drop_unused
 from node_cli.config.tree import WRONG, Tree, get, put, show
+from node_cli.data.augmentations import AUGMENTATIONS, OPTIONS
 from node_cli.data.catalog import IMAGES, POINTS, TRAJECTORIES
 from node_cli.parts.installed import InstalledNames
 
@@ -30,15 +32,31 @@ FIXED = {
 }
 
 
+def _different(names: list[str]) -> list[str]:
+    if len({*names}) < len(names):
+        raise ValueError("names one twice")
+    return names
+
+
+def _none(names: list[str]) -> list[str]:
+    if names:
+        raise ValueError("not of points, which are no images")
+    return names
+
+
 class ImageData(Section):
-    """Images to classify."""
+    """Images to classify. ``augment``: see ``data.augmentations``, with the options beside it."""
 
     name: str
     limit: PositiveInt | None = None
     holdout: Annotated[float, Field(ge=0, lt=1)]
     holdout_from: Literal["stratified", "last"]
     normalize: bool
-    augment: bool
+    augment: Annotated[list[Annotated[str, OneOf(AUGMENTATIONS)]], AfterValidator(_different)]
+    crop_padding: Annotated[int, Field(ge=1, le=4096)] | None = None
+    erasing_probability: Annotated[float, Field(gt=0, le=1)] | None = None
+    mixup_alpha: Annotated[float, Field(gt=0, le=1000)] | None = None
+    cutmix_alpha: Annotated[float, Field(gt=0, le=1000)] | None = None
     drop_last: bool
 
 
@@ -53,7 +71,7 @@ class PointData(ImageData):
 
     chosen_by: ClassVar = {"name": list(POINTS)}
     noise: Annotated[float, Field(ge=0, le=10)]
-    augment: Literal[False] = False
+    augment: Annotated[list[str], AfterValidator(_none), Field(default_factory=list)]
 
 
 class Downloaded(ImageData):
@@ -117,6 +135,37 @@ Classified = (
 DataConfig = Annotated[Classified | TrajectoryData, Variants()]
 
 
+def translate(tree: Tree) -> None:
+    """``data.augment``, which was true or false once, as the list that it means."""
+    if isinstance(value := get(tree, "data.augment"), bool):
+        known = IMAGES.get(str(get(tree, "data.name")))
+        flips = ["flip"] if known and known.flips else []
+        put(tree, "data.augment", ["crop", *flips] if value else [])
+
+
+def unused_options(tree: Tree, typed: Collection[str]) -> dict[str, str]:
+    """Options of augmentations that are not chosen."""
+    chosen = get(tree, "data.augment")
+    if not isinstance(chosen, list):
+        return {}
+    used = {key for n in chosen if n in AUGMENTATIONS for key in AUGMENTATIONS[n].options}
+    unused = [key for key in OPTIONS if key in tree["data"] and key not in used]
+    by, takes = show(tree, "data.augment"), [key for key in OPTIONS if key in used]
+    return drop_unused(tree, typed, "data", unused, by=by, takes=takes, spare=OPTIONS)
+
+
+def _missing_options(tree: Tree) -> list[str]:
+    """Options of augmentations that are chosen, and were set to null."""
+    chosen = get(tree, "data.augment")
+    names = [n for n in chosen if n in AUGMENTATIONS] if isinstance(chosen, list) else []
+    return [
+        f"data.{key}: data.augment={n} needs it"
+        for n in names
+        for key in AUGMENTATIONS[n].options
+        if get(tree, f"data.{key}") is None
+    ]
+
+
 def _models_of_trajectories() -> list[str]:
     """The shipped models without stem and head."""
     found = {name: files.values_of("model", name) for name in files.choices("model")}
@@ -144,7 +193,7 @@ def impossible(tree: Tree) -> list[str]:
         return []
     if data not in [*TRAJECTORIES]:
         if None not in (stem, head):
-            return []
+            return _missing_options(tree)
         instead = f"choose a model that has both, or data={' or '.join(TRAJECTORIES)}"
         return [f"{both}: to classify images a model needs a stem and a head; {instead}"]
     lines = _impossible_windows(tree) if get(tree, "task") != "eval" else []

@@ -17,13 +17,11 @@ from node_cli.data.streams import stream
 from node_cli.errors import UserError
 from node_cli.ode.transfer import sent
 
-CROP_PADDING = 4
-
 
 class Preprocess:
-    """uint8 [N, C, H, W] to floating point: scaled to [0, 1], normalised, and augmented on request.
+    """uint8 [N, C, H, W] to floating point: scaled to [0, 1], and normalised.
 
-    ``mean``, ``std``: per channel, None for no normalisation. ``flips``: augmentation also mirrors.
+    ``mean``, ``std``: per channel, None for no normalisation.
     """
 
     def __init__(
@@ -32,41 +30,15 @@ class Preprocess:
         device: torch.device,
         mean: Sequence[float] | None,
         std: Sequence[float] | None,
-        flips: bool,
     ) -> None:
         self.dtype = dtype
-        self.flips = flips
         mean_ = torch.tensor(mean or [0.0], dtype=torch.float64)
         std_ = torch.tensor(std or [1.0], dtype=torch.float64)
         self.scale = (1 / (255 * std_)).to(dtype).to(device).view(-1, 1, 1)
         self.shift = (-mean_ / std_).to(dtype).to(device).view(-1, 1, 1)
 
-    def __call__(self, pixels: Tensor, augment: torch.Generator | None = None) -> Tensor:
-        if augment is not None:
-            pixels = _random_crop(pixels, augment)
-            if self.flips:
-                pixels = _random_flip(pixels, augment)
+    def __call__(self, pixels: Tensor) -> Tensor:
         return pixels.to(self.dtype, copy=True).mul_(self.scale).add_(self.shift)
-
-
-def _random_crop(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """A crop of the original size from each image padded with zeros by ``CROP_PADDING``."""
-    n, _, height, width = pixels.shape
-    padded = torch.nn.functional.pad(pixels, [CROP_PADDING] * 4)
-    corner = torch.randint(2 * CROP_PADDING + 1, (2, n, 1), generator=generator)
-    rows, columns = sent(corner, pixels.device)
-    rows = rows + torch.arange(height, device=pixels.device)
-    columns = columns + torch.arange(width, device=pixels.device)
-    image = torch.arange(n, device=pixels.device).view(n, 1, 1)
-    # Indices around the channel slice put the channels last.
-    crop = padded[image, :, rows.unsqueeze(2), columns.unsqueeze(1)]
-    return crop.permute(0, 3, 1, 2).contiguous()
-
-
-def _random_flip(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image mirrored left to right with probability one half."""
-    mirrored = torch.randint(2, (len(pixels), 1, 1, 1), generator=generator).bool()
-    return torch.where(sent(mirrored, pixels.device), pixels.flip(3), pixels)
 
 
 def in_batches(
@@ -100,8 +72,3 @@ def order_of_epoch(config: Config, images: int, epoch: int) -> Tensor:
     """Which training images the batches of an epoch take, one after the other."""
     order = torch.randperm(images, generator=stream(config.seed, "order", epoch))
     return order[: batches_per_epoch(config, images) * config.batch_size]
-
-
-def augmentation(config: Config, step: int) -> torch.Generator | None:
-    """What the batch of a training step is augmented with, None where it is not."""
-    return stream(config.seed, "augment", step) if config.image_data.augment else None

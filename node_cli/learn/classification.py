@@ -12,9 +12,9 @@ from torch.nn.utils import get_total_norm
 from node_cli.config.schema import Config
 from node_cli.config.tasks import TASKS
 from node_cli.data import sources
+from node_cli.data.augment import Augmented
 from node_cli.data.batches import (
     Preprocess,
-    augmentation,
     batches_per_epoch,
     in_batches,
     order_of_epoch,
@@ -74,8 +74,8 @@ class Classification:
             backend.device,
             self.inputs.mean,
             self.inputs.std,
-            known.flips,
         )
+        self.augmented = Augmented(config.image_data, config.seed, self.preprocess, known.classes)
         steps = config.epochs * self.batches_per_epoch
         self.gradient_of = BatchGradient(config, model, backend, steps)
 
@@ -101,14 +101,14 @@ class Classification:
         return in_batches(images, size, device, order[done * size :])
 
     def gradient(self, batch: ImageSet, step: int) -> Outcome:
-        images = self.preprocess(batch.pixels, augmentation(self.config, step))
-        return self.gradient_of(images, batch.labels, step)
+        return self.gradient_of(*self.augmented(batch, step), step)
 
     def loss(self, model: nn.Module, batch: ImageSet) -> Tensor:
         example = next(model.parameters())
-        images = self.preprocess(batch.pixels, augmentation(self.config, step=0))
+        images, labels = self.augmented(batch, step=0)
         logits = model(images.to(example))
-        return cross_entropy(logits.to(example.dtype), batch.labels.to(example.device))
+        labels = labels.to(example) if labels.is_floating_point() else labels.to(example.device)
+        return cross_entropy(logits.to(example.dtype), labels)
 
     def evaluate(self, step: int) -> tuple[dict[str, Metrics], Further]:
         config = self.config
@@ -186,7 +186,8 @@ class BatchGradient:
     def __call__(self, images: Tensor, labels: Tensor, step: int = 0) -> Outcome:
         """Add the gradient to the parameters' ``grad``; return what was measured.
 
-        ``images``: [N, C, H, W], preprocessed. ``labels``: [N]. ``step``: how many were made
+        ``images``: [N, C, H, W], preprocessed. ``labels``: [N], or [N, classes] as ``Loss`` takes
+        them. ``step``: how many were made
         before, which regularisers depend on. Raises ``SolveFailed``.
         """
         if self.whole and len(images) == self.group_size and (found := self.whole(images, labels)):
@@ -231,8 +232,10 @@ class Loss(nn.Module):
     def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean cross-entropy and the number of images classified correctly, scalars.
 
-        ``features``: [N, ...], what the head takes. ``labels``: [N].
+        ``features``: [N, ...], what the head takes. ``labels``: [N], or probabilities
+        [N, classes], of which the largest is the right one.
         """
         logits = self.head(features).to(self.dtype)
         loss = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        return loss, (logits.argmax(1) == labels).sum()
+        right = labels.argmax(1) if labels.is_floating_point() else labels
+        return loss, (logits.argmax(1) == right).sum()

@@ -146,7 +146,8 @@ class Setup:
         config = self.config
         if not TASKS[config.task].trains:
             return {}
-        augmented = getattr(config.data, "augment", False)
+        augment = getattr(config.data, "augment", [])
+        augmented = f", augmented by {' '.join(augment)}" * bool(augment)
         epochs = f"{config.epochs} epoch{'s' * (config.epochs > 1)}"
         steps = f"{self.objective.batches_per_epoch:,} steps, batch size {config.batch_size}"
         penalties = ", ".join(map(_chosen, config.regularize.values()))
@@ -155,7 +156,7 @@ class Setup:
         return {
             **({"regularize": penalties} if penalties else {}),
             "optimizer": f"{_chosen(config.optimizer)}, schedule {_chosen(config.schedule)}",
-            "training": f"{epochs} of {steps}" + ", augmented" * augmented + smoothed,
+            "training": f"{epochs} of {steps}" + augmented + smoothed,
         }
 
     def _compiled(self) -> str:

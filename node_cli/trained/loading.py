@@ -112,5 +112,5 @@ def _statistics(
             f"checkpoint={path}: BatchNorm inside f takes its statistics from the training images, "
             f"and they are not there ({error.problems[0]})"
         ) from error
-    preprocess = Preprocess(backend.dtype, backend.device, inputs.mean, inputs.std, flips=False)
+    preprocess = Preprocess(backend.dtype, backend.device, inputs.mean, inputs.std)
     return statistics_for_evaluation(config, model, train, preprocess, backend, skip=False)

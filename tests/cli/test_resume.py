@@ -172,7 +172,7 @@ def test_a_run_killed_between_its_first_two_writes_keeps_what_was_typed(
     def kill(*_: object, **__: object) -> None:
         raise Killed
 
-    options = ["optimizer.lr=2e-3", "data.augment=true"]
+    options = ["optimizer.lr=2e-3", "data.augment=[crop]"]
     with monkeypatch.context() as patch:
         # Before anything is written again by the run itself.
         patch.setattr("node_cli.cli.hydra_app.hand_over", kill)

@@ -57,10 +57,10 @@ KINDS = ("linear", "nonlinear")
             ["eval.batch_size=2: not with data=spir", "eval.train=all: not with data=spiral_lin"],
         ),
         (
-            [*FIT, "data.holdout=0.1", "data.augment=true"],
+            [*FIT, "data.holdout=0.1", "data.augment=[crop]"],
             [
                 "data.holdout=0.1: not used by data=spiral_linear; it takes points, end, noise",
-                "data.augment=true: not used by data=spiral_linear; it takes points, end, noise",
+                r"data.augment=[crop]: not used by data=spiral_linear; it takes points, end, noise",
             ],
         ),
         (["data.points=9"], ["data.points=9: not used by data=digits; it takes limit, holdout"]),

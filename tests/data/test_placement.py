@@ -80,7 +80,7 @@ def test_a_run_from_the_host_is_the_same_run(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Training and evaluation: every batch goes through the thread that copies."""
-    config = configure("data.limit=150", "epochs=2", "batch_size=32", "data.augment=true")
+    config = configure("data.limit=150", "epochs=2", "batch_size=32", "data.augment=[crop]")
     usual = run(config, tmp_path / "usual")
     calls = []
 
@@ -116,7 +116,7 @@ def test_a_run_from_pinned_memory_is_the_same_run(
 ) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs CUDA")
-    config = configure("device=cuda", "deterministic=true", "epochs=2", "data.augment=true")
+    config = configure("device=cuda", "deterministic=true", "epochs=2", "data.augment=[crop]")
     usual = run(config, tmp_path / "usual")
     monkeypatch.setattr(placement, "free_memory", lambda _: 0)
     assert_same_run(usual, run(config, tmp_path / "host"))

@@ -10,6 +10,7 @@ from node_cli.cli.compose import Composer
 from node_cli.config.files import CONF
 from node_cli.config.schema import keys
 from node_cli.config.tree import get
+from node_cli.data.augmentations import AUGMENTATIONS
 from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.ode.solver import METHODS
 from node_cli.records import columns
@@ -35,6 +36,7 @@ CONFIGURATIONS = (
     ["train.on_solver_failure=skip"],
     [f"regularize=[{','.join(REGULARISERS)}]"],
     ["train.stop_early=5"],
+    [f"data.augment=[{','.join(AUGMENTATIONS)}]"],
 )
 
 
@@ -91,6 +93,7 @@ def test_the_tables_of_methods_are_complete() -> None:
         ("solvers.md", "`solver=`", METHODS),
         ("gradients.md", "`sensitivity=`", SENSITIVITIES),
         ("regularisers.md", "`regularize=`", REGULARISERS),
+        ("recipes.md", "`data.augment=`", AUGMENTATIONS),
     ):
         (table,) = [
             t for t in pages.tables(pages.REPOSITORY / "docs" / page) if t.header[0] == header

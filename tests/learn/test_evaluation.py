@@ -20,7 +20,7 @@ from tests.runs import run
 Configure = Callable[..., Config]
 CPU = torch.device("cpu")
 BACKEND = Backend(CPU, "float64", torch.float64)
-RAW = Preprocess(torch.float64, CPU, None, None, flips=False)
+RAW = Preprocess(torch.float64, CPU, None, None)
 
 
 def images(n: int = 10) -> ImageSet:

@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -125,7 +124,7 @@ def test_evaluation_changes_nothing_in_training(train: Train, install: Installer
     assert same_weights(plain.last, watched.last)
 
 
-@pytest.mark.parametrize("option", ["data.augment=true", "optimizer=sgd", "precision=float64"])
+@pytest.mark.parametrize("option", ["data.augment=[crop]", "optimizer=sgd", "precision=float64"])
 def test_a_run_is_a_function_of_its_configuration(train: Train, option: str) -> None:
     first, again = train(option, name="first"), train(option, name="again")
     other = train(option, "seed=1", name="other")
@@ -193,9 +192,9 @@ def test_every_epoch_sees_every_image_once_in_a_new_order(
     seen: list[list[int]] = []
     call = Preprocess.__call__
 
-    def spy(self: Preprocess, pixels: torch.Tensor, augment: Any = None) -> torch.Tensor:
+    def spy(self: Preprocess, pixels: torch.Tensor) -> torch.Tensor:
         seen.append([hash(image.numpy().tobytes()) for image in pixels])
-        return call(self, pixels, augment)
+        return call(self, pixels)
 
     monkeypatch.setattr(Preprocess, "__call__", spy)
     train("data.holdout=0.01", "eval.batch_size=1000")

@@ -21,6 +21,7 @@ SMALL = ["data.limit=60", "data.holdout=0.1", "batch_size=16", "epochs=2"]
 RECIPES = [
     "train.label_smoothing=0.1 optimizer=sgd optimizer.nesterov=true",
     "train.accumulate=4 solver.first_step=warm regularize=[steer,kinetic]",
+    "data.augment=[crop,flip,erasing,mixup,cutmix] train.accumulate=2",
     "schedule=cosine schedule.per=step schedule.warmup_steps=6",
 ]
 
@@ -67,6 +68,13 @@ def test_label_smoothing(configure: Configure, tmp_path: Path) -> None:
             "train.label_smoothing=0.1: not with data=spiral_linear, which has no labels",
         ),
         (["train.accumulate=3"], "train.accumulate=3: must divide batch_size=128"),
+        (["data.augment=[crop,shear]"], "data.augment=.*crop, flip, erasing, mixup, cutmix"),
+        (["data.augment=[crop,crop]"], r"data.augment=\[crop,crop\]: names one twice"),
+        (
+            ["data.augment=[crop]", "data.mixup_alpha=1"],
+            r"data.mixup_alpha=1: not used by data.augment=\[crop\]; it takes crop_padding",
+        ),
+        (["data.augment=[mixup]", "data.mixup_alpha=null"], "data.mixup_alpha: .* needs it"),
         (["train.label_smoothing=1"], "train.label_smoothing=1: must be less than 1"),
     ],
 )
@@ -82,7 +90,7 @@ def test_refused(configure: Configure, options: list[str], line: str) -> None:
         "sensitivity=backsolve",
         "sensitivity=gauss",
         "regularize=[kinetic,steer,decay]",
-        "model=mlp train.label_smoothing=0.1 data.augment=true",
+        "model=mlp train.label_smoothing=0.1 data.augment=[crop]",
     ],
 )
 def test_groups_of_images_make_the_step_of_the_whole_batch(

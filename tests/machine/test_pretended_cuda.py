@@ -51,7 +51,7 @@ def assert_agree(one: RunFolder, other: RunFolder) -> None:
     "options",
     [
         *([f"sensitivity={method}"] for method in METHODS),
-        ["model=mlp", "data.augment=true", "optimizer.grad_clip=0.1"],
+        ["model=mlp", "data.augment=[crop,flip,erasing,cutmix,mixup]", "optimizer.grad_clip=0.1"],
         ["model.core=residual", "model.blocks=2"],
         *(
             pytest.param([f"model={name}", "batch_size=16"], marks=pytest.mark.slow)
@@ -94,9 +94,9 @@ def test_a_run_that_changes_its_device(configure: Configure, tmp_path: Path) -> 
 def test_a_forgotten_to_is_caught(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("node_cli.data.batches.sent", lambda x, _: x)
+    monkeypatch.setattr("node_cli.data.augment_images.sent", lambda x, _: x)
     folder = RunFolder(tmp_path)
-    execute(configure("device=cuda:1", "data.limit=60", "data.augment=true"), folder, [])
+    execute(configure("device=cuda:1", "data.limit=60", "data.augment=[crop]"), folder, [])
     assert "Expected all tensors to be on the same device" in folder.read_status()["reason"]
 
 

@@ -25,7 +25,7 @@ from tests.reliability.children import (
 
 # Everything that draws random numbers or keeps state, in a run of some 0.1 s.
 BUSY = (
-    *("data.limit=60", "batch_size=16", "epochs=3", "data.augment=true", "seed=3"),
+    *("data.limit=60", "batch_size=16", "epochs=3", "data.augment=[crop]", "seed=3"),
     *("optimizer=adamw", "optimizer.lr=3e-3", "schedule=cosine"),
     *("eval.initial=true", "eval.every_steps=3", "eval.train=1", "train.checkpoint_every=2"),
 )

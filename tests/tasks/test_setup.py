@@ -48,7 +48,7 @@ Receive = Callable[..., Received]
 def test_training_is_augmented_where_asked_for_and_evaluation_never(receive: Receive) -> None:
     options = ["data.limit=200", "data.holdout=0.1", "epochs=2", "eval.train=all"]
     plain = receive(*options, name="plain")
-    moved = receive(*options, "data.augment=true", name="moved")
+    moved = receive(*options, "data.augment=[crop]", name="moved")
     assert len(plain.training) == len(moved.training) == 4
     # 180 training images in two batches; 20 + 359 + 180 images to evaluate in 1 + 4 + 2.
     for epoch in (plain.training[:2], plain.training[2:]):
@@ -99,7 +99,9 @@ def test_augmentation_mirrors_photographs_alone(
     else:
         monkeypatch.setattr(f"torchvision.datasets.{IMAGES[name].torchvision}", Fake)
         options = [f"data.root={tmp_path}"]
-    received = receive(f"data={name}", *options, "epochs=1", "data.augment=true")
+    received = receive(
+        f"data={name}", *options, "epochs=1", f"data.augment=[crop{',flip' * known.flips}]"
+    )
     images = torch.cat(received.training)
     mirrored = images[..., 16:20].mean((1, 2, 3)) < images[..., 8:12].mean((1, 2, 3))
     if known.flips:
