@@ -60,7 +60,7 @@ ENTRIES = {
     }
 }
 
-SHORT = ("data.limit=80", "batch_size=16", "epochs=1", "device=cpu")
+SHORT = ("data.limit=32", "batch_size=16", "epochs=1", "device=cpu")
 
 Configure = Callable[..., Config]
 
@@ -106,7 +106,6 @@ def test_it_measures_what_it_says_in_a_run(
         assert number["penalty_steps"] == number["accepted_forward"]
         weighed = 0.5 * number["penalty_speed"] + 0.01 * number["penalty_kinetic"]
         assert number["penalty"] == pytest.approx(weighed + number["penalty_steps"])
-    assert node_train("task=eval", "checkpoint=run", "hydra.run.dir=eval").code == 0
     speed.remove("own-parts")
     result = node_train("resume=run", "epochs=2")
     assert result.code == 2
