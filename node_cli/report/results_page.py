@@ -33,7 +33,8 @@ published systems. To read the tables:
   seconds (s), and what says "run", are of the whole run.
 - A difference is ours minus the published number, in percentage points for accuracies and errors.
   "In" says that the published number lies within mean ± standard deviation of our seeds, "out" that
-  it does not; of a single seed (?) it cannot be told.
+  it does not; of a single seed (?) it cannot be told. In sections of earlier versions a * says that
+  it lies outside the range of our seeds.
 - Seconds depend on the machine and on what else it was doing: do not compare them with the
   published ones, nor between tables.
 - Rows with `model.core=plain` (the layers of f, applied once) and `model.core=none` (stem and head
@@ -68,14 +69,15 @@ class SweepPart:
 
 def write_results(target: Path, command: str, sweeps: Sequence[SweepPart]) -> None:
     """Write RESULTS.md, and a folder for each sweep into ``results``, into ``target``; other files
-    there stay.
+    there stay, and so do the sections of other sweeps, whose runs need not be there any more.
 
     ``command``: that the page names as its origin. The summaries and plots of the sweeps are
     brought up to date. Raises OSError, and ``NotOurs`` where what would be written over was not
     written by this function.
     """
     page, files = target / "RESULTS.md", target / "results"
-    ours = page.exists() and WRITTEN_BY_US in page.read_text(encoding="utf-8", errors="replace")
+    before = page.read_text(encoding="utf-8", errors="replace") if page.exists() else ""
+    ours = WRITTEN_BY_US in before
     if page.exists() and not ours:
         raise NotOurs(f"{page}: not written by report")
     for sweep in sweeps:
@@ -85,10 +87,34 @@ def write_results(target: Path, command: str, sweeps: Sequence[SweepPart]) -> No
         if folder.exists() and not ours:
             raise NotOurs(f"{folder}: not written by report, there is no {page} that shows it")
     said = {MACHINES, NOISE, ONE_SEED}  # in the introduction, and so nowhere else
-    parts = [_part(sweep, files / sweep.name, said) for sweep in sweeps]
-    contents = "\n".join(f"- [{s.title}](#{_anchor(s.title)})" for s in sweeps)
+    new = [(sweep.title, _part(sweep, files / sweep.name, said)) for sweep in sweeps]
+    sections = _with_new(_sections(before), new)
+    contents = "\n".join(f"- [{title}](#{_anchor(title)})" for title, _ in sections)
     intro = INTRO.format(command=command)
-    write_text(page, f"{intro}\n{contents}\n\n" + "\n".join(parts))
+    write_text(page, f"{intro}\n{contents}\n\n" + "\n".join(text for _, text in sections))
+
+
+Sections = list[tuple[str, str]]
+"""Titles, and texts with them."""
+
+
+def _sections(page: str) -> Sections:
+    texts = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
+    return [(text.partition("\n")[0], f"## {text.rstrip()}\n") for text in texts]
+
+
+def _with_new(old: Sections, new: Sections) -> Sections:
+    """New sections in the place of old ones of the same title, and the others at the end."""
+    titles = {title for title, _ in new}
+    kept = [section for section in old if section[0] not in titles]
+    if not kept:
+        return new
+    sections: Sections = []
+    for title in dict.fromkeys(title for title, _ in (*old, *new)):
+        sections += [
+            section for section in (new if title in titles else old) if section[0] == title
+        ]
+    return sections
 
 
 def _part(sweep: SweepPart, files: Path, said: set[str]) -> str:

@@ -92,6 +92,25 @@ def test_a_page_of_every_sweep_in_a_folder(
     assert "results/grid: is a folder of runs" in result.err
 
 
+def test_sections_of_runs_that_are_no_longer_there_stay(
+    node_train: NodeTrain, tmp_path: Path
+) -> None:
+    for name in ("first", "second"):
+        assert node_train("-m", *QUICK, "seed=0", f"hydra.sweep.dir=runs/{name}").code == 0
+    assert node_train("report", "runs", "report.out=.").code == 0
+    page = (tmp_path / "RESULTS.md").read_text()
+    (tmp_path / "runs" / "second").rename(tmp_path / "second")
+    assert node_train("report", "runs", "report.out=.").code == 0
+    assert (tmp_path / "RESULTS.md").read_text() == page
+    (tmp_path / "second").rename(tmp_path / "third")
+    assert node_train("report", "third", "report.out=.").code == 0
+    changed = (tmp_path / "RESULTS.md").read_text()
+    titles = [line for line in changed.splitlines() if line.startswith("## ")]
+    assert titles == ["## first", "## second", "## third"]
+    old = page.partition("## first")[2].rstrip()
+    assert old in changed, "as they were"
+
+
 def test_nothing_of_others_is_written_over(node_train: NodeTrain, tmp_path: Path) -> None:
     assert node_train("-m", *QUICK, "seed=0", "hydra.sweep.dir=runs/grid").code == 0
     for name in ("RESULTS.md", "results/grid/summary.csv"):
