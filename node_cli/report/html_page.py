@@ -50,7 +50,7 @@ def page(command: str, runs: Sequence[FoundRun]) -> str:
     """Return the page, a function of the runs' files alone."""
     legible = [run for run in runs if not run.damage]
     of_gradients = [(run, rows) for run in legible if (rows := run.rows(GRADIENTS.file))]
-    compared = [run for run in legible if not run.rows(GRADIENTS.file)]
+    compared = [run for run in legible if run.value("task") in COMPARED]
     comparison = compare_settings(compared, numbers_of)
     settings = comparison.settings
     labels = {run.name: setting.label for setting in settings for run in setting.runs}
@@ -61,7 +61,11 @@ def page(command: str, runs: Sequence[FoundRun]) -> str:
     unfinished = sum(run.status != "done" for run in runs)
     counts += f"; {unfinished} not done" if unfinished else ""
     sections = [
-        _section("Settings", ABOUT_SETTINGS, settings_table(comparison, names)),
+        *(
+            [_section("Settings", ABOUT_SETTINGS, settings_table(comparison, names))]
+            if settings
+            else []
+        ),
         *_plots(data),
         *_gradients(of_gradients),
         *_published(compared),
@@ -89,6 +93,8 @@ ABOUT_SETTINGS = (
     "accuracies; it is marked where the interval leaves out 0. Click a heading to sort; what is "
     "ticked is in the plots."
 )
+
+COMPARED = ("train", "eval")  # tasks that end in an accuracy or a loss
 
 DIFFERENCES = (
     "Every key that is not the same in all settings; marked where it is not that of the baseline. "

@@ -17,6 +17,7 @@ from node_cli.records.columns import (
     EPOCHS,
     EVALUATIONS,
     FLOW,
+    GRADIENTS,
     POINTS,
     STEPS,
     VECTOR_FIELD,
@@ -41,6 +42,7 @@ def run(path: Path, solver: str, seed: int, accuracy: float) -> RunFolder:
     path.mkdir(parents=True)
     folder.write_config(
         {
+            "task": "train",
             "seed": seed,
             "model": {"name": "dense"},
             "data": {"name": "digits", "root": str(path)},
@@ -246,12 +248,11 @@ document.title = JSON.stringify(seen);
 """
 
 
-def test_in_a_browser(runs: Path, tmp_path: Path) -> None:
-    """It sorts, filters, compares with a baseline and draws, without an error."""
+def opened(text: str, tmp_path: Path) -> str:
+    """The page as a browser has made it, without an error."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("needs chromium or google-chrome")
-    text = page("node-train report runs", find_runs([runs])).replace("</body>", f"{CLICKS}</body>")
     (tmp_path / "report.html").write_text(text)
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
     done = subprocess.run(
@@ -265,7 +266,13 @@ def test_in_a_browser(runs: Path, tmp_path: Path) -> None:
     )
     assert "CONSOLE" not in done.stderr, done.stderr
     assert 'data-ready="yes"' in done.stdout
-    title = re.search(r"<title>(.*?)</title>", done.stdout)
+    return done.stdout
+
+
+def test_in_a_browser(runs: Path, tmp_path: Path) -> None:
+    """It sorts, filters, compares with a baseline and draws, without an error."""
+    text = page("node-train report runs", find_runs([runs])).replace("</body>", f"{CLICKS}</body>")
+    title = re.search(r"<title>(.*?)</title>", opened(text, tmp_path))
     assert title
     seen = json.loads(title[1])
     assert seen["plots"] >= 6
@@ -279,3 +286,13 @@ def test_in_a_browser(runs: Path, tmp_path: Path) -> None:
     assert of_rk4 == f"+{mean(pairs):.2f} ± {half:.2f}"
     assert (of_euler, of_dopri5) == ("baseline", "+10.00")
     assert (seen["left"], seen["chips"]) == (1, 1)
+
+
+def test_a_run_that_compared_gradients_alone(runs: Path, tmp_path: Path) -> None:
+    folder = RunFolder(runs / "dopri5" / "0")
+    folder.write_config(folder.read_config() | {"task": "check_gradients"})
+    write_csv(folder.gradients, GRADIENTS.columns, [{"sensitivity": "gauss", "cosine": 0.5}])
+    text = page("node-train report runs", find_runs([folder.path]))
+    assert "1 run, 0 settings" in text
+    assert "Gradient methods" in text
+    assert "<td>gauss</td>" in opened(text, tmp_path)

@@ -22,12 +22,12 @@ const drawChart = (place, look, curves) => {
   const log = { x: look.logX && positive("x"), y: look.logY && positive("mean") };
   const series = [{}];
   const bands = [];
-  const tables = curves.map((curve) => {
+  const tables = curves.map((curve, k) => {
     const ink = colour(curve.i);
     const isDot = look.dots || curve.x.length === 1;
     series.push({
       stroke: ink,
-      width: look.dots ? 0 : 1.8,
+      width: look.dots ? 0 : 1.5 + (2.5 * (curves.length - 1 - k)) / curves.length, // see equals
       dash: dash(curve.i),
       points: { show: isDot || curve.x.length < 12, size: look.dots ? 10 : 6, fill: ink },
     });
@@ -152,6 +152,7 @@ const ofRecord = (record, name, axis) =>
 const drawCurves = () => {
   const axis = document.querySelector("input[name=axis]:checked")?.value ?? "step";
   const into = byId("curves");
+  if (!into) return;
   into.replaceChildren();
   data.curves.forEach(({ record, name, title, y, log, percent }) => {
     const curves = ofRecord(record, name, axis);

@@ -59,6 +59,7 @@ data.settings.forEach((setting, i) => baseline.append(new Option(setting.label, 
 const compareWithBaseline = () => {
   const base = data.settings[Number(baseline.value)];
   document.body.dataset.spread = spread.value;
+  if (!base) return; // no setting at all
   rowsOfSettings.forEach((row) => {
     const setting = data.settings[Number(row.dataset.setting)];
     row.classList.toggle("baseline", spread.value === "difference" && setting === base);
