@@ -15,7 +15,7 @@ Configure = Callable[..., Config]
 
 
 def read(config: Config, split: str = "train", seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    images = load(config.images, seed)[split]
+    images = load(config.image_data, seed)[split]
     return images.pixels.reshape(-1, 2) / 255, images.labels
 
 

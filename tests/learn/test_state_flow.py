@@ -114,6 +114,7 @@ def test_the_plane(configure: Configure) -> None:
     assert not list(vector_field(*given)), "the state has three dimensions"
 
 
+@pytest.mark.slow
 def test_the_pictures_of_a_run(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

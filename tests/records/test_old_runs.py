@@ -20,16 +20,16 @@ OLD = sorted((Path(__file__).parents[1] / "runs").glob("*.tar.xz"))
 ALWAYS = ("259dd44", "d4fc7bf", "c60607c", "aa0b05e")
 
 
-def _commit(path: Path) -> str:
+def commit_of(path: Path) -> str:
     return path.name.partition(".")[0]
 
 
 @pytest.fixture(
     params=[
-        pytest.param(path, marks=[] if _commit(path) in ALWAYS else pytest.mark.slow)
+        pytest.param(path, marks=[] if commit_of(path) in ALWAYS else pytest.mark.slow)
         for path in OLD
     ],
-    ids=map(_commit, OLD),
+    ids=map(commit_of, OLD),
 )
 def old(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what a commit has written; nothing is drawn."""
@@ -41,7 +41,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_there_are_some() -> None:
-    assert {*ALWAYS} <= {*map(_commit, OLD)}
+    assert {*ALWAYS} <= {*map(commit_of, OLD)}
     assert len(OLD) >= 10
     assert sum(path.stat().st_size for path in OLD) < 300_000
 

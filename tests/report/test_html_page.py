@@ -28,9 +28,9 @@ from node_cli.report.found_runs import find_runs
 from node_cli.report.html_page import page, write_page
 from node_cli.report.page_data import numbers_of
 from node_cli.report.results_page import NotOurs
+from tests.records.test_old_runs import ALWAYS, OLD, commit_of
 from tests.report.test_summary import write_csv
 
-OLD = sorted((Path(__file__).parents[1] / "runs").glob("*.tar.xz"))
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
 ACCURACIES = {"rk4": [0.90, 0.92, 0.97], "euler": [0.85, 0.88, 0.91], "dopri5": [0.95]}
@@ -203,7 +203,11 @@ def test_nothing_of_others_is_written_over(runs: Path) -> None:
         write_page(path, "", find_runs([runs]))
 
 
-@pytest.mark.parametrize("archive", OLD, ids=lambda path: path.name.partition(".")[0])
+@pytest.mark.parametrize(
+    "archive",
+    [pytest.param(p, marks=[] if commit_of(p) in ALWAYS else pytest.mark.slow) for p in OLD],
+    ids=map(commit_of, OLD),
+)
 def test_runs_of_every_earlier_form(archive: Path, tmp_path: Path) -> None:
     with tarfile.open(archive) as tar:
         tar.extractall(tmp_path, filter="data")
@@ -288,6 +292,7 @@ def test_in_a_browser(runs: Path, tmp_path: Path) -> None:
     assert (seen["left"], seen["chips"]) == (1, 1)
 
 
+@pytest.mark.slow  # a second browser
 def test_a_run_that_compared_gradients_alone(runs: Path, tmp_path: Path) -> None:
     folder = RunFolder(runs / "dopri5" / "0")
     folder.write_config(folder.read_config() | {"task": "check_gradients"})
