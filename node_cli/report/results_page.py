@@ -33,8 +33,7 @@ published systems. To read the tables:
   seconds (s), and what says "run", are of the whole run.
 - A difference is ours minus the published number, in percentage points for accuracies and errors.
   "In" says that the published number lies within mean ± standard deviation of our seeds, "out" that
-  it does not; of a single seed (?) it cannot be told. In sections of earlier versions a * says that
-  it lies outside the range of our seeds.
+  it does not; of a single seed (?) it cannot be told.
 - Seconds depend on the machine and on what else it was doing: do not compare them with the
   published ones, nor between tables.
 - Rows with `model.core=plain` (the layers of f, applied once) and `model.core=none` (stem and head

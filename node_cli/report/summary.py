@@ -162,7 +162,8 @@ def _measures(rows: Sequence[Row]) -> list[str]:
         found = [name for name in found if name not in SUMMARY_LOSSES]
     for name in SUMMARY_COUNTS:
         last = name.replace("_run", "_mean")
-        if any(number(name, row[name]) != number(last, row[last]) for row in rows):
+        both = [row for row in rows if row[name] is not None]
+        if any(number(name, row[name]) != number(last, row[last]) for row in both):
             found.append(name)
     return found
 
