@@ -110,7 +110,10 @@ TASKS: dict[str, TaskTraits] = {
         trains=False,
         unread=frozenset(
             {
-                *("epochs", "schedule", "eval", "train", "compile"),
+                *("epochs", "schedule", "eval", "compile"),
+                *(f"train.{key}" for key in ("checkpoint_every", "max_seconds", "target")),
+                *(f"train.{key}" for key in ("stop_early", "min_delta")),
+                *(f"train.{key}" for key in ("on_solver_failure", "max_skipped")),
                 *("observers", "published", "init_from", "init_from_strict", "images", "format"),
             }
         ),

@@ -136,8 +136,8 @@ class Profile:
                 observers.end()
 
     def _step(self, observers: Observers) -> Outcome:
-        outcome = self.trainer.step(next(self.batches), observers)
-        assert outcome is not None, "no solve is skipped"
+        while (outcome := self.trainer.step(next(self.batches), observers)) is None:
+            pass  # its solve failed, and is skipped, as the checkpoint says
         return outcome
 
     def _watched_step(self, observers: Observers, parts: Parts[Any]) -> WatchedStep:

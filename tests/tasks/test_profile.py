@@ -108,7 +108,7 @@ def test_a_row_for_each_part(configure: Configure, tmp_path: Path, sensitivity: 
         (["model.core=none"], ["data", "stem", "head"]),
         (["model.weights_in_t=2", "model.dropout_before=0.1"], ["data", "stem", "core", "f"]),
         (["solver.engine=torchdiffeq"], ["data", "stem", "f", "solver", "head"]),
-        (["regularize=[error,kinetic]"], OF_IMAGES),
+        (["regularize=[error,kinetic]", "train.accumulate=2"], OF_IMAGES),
         (["data=spiral_linear", "model=linear_field"], ["data", "f", "VJPs", "solver", "head"]),
     ],
     ids=lambda value: " ".join(value),
@@ -222,6 +222,7 @@ class Event:
         return 1000 * (other.at - self.at)
 
 
+@pytest.mark.slow
 def test_on_cuda_parts_are_bounded_by_events(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

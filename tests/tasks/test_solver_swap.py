@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from node_cli.config.schema import Config
+from node_cli.config.tree import lay
 from node_cli.learn.answers import Answers
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.solver import Solver
@@ -15,7 +16,7 @@ from node_cli.records.run_folder import RunFolder
 from node_cli.tasks import solver_swap, swap_solvers
 from node_cli.tasks.swap_solvers import in_words, others
 from node_cli.tasks.swap_verdict import Tried, verdict
-from tests.commands import QUICK, NodeTrain
+from tests.commands import QUICK, NodeTrain, composed
 from tests.folders import rows
 from tests.runs import run
 
@@ -28,6 +29,22 @@ LONG = ["model.t1=10"]  # an interval over which two Euler steps are far from th
 def _few_solvers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(swap_solvers, "NUMBERS_OF_STEPS", (4,))
     monkeypatch.setattr(swap_solvers, "TOLERANCES", (1e-1, 1e-3))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short training."""
+    (job,) = composed(*QUICK)
+    return run(job.config, tmp_path_factory.mktemp("trained") / "run").path
+
+
+def edited(trained: Path, path: Path, **changes: object) -> str:
+    """A checkpoint whose configuration says something else."""
+    checkpoint = torch.load(trained / "checkpoints" / "last.pt", weights_only=True)
+    for key, value in changes.items():
+        lay(checkpoint["config"], key.replace("__", "."), value)
+    torch.save(checkpoint, path)
+    return f"checkpoint={path}"
 
 
 def answered(right: list[bool]) -> Answers:
@@ -126,10 +143,9 @@ def test_every_block_is_solved_by_the_other_solver(
 
 
 def test_solvers_that_fail(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has a row that says why; without a reference there is no verdict."""
-    run(configure(*QUICK), tmp_path / "run")
     answers = solver_swap.answers
 
     def failing(config: Config, model: object, *given: object) -> Answers:
@@ -139,8 +155,7 @@ def test_solvers_that_fail(
         return answers(config, model, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(solver_swap, "answers", failing)
-    checkpoint = f"checkpoint={tmp_path / 'run'}"
-    swap = run(configure("task=solver_swap", checkpoint), tmp_path / "swap")
+    swap = run(configure("task=solver_swap", f"checkpoint={trained}"), tmp_path / "swap")
     assert swap.read_result()["verdict"] == "unknown"
     found = rows(swap.swaps)
     assert all("too stiff" in row["note"] for row in found if row["solver"] == "euler")
@@ -170,16 +185,17 @@ def test_which_solvers_are_tried(trained: Solver) -> None:
     assert all(solver.rtol is None or solver.rtol >= 1e-6 for solver in found)
 
 
-def test_mistakes(configure: Configure, node_train: NodeTrain, tmp_path: Path) -> None:
+def test_mistakes(
+    configure: Configure, node_train: NodeTrain, trained: Path, tmp_path: Path
+) -> None:
     trajectory = ["data=spiral_linear", "model=linear_field", "data.windows=1", "epochs=1"]
-    run(configure(*QUICK), tmp_path / "run")
-    run(configure(*QUICK, "model.core=plain"), tmp_path / "plain")
     run(configure(*trajectory), tmp_path / "spiral")
+    plain = edited(trained, tmp_path / "plain.pt", model__core="plain")
     for typed, message in {
-        "checkpoint=run solver=rk4": "solver=rk4: not used by task=solver_swap, which tries that",
-        "checkpoint=run compile=true": "compile=true: not used by task=solver_swap",
-        "checkpoint=run eval.test=end": "eval.test=end: not used by task=solver_swap",
-        "checkpoint=plain": "model.core=plain: has no ODE, so that task=solver_swap has nothing",
+        f"checkpoint={trained} solver=rk4": "solver=rk4: not used by task=solver_swap, which tries",
+        f"checkpoint={trained} compile=true": "compile=true: not used by task=solver_swap",
+        f"checkpoint={trained} eval.test=end": "eval.test=end: not used by task=solver_swap",
+        plain: "model.core=plain: has no ODE, so that task=solver_swap has nothing",
         "checkpoint=spiral": "data=spiral_linear: not with task=solver_swap, which needs images",
         "seed=1": "task=solver_swap: needs checkpoint=<run folder or checkpoint file>",
     }.items():
@@ -189,12 +205,9 @@ def test_mistakes(configure: Configure, node_train: NodeTrain, tmp_path: Path) -
 
 
 def test_a_checkpoint_of_a_compiled_training_is_evaluated_without_the_compiler(
-    configure: Configure, tmp_path: Path
+    configure: Configure, trained: Path, tmp_path: Path
 ) -> None:
     """Else every solver would be compiled for half a minute."""
-    run(configure(*QUICK), tmp_path / "run")
-    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
-    checkpoint["config"]["compile"] = True
-    torch.save(checkpoint, tmp_path / "compiled.pt")
-    for task in ("solver_swap", "check_gradients"):
-        assert not configure(f"task={task}", f"checkpoint={tmp_path / 'compiled.pt'}").compile
+    compiled = edited(trained, tmp_path / "compiled.pt", compile=True)
+    for task in ("solver_swap", "check_gradients", "profile"):
+        assert not configure(f"task={task}", compiled).compile
