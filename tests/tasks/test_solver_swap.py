@@ -22,7 +22,7 @@ from tests.runs import run
 
 Configure = Callable[..., Config]
 
-LONG = ["model.t1=10"]  # an interval over which two Euler steps are far from the solution
+LONG = ["model.t1=10"]  # an interval over which an Euler step is far from the solution
 
 
 @pytest.fixture
@@ -81,23 +81,23 @@ def test_the_rule_of_the_verdict(
 
 
 @pytest.mark.usefixtures("_few_solvers")
-def test_a_network_of_two_euler_steps(
+def test_a_network_of_one_euler_step(
     configure: Configure, node_train: NodeTrain, tmp_path: Path
 ) -> None:
     """It loses accuracy under every finer solver, as those of Ott et al. do."""
-    trained = [*LONG, "epochs=12", "optimizer.lr=3e-3", "solver=euler", "solver.n_steps=2"]
-    run(configure(*trained), tmp_path / "run")
+    short = ["epochs=4", "data.limit=600", "optimizer.lr=3e-3"]
+    run(configure(*LONG, *short, "solver=euler", "solver.n_steps=1"), tmp_path / "run")
     result = node_train("task=solver_swap", "checkpoint=run", "hydra.run.dir=swap")
     assert result.code == 0, result.err
     assert "\nverdict: the solution of its solver's steps, not of an ODE: " in result.out
     found = rows(tmp_path / "swap" / "solver_swap.csv")
     assert list(found[0]) == list(SWAPS.columns)
     first, *middle, last = found
-    assert (first["solver"], first["options"], first["role"]) == ("euler", "n_steps=2", "training")
+    assert (first["solver"], first["options"], first["role"]) == ("euler", "n_steps=1", "training")
     assert (last["solver"], last["role"], float(last["error"])) == ("dopri8", "reference", 0)
-    assert float(first["accuracy"]) - float(last["accuracy"]) > 0.02
+    assert float(first["accuracy"]) - float(last["accuracy"]) > 0.1
     by_name = {f"{row['solver']} {row['options']}": row for row in middle}
-    assert by_name["euler n_steps=8"]["nfe_mean"] == "8.0"
+    assert by_name["euler n_steps=2"]["nfe_mean"] == "2.0"
     errors = [float(by_name[f"{m} n_steps=4"]["error"]) for m in ("euler", "midpoint", "rk4")]
     assert errors[2] < errors[1] < errors[0] < float(first["error"])
     assert (tmp_path / "swap" / "plots" / "solver_swap.png").exists()
