@@ -40,7 +40,7 @@ def main() -> None:
     )
     dataset = MNIST(arguments.root, train=True, transform=transform)
     images = ImageSet(dataset.data.unsqueeze(1), dataset.targets)
-    preprocess = Preprocess(torch.float32, CPU, source.mean, source.std, flips=False)
+    preprocess = Preprocess(torch.float32, CPU, source.mean, source.std)
 
     def ours() -> Iterator[Tensor]:
         for batch in in_batches(images, BATCH, CPU, torch.randperm(len(images))):

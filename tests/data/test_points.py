@@ -61,6 +61,6 @@ def test_an_evaluation_leaves_them_as_they_are(configure: Configure) -> None:
 
 def test_what_does_not_fit_is_refused(configure: Configure) -> None:
     with pytest.raises(ValueError, match=r"data\.augment"):
-        configure("data=moons", "model=toy", "data.augment=true")
+        configure("data=moons", "model=toy", "data.augment=[mixup]")
     with pytest.raises(ValueError, match=r"data\.noise=-1"):
         configure("data=moons", "model=toy", "data.noise=-1")

@@ -117,10 +117,12 @@ def test_groups_of_images_make_the_step_of_the_whole_batch(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
-def test_groups_of_images_are_compiled(
-    configure: Configure, tmp_path: Path, graphs: list[object]
-) -> None:
-    config = [*SMALL, "precision=float64", "epochs=1", "train.accumulate=2"]
+@pytest.mark.parametrize(
+    "option",
+    ["train.accumulate=2", "data.augment=[crop,mixup,cutmix]", "train.label_smoothing=0.1"],
+)
+def test_compiled(configure: Configure, tmp_path: Path, graphs: list[object], option: str) -> None:
+    config = [*SMALL, "precision=float64", "epochs=1", option]
     eager = run(configure(*config), tmp_path / "eager")
     compiled = run(configure(*config, "compile=true"), tmp_path / "compiled")
     assert graphs
