@@ -18,8 +18,8 @@ class TrainSection(Section):
     """``accumulate``: the groups that the images of a step are taken in, one after the other.
 
     ``label_smoothing``: the part of each label that is spread over all classes (Szegedy et al.,
-    CVPR 2016). ``checkpoint_every``: a checkpoint after so many steps, beside those of the epochs'
-    ends.
+    CVPR 2016). ``ema``: the decay of a moving average of the weights. ``checkpoint_every``: a
+    checkpoint after so many steps, beside those of the epochs' ends.
 
     ``stop_early``: epochs without a holdout accuracy that is better by more than ``min_delta``.
     ``target``: a holdout accuracy. ``max_seconds``: of training and evaluation.
@@ -27,6 +27,7 @@ class TrainSection(Section):
 
     accumulate: PositiveInt
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     checkpoint_every: PositiveInt | None = None
     stop_early: PositiveInt | None = None
     min_delta: Annotated[float, Field(ge=0, lt=1)] | None = None

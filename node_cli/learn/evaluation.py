@@ -20,7 +20,7 @@ from node_cli.machine.device import Backend
 from node_cli.models.classifier import Classifier
 from node_cli.models.model import Model
 from node_cli.ode.failures import SolveFailed
-from node_cli.records.measures import evaluated
+from node_cli.records.measures import averaged_split, evaluated
 
 
 class Diverged(RuntimeError):
@@ -208,4 +208,6 @@ def split_numbers(metrics: Mapping[str, Metrics]) -> dict[str, float | None]:
         for split, m in metrics.items()
         for name, value in (("loss", m.loss), ("accuracy", m.accuracy))
     }
-    return found | {"nfe_eval_mean": nfe_mean(metrics)}
+    # Of the weights themselves, not of their average.
+    of_weights = {n: m for n, m in metrics.items() if n not in map(averaged_split, metrics)}
+    return found | {"nfe_eval_mean": nfe_mean(of_weights)}

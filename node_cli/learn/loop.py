@@ -6,6 +6,7 @@ from typing import Any, Generic
 
 from node_cli.config.schema import Config
 from node_cli.config.train import SkipFailures
+from node_cli.learn.average import Average, evaluate_both
 from node_cli.learn.evaluation import Diverged, Metrics, evaluation_rows, split_numbers
 from node_cli.learn.objective import Batch, Objective
 from node_cli.learn.observer import Observers, TrainingFacts
@@ -34,13 +35,16 @@ class Trainer(Generic[Batch]):
         self.backend = backend
         self.folder = folder
         self.batches_per_epoch = objective.batches_per_epoch
-        given = penalties(config), config.model.ode_blocks
+        given = penalties(config), config.model.ode_blocks, config.train.ema is not None
         self.columns = {r: columns_of_training(r, *given) for r in (STEPS, EPOCHS)}
         self.update = Update(config, self.model, objective.gradient)
+        decay = config.train.ema
+        self.average = None if decay is None else Average(self.model, decay)
         self.state = TrainingState(
             config,
             self.model,
             self.update.optimizer,
+            self.average,
             backend,
             self.batches_per_epoch,
             objective.inputs,
@@ -127,7 +131,7 @@ class Trainer(Generic[Batch]):
     def _update(self, batch: Batch) -> Outcome | None:
         """Update the weights; None where the solve failed and the batch may be skipped."""
         try:
-            return self.update(batch, self.progress.step)
+            outcome = self.update(batch, self.progress.step)
         except Diverged as error:
             raise Diverged(f"step {self.progress.step + 1}: {error}") from error
         except SolveFailed:
@@ -137,6 +141,9 @@ class Trainer(Generic[Batch]):
             self.update.optimizer.zero_grad()
             self.model.take_work()
             return None
+        if self.average is not None:
+            self.average.update()
+        return outcome
 
     def _count(self, outcome: Outcome | None, images: int, seconds: float) -> dict[str, Any]:
         """Add a step to the progress; return its row of steps.csv."""
@@ -168,7 +175,7 @@ class Trainer(Generic[Batch]):
         """Evaluate every split that ``eval`` asks for after this step."""
         start = time.perf_counter()
         progress = self.progress
-        metrics, further = self.objective.evaluate(progress.step)
+        metrics, further = evaluate_both(self.objective, self.average, progress.step)
         rows = list(evaluation_rows(metrics, progress.step, progress.current_epoch))
         observers.evaluation(rows, further)
         progress.sums.eval_seconds += time.perf_counter() - start

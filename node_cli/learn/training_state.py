@@ -8,10 +8,12 @@ import torch
 from node_cli.config.schema import Config
 from node_cli.data.inputs import Inputs
 from node_cli.errors import one_line
+from node_cli.learn.average import Average
 from node_cli.machine.device import Backend
 from node_cli.models.model import Model
 from node_cli.records import checkpoint_schema as schema
 from node_cli.records import checkpoints
+from node_cli.records.average_schema import check_average
 from node_cli.records.checkpoint_schema import DoesNotFit
 from node_cli.records.fingerprints import Fingerprints
 from node_cli.records.progress import Progress
@@ -30,6 +32,7 @@ class TrainingState:
         config: Config,
         model: Model,
         optimizer: torch.optim.Optimizer,
+        average: Average | None,
         backend: Backend,
         batches_per_epoch: int,
         inputs: Inputs | None,
@@ -38,6 +41,7 @@ class TrainingState:
         self.config = config
         self.model = model
         self.optimizer = optimizer
+        self.average = average
         self.batches_per_epoch = batches_per_epoch
         self.inputs = inputs
         self.on_cuda = backend.device.type == "cuda"
@@ -55,7 +59,8 @@ class TrainingState:
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain values and tensors."""
-        return {
+        averaged = {} if self.average is None else {"ema": self.average.state_dict()}
+        return averaged | {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "progress": self.progress.state_dict(),
@@ -81,12 +86,17 @@ class TrainingState:
         schema.check_model(state, self.model.state_dict(), same_dtype=True)
         schema.check_optimizer(state, self.optimizer, every_step_updates=every_step_updates)
         schema.check_rng(state)
+        if self.average is not None:
+            expected = self.average.weights
+            check_average(state, expected, every_step_updates=every_step_updates)
         starts = self.model.warm_starts()
         if len(state["first_steps"]) != len(starts):
             raise DoesNotFit(f"first_steps: {len(state['first_steps'])}, must be {len(starts)}")
 
         self.model.load_state_dict(state["model"])
         schema.load_optimizer(state, self.optimizer)
+        if self.average is not None:
+            self.average.load_state_dict(state["ema"])
         self.progress = progress
         for start, size in zip(starts, state["first_steps"], strict=True):
             start.size = size

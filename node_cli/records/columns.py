@@ -211,12 +211,12 @@ RECORDS = (
 
 
 def columns_of_training(
-    record: Record, penalties: Sequence[str] | None, blocks: int
+    record: Record, penalties: Sequence[str] | None, blocks: int, averaged: bool
 ) -> tuple[str, ...]:
     """Return the columns of a record of a training.
 
     ``penalties``: the regularisers that add one to the loss; None where nothing is regularised.
-    ``blocks``: the number of ODE blocks.
+    ``blocks``: the number of ODE blocks. ``averaged``: whether there is an average of the weights.
     """
     columns = [*record.columns]
     if penalties is not None and record in PENALTIES:
@@ -224,6 +224,8 @@ def columns_of_training(
         columns += map(penalty_of, penalties) if record is STEPS else ()
     if blocks > 1 and record is STEPS:
         columns += [of_block(name, i + 1) for i in range(blocks) for name in measures.OF_BLOCKS]
+    if averaged and record is EPOCHS:
+        columns += [measure.name for measure in measures.AVERAGED_OF_EPOCH]
     return tuple(columns)
 
 
@@ -243,6 +245,12 @@ def markdown(records: tuple[Record, ...] = RECORDS) -> str:
         f"{', '.join(f'`{m.name}`' for ms in PENALTIES.values() for m in ms)} are there where a "
         "training has regularisers (`regularize=`). steps.csv then also has a column for each that "
         f"adds a penalty, `{penalty_of('NAME')}`: what it measures, before its weight."
+    )
+    lines = [f"| `{m.name}` | {m.unit.words} | {_meaning(m)} |" for m in measures.AVERAGED_OF_EPOCH]
+    parts.append(
+        "### Columns of an average of the weights\n\nThere in epochs.csv with `train.ema`; "
+        "evaluations.csv then has rows of the splits `holdout_ema`, `test_ema` and `train_ema`.\n\n"
+        + "\n".join(["| column | unit | meaning |", "|---|---|---|", *lines])
     )
     counts = " and ".join(f"`{of_block(name, 1)}`" for name in measures.OF_BLOCKS)
     parts.append(

@@ -158,6 +158,16 @@ PENALTIES_OF_EPOCH = (
 )
 
 
+# Further columns of a training with an average of its weights (``train.ema``), after these.
+AVERAGED_OF_EPOCH = (
+    Measure("holdout_ema_loss", LOSS, "`holdout_loss` of the average of the weights"),
+    Measure("holdout_ema_accuracy", FRACTION, "`holdout_accuracy` of the average"),
+    Measure("test_ema_loss", LOSS, "`test_loss` of the average"),
+    Measure("test_ema_accuracy", FRACTION, "`test_accuracy` of the average"),
+    Measure("train_eval_ema_accuracy", FRACTION, "`train_eval_accuracy` of the average"),
+)
+
+
 def penalty_of(regulariser: str) -> str:
     """Return the column of steps.csv for what a regulariser measures, before its weight."""
     return f"penalty_{regulariser}"
@@ -175,7 +185,11 @@ def of_block(name: str, block: int) -> str:
 EVALUATIONS = (
     STEP,
     Measure("epoch", NUMBER, "the epoch, counted from 1; 0 before the first step"),
-    Measure("split", TEXT, "`holdout`, `test`, or `train` for training images"),
+    Measure(
+        "split",
+        TEXT,
+        "`holdout`, `test`, or `train` for training images; `_ema`: the average of the weights",
+    ),
     Measure("images", NUMBER, "images evaluated; points of a trajectory"),
     Measure("loss", LOSS, "mean loss"),
     Measure("accuracy", FRACTION, "images classified correctly"),
@@ -243,7 +257,13 @@ def block_cells(work: "Work | None") -> dict[str, Value]:
 
 def evaluated(split: str, name: str) -> str:
     """Return the name in epochs.csv and result.json of a number that a split was evaluated for."""
-    return f"{'train_eval' if split == 'train' else split}_{name}"
+    return f"{split.replace('train', 'train_eval')}_{name}"
+
+
+def averaged_split(split: str) -> str:
+    """Return the name in the records of a split that the average of the weights was evaluated
+    on."""
+    return f"{split}_ema"
 
 
 _EVALUATED = {
@@ -262,7 +282,7 @@ def publishable(place: str | None) -> set[str]:
 def _recorded(place: str | None) -> tuple[Measure, ...]:
     if place == "step":
         return (*STEPS, *PENALTIES_OF_STEP)
-    return (*EPOCHS, *PENALTIES_OF_EPOCH)
+    return (*EPOCHS, *PENALTIES_OF_EPOCH, *AVERAGED_OF_EPOCH)
 
 
 _UNITS = {m.name: m.unit for m in (*_recorded("step"), *_recorded(None), *OF_A_RUN)}

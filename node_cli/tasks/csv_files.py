@@ -20,7 +20,7 @@ class CsvFiles:
 
     def __init__(self, config: Config, folder: RunFolder, display: Display) -> None:
         self.folder = folder
-        self.given = penalties(config), config.model.ode_blocks
+        self.given = penalties(config), config.model.ode_blocks, config.train.ema is not None
         self.logs: dict[Record, CsvLog] = {}
 
     def start(self, facts: TrainingFacts) -> None:

@@ -4,7 +4,12 @@ import time
 
 from node_cli.config.schema import Config
 from node_cli.display import Display
+from node_cli.errors import UserError
+from node_cli.learn.average import Average, evaluate_both
 from node_cli.learn.evaluation import Metrics, evaluation_rows, split_numbers
+from node_cli.records import checkpoints
+from node_cli.records.average_schema import check_average
+from node_cli.records.checkpoint_schema import DoesNotFit
 from node_cli.records.columns import EVALUATIONS
 from node_cli.records.files import write_csv
 from node_cli.records.measures import unit
@@ -22,6 +27,20 @@ class Evaluation:
         self.folder = folder
         self.setup = Setup(config)
         self.path, self.progress = load_for_evaluation(config.checkpoint, self.setup.model)
+        self.average = self._average()
+
+    def _average(self) -> Average | None:
+        """That of the checkpoint; None where the training made none."""
+        decay = self.config.train.ema
+        if decay is None:
+            return None
+        checkpoint, average = checkpoints.load(self.path), Average(self.setup.model, decay)
+        try:
+            check_average(checkpoint, average.weights, same_dtype=False)
+        except DoesNotFit as error:
+            raise UserError(f"checkpoint={self.path}: does not fit the model ({error})") from error
+        average.load_state_dict(checkpoint["ema"])
+        return average
 
     def run(self, display: Display) -> End:
         """Evaluate, record and show every split. Raises ``SolveFailed`` and ``Diverged``."""
@@ -32,15 +51,16 @@ class Evaluation:
         for record in records:  # there even where the evaluation fails
             write_csv(folder.path / record.file, record.columns, [])
         start = time.perf_counter()
-        metrics, further = setup.objective.evaluate(step)
+        metrics, further = evaluate_both(setup.objective, self.average, step)
         seconds = time.perf_counter() - start
         rows = list(evaluation_rows(metrics, step, self.progress.current_epoch))
         for record in records:
             found = rows if record is EVALUATIONS else further[record]
             write_csv(folder.path / record.file, record.columns, found)
         setup.objective.finish(folder)
+        width = max(7, *map(len, metrics))
         for name, m in metrics.items():
-            display.line(f"{name:<7}  {m.images:,} {setup.objective.units}  {_figures(m)}")
+            display.line(f"{name:<{width}}  {m.images:,} {setup.objective.units}  {_figures(m)}")
         folder.write_result(
             {
                 "task": "eval",

@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 from node_cli.config.schema import Config
 from node_cli.display import Display
 from node_cli.learn.observer import Further, Row, TrainingFacts
-from node_cli.records.measures import unit
+from node_cli.records.measures import averaged_split, unit
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
 from node_cli.records.units import Value
@@ -72,7 +72,9 @@ class Terminal:
         parts = [f"[{row['epoch']}/{self.epochs}]", f"Time {_shown('seconds', row)}s"]
         for kind in ("accuracy", "loss"):
             splits = {"Training": "train", "Holdout": "holdout", "Test": "test"}
-            there = {w: f"{s}_{kind}" for w, s in splits.items() if row[f"{s}_{kind}"] is not None}
+            splits |= {f"{words} EMA": averaged_split(s) for words, s in splits.items()}
+            names = {words: f"{split}_{kind}" for words, split in splits.items()}
+            there = {words: name for words, name in names.items() if row.get(name) is not None}
             parts += [f"{w} {kind.title()}: {_shown(name, row)}" for w, name in there.items()]
             if there:  # losses only where nothing is classified
                 break

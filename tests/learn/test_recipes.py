@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import log_softmax, one_hot
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from node_cli.config.schema import Config
 from node_cli.errors import UserError
 from node_cli.learn.classification import Loss
+from node_cli.records import checkpoints
 from node_cli.records.run_folder import RunFolder
-from tests.folders import assert_same_run, rows, weights
+from tests.folders import assert_same_run, facts, rows, same_weights, weights
 from tests.runs import go_on, run, run_and_kill
 
 Configure = Callable[..., Config]
@@ -22,6 +25,7 @@ RECIPES = [
     "train.label_smoothing=0.1 optimizer=sgd optimizer.nesterov=true",
     "train.accumulate=4 solver.first_step=warm regularize=[steer,kinetic]",
     "data.augment=[crop,flip,erasing,mixup,cutmix] train.accumulate=2",
+    "train.ema=0.9 model=conv_bn eval.train=1",
     "schedule=cosine schedule.per=step schedule.warmup_steps=6",
 ]
 
@@ -36,6 +40,11 @@ def test_resumed_equals_uninterrupted(
     killed = RunFolder(tmp_path / "killed")
     go_on(killed)
     assert_same_run(whole, killed)
+    averages = [torch.load(f.last, weights_only=True).get("ema") for f in (whole, killed)]
+    if averages[0]:
+        assert averages[0]["updates"] == averages[1]["updates"] == 8
+        for name, w in averages[0]["weights"].items():
+            assert torch.equal(w, averages[1]["weights"][name])
 
 
 def test_label_smoothing(configure: Configure, tmp_path: Path) -> None:
@@ -129,3 +138,65 @@ def test_compiled(configure: Configure, tmp_path: Path, graphs: list[object], op
     others = weights(eager.last)
     for name, w in weights(compiled.last).items():
         torch.testing.assert_close(w, others[name], rtol=1e-9, atol=1e-10)
+
+
+def test_the_average_is_that_of_torch_and_moves_nothing(
+    configure: Configure, tmp_path: Path
+) -> None:
+    """AveragedModel over the weights after each step; the training is the one without."""
+    options = [*SMALL, "epochs=1", "data.limit=40", "train.checkpoint_every=1"]
+    plain = run(configure(*options), tmp_path / "plain")
+    seen: list[dict[str, torch.Tensor]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        save = checkpoints.save
+
+        def keep(path: Path, checkpoint: dict[str, Any]) -> None:
+            if path.name == "last.pt":
+                seen.append({k: v.clone() for k, v in checkpoint["model"].items()})
+            save(path, checkpoint)
+
+        patch.setattr(checkpoints, "save", keep)
+        averaged = run(configure(*options, "train.ema=0.8"), tmp_path / "averaged")
+    assert facts(plain.steps) == facts(averaged.steps)
+    assert same_weights(plain.last, averaged.last)
+
+    model = nn.ParameterDict({k.replace(".", "_"): nn.Parameter(v) for k, v in seen[0].items()})
+    theirs = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.8))
+    for values in seen:
+        for name, value in values.items():
+            model[name.replace(".", "_")].data.copy_(value)
+        theirs.update_parameters(model)
+    ours = torch.load(averaged.last, weights_only=True)["ema"]
+    assert ours["updates"] == len(seen) == 3
+    for name, value in ours["weights"].items():
+        assert torch.equal(value, theirs.module[name.replace(".", "_")])
+
+    found = run(configure("task=eval", f"checkpoint={averaged.last}"), tmp_path / "eval")
+    again = {row["split"]: row["loss"] for row in rows(found.evaluations)}
+    last = {row["split"]: row["loss"] for row in rows(averaged.evaluations)}
+    assert again == last
+    assert last.keys() == {"holdout", "test", "holdout_ema", "test_ema"}
+    (epoch,) = rows(averaged.epochs)
+    assert epoch["test_ema_loss"] == last["test_ema"] != last["test"]
+    assert epoch["nfe_eval_mean"] == rows(plain.epochs)[0]["nfe_eval_mean"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c.pop("ema"), "ema: missing"),
+        (lambda c: c["ema"].update(updates=99), "ema.updates: 99, after 4 steps"),
+        (lambda c: c["ema"].update(updates=-1), "ema.updates: -1, after 4 steps"),
+        (lambda c: c["ema"]["weights"].popitem(), "ema.weights.*: missing"),
+        (lambda c: c["ema"].update(weights=3), "ema.weights: must be a dict"),
+    ],
+)
+def test_a_damaged_average_is_refused(
+    configure: Configure, tmp_path: Path, change: Callable[[dict[str, Any]], object], words: str
+) -> None:
+    folder = run(configure(*SMALL, "epochs=1", "train.ema=0.9"), tmp_path / "run")
+    checkpoint = torch.load(folder.last, weights_only=True)
+    change(checkpoint)
+    checkpoints.save(folder.last, checkpoint)
+    with pytest.raises(UserError, match=words):
+        go_on(folder, epochs=2)
