@@ -29,6 +29,7 @@ class Display:
         self.console = _Console(highlight=False, markup=False, soft_wrap=True)
         self.live = self.console.is_terminal and not os.environ.get("CI")
         self.width = self.console.width if self.console.is_terminal else None
+        self._told: dict[str, str] = {}
 
     def line(self, text: str = "") -> None:
         """Print a line."""
@@ -40,6 +41,11 @@ class Display:
             wide = self.width is not None and len(line) > self.width and not line.startswith("|")
             for part in textwrap.wrap(line, self.width or 0) if wide else [line]:
                 self.line(part)
+
+    def news(self, facts: Mapping[str, str]) -> None:
+        """Print those facts that are not as they were told last, as of the jobs of a sweep."""
+        self.facts({name: value for name, value in facts.items() if self._told.get(name) != value})
+        self._told = dict(facts)
 
     def facts(self, facts: Mapping[str, str]) -> None:
         """Print a line ``name  value`` for each fact, the values aligned."""

@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from node_cli.cli import tables
-from node_cli.cli.hydra_keys import LAUNCHERS, PLUGIN_KEYS, SWEEPERS, problem_with_key, refused
+from node_cli.cli.hydra_keys import LAUNCHERS, SWEEPERS, problem_with_key, refused
 from node_cli.cli.over_checkpoint import configure, plain_tree
 from node_cli.cli.overrides import CommandLine, Override, Parser
 from node_cli.config.check import unknown_key, used_keys
@@ -37,17 +37,21 @@ from node_cli.parts.installed import installed
 
 @dataclass(frozen=True)
 class Job:
-    """One run to be: what was typed for it, its configuration, and notes for the user."""
+    """One run to be: what was typed for it, its configuration, and notes for the user.
+
+    ``composed``: what Hydra has to be given for it, in a process of a launcher.
+    """
 
     overrides: Sequence[str]
     config: Config
     notes: Sequence[str]
+    composed: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Command:
-    """The jobs of one command line, the folder for it, and the overrides for Hydra to compose,
-    none where it has no part in running them.
+    """The jobs of one command line, the folder for it, and the overrides for Hydra to compose, of
+    a table those of Hydra's own part.
 
     ``is_all``: whether these are all the jobs; a sweeper plugin chooses more as it goes.
     ``is_launched``: whether a launcher plugin runs them.
@@ -116,9 +120,9 @@ class Composer:
         problems = [*typed.problems]
         for_all = {o.key: o for o in typed.overrides}
         problems += [
-            f"{key}: not used with table=, whose jobs run one after the other"
+            f"{key}: not used with table=, whose rows are its jobs"
             for key in for_all
-            if key.replace("/", ".").startswith(PLUGIN_KEYS)
+            if key.replace("/", ".").startswith("hydra.sweeper")
         ]
         if problems:
             raise UserError(*problems)
@@ -138,7 +142,8 @@ class Composer:
             if len(same) < len(jobs):
                 problems.append(f"table={name}: {len(jobs)} jobs, but {len(same)} different ones")
             command = self._command(jobs, True, problems)
-            commands.append(replace(command, folder=command.folder / name))
+            hydras = [o.text for o in for_all.values() if o.key.startswith("hydra")]
+            commands.append(replace(command, folder=command.folder / name, overrides=hydras))
         return commands
 
     def _command(
@@ -159,7 +164,8 @@ class Composer:
                 written = [str(o.parsed.input_line).lstrip("+") for o in sound]
                 if not multirun:  # Hydra runs it with what was typed, not with what it has read
                     texts = [text for text in written if not text.startswith("hydra")]
-                composed.append(({o.key for o in sound}, written, texts, plain_tree(cfg)))
+                own = [text for text in forced if not text.startswith("hydra")]
+                composed.append(({o.key for o in sound}, written, texts, own, plain_tree(cfg)))
                 problems += refused(cfg)
                 is_all = is_all and cfg.hydra.sweeper["_target_"] == SWEEPERS[0]
                 is_launched = is_launched or cfg.hydra.launcher["_target_"] != LAUNCHERS[0]
@@ -167,12 +173,12 @@ class Composer:
                 problems.append(f"the configuration cannot be composed: {one_line(error)}")
         used = set()
         if multirun:
-            used = {key for typed, _, _, tree in composed for key in used_keys(tree, typed)}
+            used = {key for typed, _, _, _, tree in composed for key in used_keys(tree, typed)}
         jobs = []
-        for typed, written, texts, tree in composed:
+        for typed, written, texts, own, tree in composed:
             try:
                 config, notes = configure(tree, typed, elsewhere=used)
-                jobs.append(Job(texts, config, notes))
+                jobs.append(Job(texts, config, notes, own))
             except UserError as error:
                 problems += _as_typed(error.problems, written)
         if problems:

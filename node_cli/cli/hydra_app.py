@@ -5,22 +5,28 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import hydra
+from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
-from node_cli.cli.compose import Job
+from node_cli.cli.compose import Command, Composer, Job
+from node_cli.cli.hydra_keys import LAUNCHERS
 from node_cli.cli.over_checkpoint import configure, plain_tree
 from node_cli.cli.overrides import Parser, key_of
 from node_cli.config.files import CONF
 from node_cli.config.messages import quoted
 from node_cli.errors import UserError, one_line
 from node_cli.records import sweep_folder
+
+VERSION = "1.3"
+"""The version of Hydra whose defaults hold."""
 
 
 def hand_over(args: argparse.Namespace, *overrides: str) -> None:
@@ -35,34 +41,73 @@ def hand_over(args: argparse.Namespace, *overrides: str) -> None:
     for name in ("cfg", "package", "info", "config_name", "config_dir"):
         if value := getattr(args, name):
             flags += [f"--{name.replace('_', '-')}", value]
-    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        with _for_hydra([*flags, *overrides], silent=args.package is not None):
-            hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(_job)()
-    except Exception as error:
-        if full_error:
-            raise
-        raise UserError(f"Hydra: {one_line(error)}") from error
+        with (
+            _errors_of_hydra(),
+            _for_hydra([*flags, *overrides], silent=args.package is not None),
+        ):
+            hydra.main(config_path=str(CONF), config_name="config", version_base=VERSION)(_job)()
     except SystemExit as error:
         if not args.package:
             raise
         raise UserError(f"--package {args.package}: not in the configuration") from error
 
 
-def launch_again(sweep: Path, overrides: Sequence[str]) -> None:
-    """Hand the jobs of a sweep over to its launcher once more, each to go on where it was.
+def launch(command: Command) -> None:
+    """Hand the jobs of a sweep over to its launcher plugin, each to begin, or to go on where it
+    was. Raises as ``hand_over``.
 
-    ``overrides``: what was typed for the sweep, for Hydra to compose. Raises as ``hand_over``.
+    The launcher is given a list of jobs, as Hydra's own sweeper gives it one: so the rows of a
+    table can be launched like the combinations of ``-m``.
     """
-    typed, folder = sweep_folder.read(sweep), str(sweep.absolute())
-    args = dict.fromkeys(("shell_completion", "resolve", "cfg", "package", "info"))
-    names = {"config_name": typed.config_name, "config_dir": typed.config_dir}
+    typed, folder = sweep_folder.read(command.folder), str(command.folder.absolute())
     # Paths that were typed start from where they were typed, unless this is another machine.
     directory = typed.working_directory if Path(typed.working_directory).is_dir() else "."
-    kept = [o for o in overrides if key_of(o) != "hydra.sweep.dir"]
-    with contextlib.chdir(directory):
-        arguments = argparse.Namespace(**args, **names, multirun=True)
-        hand_over(arguments, *kept, quoted("hydra.sweep.dir", folder))
+    own = [o for o in command.overrides if key_of(o).startswith("hydra")]
+    own = [o for o in own if key_of(o) != "hydra.sweep.dir"]
+    jobs = [job.composed for job in command.jobs]
+    with (
+        _errors_of_hydra(),
+        contextlib.chdir(directory),
+        Composer(typed.config_name, typed.config_dir) as composer,
+    ):
+        config = composer.hydra.compose_config(
+            composer.config_name, [*own, quoted("hydra.sweep.dir", folder)], RunMode.MULTIRUN
+        )
+        hydra.version.setbase(VERSION)
+        HydraConfig.instance().set_config(config)
+        context = HydraContext(composer.loader, Callbacks(config))
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=context, task_function=_job, config=config
+        )
+        at_once = config.hydra.sweeper.get("max_batch_size") or len(jobs)
+        for first in range(0, len(jobs), at_once):
+            for end in launcher.launch(jobs[first : first + at_once], initial_job_idx=first):
+                _ = end.return_value  # raises what the job raised
+
+
+@contextmanager
+def _into(path: Path) -> Iterator[None]:
+    """What Python prints within goes to the end of a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        path.open("a", buffering=1, encoding="utf-8") as file,
+        redirect_stdout(file),
+        redirect_stderr(file),
+    ):
+        yield
+
+
+@contextmanager
+def _errors_of_hydra() -> Iterator[None]:
+    """Raises ``UserError`` for any error within, but with HYDRA_FULL_ERROR=1 that error itself."""
+    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        yield
+    except Exception as error:
+        if full_error:
+            raise
+        raise UserError(f"Hydra: {one_line(error)}") from error
 
 
 @contextmanager
@@ -111,9 +156,12 @@ def _job(cfg: DictConfig) -> float | None:
         job = Job(overrides, config, notes)
         return runs.new_or_rest(folder, job) if in_sweep else job
 
-    announce = runs.job_line(own.job.num, overrides) if in_sweep else ""
+    announce = f"job {own.job.num}: {' '.join(overrides)}" if in_sweep else ""
     sweep = Path(own.sweep.dir) if in_sweep else None
-    with printing(), stops_on_signal():  # a launcher's process may not do so yet
+    is_launched = own.launcher["_target_"] != LAUNCHERS[0]
+    # A launcher's process may not stop on signals yet; several would print into one another.
+    log = _into(folder.output) if is_launched else nullcontext()
+    with printing(), stops_on_signal(), log:
         fail_fast = bool(cfg.sweep.fail_fast)
         end = runs.run_job(folder, prepare, announce=announce, sweep=sweep, fail_fast=fail_fast)
         return end.score

@@ -222,6 +222,9 @@ def _start(command: "Command", args: argparse.Namespace) -> int:
         runs.show_published(folder.path, [folder])
         last_line(folder.path)
         return runs.exit_code(folder)
+    if command.is_all:
+        return runs.run_sweeps(folder.path, [command])
+    # A sweeper plugin chooses the jobs as it goes.
     with runs.resumable(folder.path), under_way(folder.path):
         hand_over(args, *command.overrides, quoted("hydra.sweep.dir", str(folder.path)))
     return runs.finish_sweep(command)

@@ -97,7 +97,8 @@ class CommandLine:
         that must not, or that has no values. Another sweeper than Hydra's own chooses its values as
         it goes: then there is one job, with what it does not choose.
         """
-        has_sweeper = self.find("hydra/sweeper") is not None
+        sweeper = self.find("hydra/sweeper")
+        has_sweeper = sweeper is not None and sweeper.value != "basic"
         # The last of the same key counts, in the place of the first.
         by_key: dict[str, list[Override]] = {}
         for override in self.overrides:

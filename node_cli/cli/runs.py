@@ -14,7 +14,8 @@ from typing import Any
 
 from node_cli.cli.compose import Command, Job
 from node_cli.cli.fail_fast import failed_job, forget_failure, note_failure
-from node_cli.cli.hydra_app import launch_again
+from node_cli.cli.hydra_app import launch
+from node_cli.cli.job_lines import JobLines
 from node_cli.cli.resume import check_unchanged, command_of, job_in, lift, rest_of
 from node_cli.cli.under_way import under_way, update_summary
 from node_cli.config.messages import shell_override
@@ -52,13 +53,14 @@ def run_job(
     announce: str = "",
     sweep: Path | None = None,
     fail_fast: bool = False,
+    display: Display | None = None,
 ) -> JobEnd:
     """Run a job in its folder, with its plots; what goes wrong is printed and costs this job alone.
 
     ``prepare``: makes its configuration, None where there is nothing left to do; may raise
     ``UserError``. ``announce``: a line to print first. ``sweep``: the folder of its sweep, whose
     summary.csv gets its row. ``fail_fast``: not run where an earlier job of the sweep has failed.
-    Raises KeyboardInterrupt.
+    ``display``: that of the sweep. Raises KeyboardInterrupt.
     """
     if sweep is not None and fail_fast and (failed := failed_job(sweep)) is not None:
         Display().line(f"\njob {folder.path.name}: not started, job {failed} has failed")
@@ -70,7 +72,8 @@ def run_job(
         if (job := prepare()) is None:
             return JobEnd()
         folder.path.mkdir(exist_ok=True)
-        return JobEnd(execute(job.config, folder, job.overrides, job.notes, report=plot_run))
+        told = (job.config, folder, job.overrides, job.notes)
+        return JobEnd(execute(*told, report=plot_run, display=display))
     except UserError as error:
         print_problems(error)
     except OSError as error:
@@ -97,11 +100,6 @@ def _tell_end(folder: RunFolder) -> None:
     )
 
 
-def job_line(number: int, overrides: Sequence[str]) -> str:
-    """Return what announces a job of a sweep."""
-    return f"job {number}: {' '.join(overrides)}"
-
-
 def run_sweeps(path: Path, commands: Sequence[Command]) -> int:
     """Run, of each sweep in turn, the rest of every job that has started and every other job.
 
@@ -116,19 +114,23 @@ def _run_sweep(command: Command) -> int:
     with under_way(command.folder):
         sweep_folder.set_jobs(command.folder, len(command.jobs))
         forget_failure(command.folder)
+        lines, display = JobLines(command.folder, command.jobs), Display()
         if command.is_launched:
-            launch_again(command.folder, command.overrides)
+            with lines.looking():
+                launch(command)
             return finish_sweep(command)
         for number, job in enumerate(command.jobs):
             folder = RunFolder(command.folder / str(number))
             end = run_job(
                 folder,
                 partial(new_or_rest, folder, job),
-                announce=job_line(number, job.overrides),
+                announce=lines.announcement(number),
                 sweep=command.folder,
                 fail_fast=job.config.sweep.fail_fast,
+                display=display,
             )
             refused |= end.refused
+            lines.look()
     return max(finish_sweep(command), int(refused))
 
 

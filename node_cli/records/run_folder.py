@@ -75,6 +75,7 @@ class RunFolder:
         self.last = path / "checkpoints" / "last.pt"
         self.best = path / "checkpoints" / "best.pt"
         self.plots = path / "plots"
+        self.output = path / "output.log"
         # Those that grow while a run trains.
         self.growing = (self.steps, self.epochs, self.evaluations, self.trajectories)
 

@@ -32,19 +32,20 @@ def execute(
     overrides: Sequence[str],
     notes: Sequence[str] = (),
     report: Callable[[RunFolder], object] = lambda _: None,
+    display: Display | None = None,
 ) -> float | None:
     """Run the configured task in ``folder``, which exists. Returns its score, None if it failed.
 
     ``overrides``: what was typed for it. ``notes``: lines to print first. ``report``: makes plots
     of the records; called before status.json says how the run ended, so that a finished run has
-    them.
+    them. ``display``: that of its sweep.
 
     status.json gets an exit code: 0 done, 1 failed or diverged, 2 bad input, 130 interrupted,
     128 + n by a signal n other than SIGINT and SIGTERM.
     Raises KeyboardInterrupt, and ``UserError`` where a run cannot go on in its folder, which is
     then left as it was.
     """
-    display = Display()
+    display = display or Display()
     # Python tells the same warning once; here once a run, and not once a sweep.
     with folder.locked(), warnings.catch_warnings():
         begun_before = folder.status.exists()

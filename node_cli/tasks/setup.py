@@ -125,7 +125,7 @@ class Setup:
         parts = list(describe(self.model, self.objective.sample))
         width = max(len(str([*shape])) for _, _, shape in parts)
         count = parameter_count(self.model)
-        display.facts(
+        display.news(
             {
                 "node-train": f"{node_cli.__version__}, task {config.task}",
                 "model": f"{config.model.name}, {count:,} parameters, init {config.model.init}",

@@ -127,7 +127,7 @@ def test_a_table_that_has_changed_is_not_gone_on_with(
         (["table=mine", "solver=rk5"], "solver=rk5: choose from"),
         (["-m", "table=mine"], "table=: is a sweep of its own"),
         (["--cfg", "job", "table=mine"], "table=: is a sweep of its own"),
-        (["table=mine", "hydra/launcher=basic"], "hydra/launcher: not used with table="),
+        (["table=mine", "hydra/sweeper=basic"], "hydra/sweeper: not used with table="),
         (["table=bad"], "bad.yaml: rows.0: Input should be a valid string"),
         (["table=worse"], "worse.yaml: rowz: Extra inputs are not permitted"),
         (["table=wrong"], "model=nodel: choose from"),

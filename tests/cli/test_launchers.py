@@ -1,0 +1,78 @@
+"""Jobs in several processes at once, by launchers of Hydra's. They need the extra ``launchers``."""
+
+from pathlib import Path
+
+import pytest
+
+from node_cli.records.run_folder import RunFolder
+from tests.commands import in_new_process
+from tests.folders import rows
+
+SMALL = "data.limit=60 epochs=1"
+ROWS = (f"{SMALL} seed=0,1 model=mlp", f"{SMALL} solver=rk4 solver.n_steps=2")
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """The sweep that the table ``small`` will be."""
+    folder = tmp_path / "my" / "table"
+    folder.mkdir(parents=True)
+    lines = "".join(f"  - {row}\n" for row in ROWS)
+    (folder / "small.yaml").write_text(f"title: small\nrows:\n{lines}")
+    return tmp_path / "t" / "small"
+
+
+TABLE = ("--config-dir", "my", "table=small", "hydra.sweep.dir=t")
+
+
+def figures(sweep: Path) -> list[tuple[str, ...]]:
+    columns = ("job", "status", "train_loss", "test_accuracy", "nfe_forward_mean")
+    return sorted(tuple(row[c] for c in columns) for row in rows(sweep / "summary.csv"))
+
+
+def test_a_table_in_two_processes_equals_one_after_the_other(table: Path, tmp_path: Path) -> None:
+    """The cores are divided: a model for two threads gets one in each of two processes."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    found = in_new_process(*TABLE, *JOBLIB, cwd=tmp_path, OMP_NUM_THREADS="")
+    assert found.code == 0, found.err
+    assert "Warning" not in found.err
+    assert "3/3  job " in found.out and "(1 running, 0 failed" in found.out
+    jobs = [RunFolder(table / name) for name in "012"]
+    assert len({job.read_status()["pid"] for job in jobs}) == 2
+    for job in jobs:
+        assert "[1/1]" in job.output.read_text()
+        assert job.read_result()["environment"]["threads"] == 1
+    together = figures(table)
+    one_by_one = in_new_process(*TABLE[:-1], "hydra.sweep.dir=u", "threads=1", cwd=tmp_path)
+    assert one_by_one.code == 0, one_by_one.err
+    assert figures(tmp_path / "u" / "small") == together
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [JOBLIB, ("hydra/launcher=submitit_local",)])
+def test_an_interrupted_table_goes_on_with_its_launcher(
+    table: Path, tmp_path: Path, launcher: tuple[str, ...]
+) -> None:
+    """As after a kill: job 1 is half done, job 2 has not started."""
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher[0].split('=')[1].split('_')[0]}_launcher")
+    assert in_new_process(*TABLE, *launcher, cwd=tmp_path).code == 0
+    whole = figures(table)
+    for file in (*(table / "2").rglob("*"), table / "1" / "result.json"):
+        if file.is_file():
+            file.unlink()
+    half = RunFolder(table / "1")
+    half.write_status("running", overrides=half.read_overrides())
+    again = in_new_process("resume=t/small", cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert figures(table) == whole
+    assert "job 0" not in again.out
+
+
+@pytest.mark.slow
+def test_submitit_runs_the_combinations(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    options = ("hydra/launcher=submitit_local", "hydra.sweep.dir=s")
+    found = in_new_process("-m", *SMALL.split(), "seed=0,1", *options, cwd=tmp_path)
+    assert found.code == 0, found.err
+    assert [row[1] for row in figures(tmp_path / "s")] == ["done", "done"]
