@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from node_cli.records.measures import unit
+from node_cli.records.summary_measures import HEADINGS
 from node_cli.records.units import FRACTION
 from node_cli.report.comparison import compare
 from node_cli.report.markdown import table
@@ -31,7 +32,7 @@ def relative(sweep: Path, rows: Sequence[Row], typed: Sequence[str], names: Sequ
     for name in names:
         published = [_published(name, numbers, printed[0]) for numbers in printed]
         if any(published):
-            columns[f"{name}: published"] = published
+            columns[f"{HEADINGS.get(name, name)}: published"] = published
         columns[f"ours ({name})"] = [_ours(name, setting, first) for setting in settings]
     header = [name.partition(" (")[0] for name in columns]
     return table(header, list(zip(*columns.values(), strict=True)))

@@ -66,7 +66,7 @@ def plot_sweep(folder: Path, settings: Sequence[Setting]) -> None:
     if any(nfe.values()):
         save(plots / "nfe.png", title, draw_nfe)
     for key in TOLERANCES:
-        if sum(key in s.keys for s in settings) > 1:
+        if len({s.keys[key] for s in settings if key in s.keys}) > 1:
             _plot_tolerance(folder, title, key, settings)
 
 

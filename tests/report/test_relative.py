@@ -52,7 +52,7 @@ def test_ours_are_compared_seed_by_seed_and_published_ones_within_a_source(tmp_p
     header, _, first, pair, alone = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()
     ]
-    assert header[1:] == ["nfe_eval_mean: published", "ours", "test_accuracy: published", "ours"]
+    assert header[1:] == ["NFE eval: published", "ours", "test acc: published", "ours"]
     assert first[1:] == ["1.000", "1.000 ± 0.000", "+0.00", "+0.00 ± 0.00"]
     assert pair == ["regularize=[error,steer]", "0.500", "0.550 ± 0.071", "-1.00", "+0.00 ± 1.41"]
     assert alone[1:] == ["", "", "", ""], "no seed and no source in common"

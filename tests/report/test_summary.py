@@ -8,6 +8,8 @@ import pytest
 
 from node_cli.records.columns import EPOCHS, STEPS
 from node_cli.records.run_folder import RunFolder
+from node_cli.report import sweep_plots
+from node_cli.report.over_seeds import Setting
 from node_cli.report.run_plots import _smoothed, plot_run
 from node_cli.report.summary import add_row, as_text, summarise
 
@@ -154,3 +156,15 @@ def test_records_are_never_seen_half_written(tmp_path: Path) -> None:
         temporary.write_text('{"new": 2}')
     assert json.loads(path.read_text()) == {"new": 2}
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_one_tolerance_is_no_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(sweep_plots, "_plot_tolerance", lambda *given: drawn.append(given[2]))
+    for other, keys in (("1e-3", []), ("1e-4", ["solver.tol"])):
+        settings = [
+            Setting({"solver.tol": "1e-3"}, ()),
+            Setting({"solver.tol": other, "seed": "1"}, ()),
+        ]
+        sweep_plots.plot_sweep(tmp_path, settings)
+        assert drawn == keys
