@@ -1,1 +1,1 @@
-"""What a run does: train, evaluate, check gradients."""
+"""What a run does, one file per task."""

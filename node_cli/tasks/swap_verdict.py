@@ -67,8 +67,9 @@ def verdict(trained: Tried, tried: Sequence[Tried]) -> Verdict:
             f"the solution of its solver's steps, not of an ODE: {numbers}, as it was trained, and "
             f"{after.accuracy:.2%} under {worst.solver}, whose error is smaller",
         )
+    by_chance = f" ({lost - won} images fewer, which chance explains)" * (fall > LARGEST_FALL)
     return Verdict(
         "ode",
         f"the solution of an ODE: {numbers}, as it was trained, and {after.accuracy:.2%} or more "
-        "under every solver whose error is not larger",
+        f"under every solver whose error is not larger{by_chance}",
     )

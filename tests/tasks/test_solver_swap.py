@@ -80,6 +80,12 @@ def test_the_rule_of_the_verdict(
     assert said(before, under) == of
 
 
+def test_a_fall_by_chance_is_called_so() -> None:
+    tried = [Tried("fine", answered([False] * 4 + ALL[4:20]), 0.0)]
+    found = verdict(Tried("trained", answered(ALL[:20]), 0.5), tried)
+    assert found.sentence.endswith("not larger (4 images fewer, which chance explains)")
+
+
 @pytest.mark.usefixtures("_few_solvers")
 def test_a_network_of_one_euler_step(
     configure: Configure, node_train: NodeTrain, tmp_path: Path
