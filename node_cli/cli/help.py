@@ -49,6 +49,8 @@ Examples
   node-train report outputs                             report.html: the runs in folders compared
   node-train task=eval checkpoint=RUN solver.tol=1e-6   a trained network under another solver
   node-train task=solver_swap checkpoint=RUN            the solution of an ODE, or of its steps?
+  node-train task=predict checkpoint=RUN images=DIR     the classes of images of any size
+  node-train task=export checkpoint=RUN format=onnx     a trained network for other programs
   node-train task=check_gradients solver.tol=1e-5       every gradient method against a reference
   node-train task=profile                               where the time of a training step goes
   node-train resume=RUN                                 go on after an interruption

@@ -39,13 +39,12 @@ class Export:
         self.model = of_config(self.config)
         if self.format.is_graph:
             _check_graph(self.config, self.model)
+        self.solver = config.forward_solver() if config.solver else None
         self.path = folder.path / self.format.file
 
-    def run(self, display: Display) -> End:
-        """Write, compare, record. Raises ``UserError`` where the file answers otherwise; then it is
-        not kept."""
-        config, model = self.config, self.model
-        solver = config.forward_solver() if config.solver else None
+    def show_header(self, display: Display) -> None:
+        """Print the model, and the format."""
+        config, model, solver = self.config, self.model, self.solver
         display.facts(
             {
                 "node-train": f"{node_cli.__version__}, task export",
@@ -58,6 +57,12 @@ class Export:
         )
         if self.rounded:
             display.line(f"note: trained with precision={self.rounded}, exported in float32")
+
+    def run(self, display: Display) -> End:
+        """Write, compare, record. Raises ``UserError`` where the file answers otherwise; then it is
+        not kept."""
+        config, model, solver = self.config, self.model, self.solver
+        self.show_header(display)
         start = time.perf_counter()
         difference = self._written()
         size = self.path.stat().st_size

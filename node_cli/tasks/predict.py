@@ -44,8 +44,8 @@ class Prediction:
         shape = (*self.model.shape,)
         torch.set_num_threads(threads.choose(config, self.model.classifier, shape, None))
 
-    def run(self, display: Display) -> End:
-        """Classify, record and count. Raises ``SolveFailed``."""
+    def show_header(self, display: Display) -> None:
+        """Print the model, and what it classifies."""
         config, model = self.config, self.model
         solver = config.forward_solver() if config.solver else None
         display.facts(
@@ -59,6 +59,11 @@ class Prediction:
             }
         )
         display.line()
+
+    def run(self, display: Display) -> End:
+        """Classify, record and count. Raises ``SolveFailed``."""
+        config, model = self.config, self.model
+        self.show_header(display)
         start = time.perf_counter()
         rows = list(self._rows())
         seconds = time.perf_counter() - start

@@ -4,7 +4,7 @@ import time
 from itertools import chain, count
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from node_cli.config.data import Downloaded, ImageData
 from node_cli.config.schema import Config
@@ -18,7 +18,9 @@ from node_cli.learn.loop import Trainer
 from node_cli.machine import memory
 from node_cli.ode.failures import SolveFailed
 from node_cli.records.run_folder import RunFolder
+from node_cli.tasks.run import task_class
 from node_cli.tasks.setup import Setup
+from node_cli.tasks.task import OverModel
 
 WARM_UP, MEASURED = 2, 5  # steps
 
@@ -52,6 +54,10 @@ def rehearse(
     Nothing is written. Returns None for a task that trains nothing, and the failure of one of the
     steps. Raises ``UserError`` where the run could not begin.
     """
+    if not TASKS[config.task].reads_data:
+        task = cast(OverModel, task_class(config.task)(config, RunFolder(folder)))
+        task.show_header(display)
+        return None
     steps = steps_of(config)
     try:
         setup = Setup(_without_download(config))

@@ -45,7 +45,11 @@ def preflight(config: Config) -> None:
     if not TASKS[config.task].reads_data:
         if config.format is not None:
             check_installed(config.format)
-        check_all(lambda: device.choose(config), lambda: of_config(config))
+
+        def trained() -> None:
+            _check_batch_norm(config, of_config(config).classifier)
+
+        check_all(lambda: device.choose(config), trained)
         return
     objective = objective_of(config)
 
@@ -53,10 +57,7 @@ def preflight(config: Config) -> None:
         model = objective.build(config)
         if config.checkpoint is not None and "checkpoint" not in TASKS[config.task].unread:
             load_for_evaluation(config.checkpoint, model)
-        if config.eval.batch_norm is not None and not norms_inside(model):
-            raise UserError(
-                f"eval.batch_norm={config.eval.batch_norm}: not used, f has no BatchNorm inside"
-            )
+        _check_batch_norm(config, model)
         if config.init_from is not None:
             InitialWeights.read(config.init_from, model, strict=config.init_from_strict)
 
@@ -65,6 +66,13 @@ def preflight(config: Config) -> None:
             observers.kind_of(name)
 
     check_all(lambda: device.choose(config), parts, lambda: objective.check(config), watching)
+
+
+def _check_batch_norm(config: Config, model: Model) -> None:
+    if config.eval.batch_norm is not None and not norms_inside(model):
+        raise UserError(
+            f"eval.batch_norm={config.eval.batch_norm}: not used, f has no BatchNorm inside"
+        )
 
 
 def load_for_evaluation(location: str, model: Model) -> tuple[Path, Progress]:

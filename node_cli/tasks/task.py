@@ -23,3 +23,10 @@ class Task(Protocol):
 
     def run(self, display: Display) -> End:
         """Do it."""
+
+
+class OverModel(Task, Protocol):
+    """A task that takes all from a checkpoint, and reads no data set."""
+
+    def show_header(self, display: Display) -> None:
+        """Print what it works with."""

@@ -84,6 +84,9 @@ def test_the_data_of_the_training_is_not_needed(
     typed = ("data=folder", "data.root=own", "data.size=8", "data.holdout=0", "epochs=1")
     assert node_train(*typed, "hydra.run.dir=run").code == 0
     shutil.rmtree(tmp_path / "own")
+    rehearsed = node_train("--dry-run", "task=predict", "checkpoint=run", "images=pictures")
+    assert rehearsed.code == 0, rehearsed.err
+    assert "6 of " in rehearsed.out
     found = rows(predict(node_train, "checkpoint=run", "images=pictures") / "predictions.csv")
     assert {row["class"] for row in found} <= {"a", "b", ""}
 
@@ -96,6 +99,7 @@ def test_the_data_of_the_training_is_not_needed(
         (["checkpoint=RUN", "images=nowhere"], "nowhere: no such file or folder"),
         (["checkpoint=RUN", "images=empty"], "empty: has no .png, .jpg, "),
         (["checkpoint=RUN", "images=pictures", "data=mnist"], "data=mnist: not used by task=pre"),
+        (["checkpoint=RUN", "images=pictures", "eval.batch_norm=running"], "no BatchNorm inside"),
         (["checkpoint=RUN", "images=pictures", "seed=1"], "seed=1: not used by task=predict"),
         (["checkpoint=nowhere", "images=pictures"], "nowhere: no such file"),
     ],
