@@ -18,7 +18,7 @@ from node_cli.config import (
     solver,
     train,
 )
-from node_cli.config.eval import unused_batch_norm, unused_first_step
+from node_cli.config.eval import unused_batch_norm, unused_first_step, unused_top_k
 from node_cli.config.messages import close_to, not_among, plain, wrong_value
 from node_cli.config.schema import Config, keys, options, sections, variants
 from node_cli.config.section import Section, choice_in_words, drop_unused, variant_of
@@ -103,7 +103,9 @@ def _of_other_variants(tree: Tree, typed: Collection[str]) -> dict[str, str]:
                 takes=variant.takes(),
                 spare=variant.spare,
             )
-    lines |= unused_batch_norm(tree, typed) | unused_first_step(tree, typed)
+    lines |= (
+        unused_top_k(tree, typed) | unused_batch_norm(tree, typed) | unused_first_step(tree, typed)
+    )
     lines |= train.unused_min_delta(tree, typed) | data.unused_options(tree, typed)
     return lines | model.unused(tree, typed) | sensitivity.unused(tree, typed)
 

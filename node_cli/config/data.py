@@ -22,6 +22,7 @@ FIXED = {
     "eval.batch_size": (1, "there is one trajectory to evaluate"),
     "eval.test": ("always", "the trajectory is all there is to evaluate"),
     "eval.train": ("none", "the trajectory is evaluated as a whole"),
+    "eval.metrics": ([], "which has no classes"),
     "eval.batch_norm": (None, "a step takes one window"),
     **dict.fromkeys(("model.t0", "model.t1"), (None, "which has its own times")),
     **dict.fromkeys(("model.dropout_before", "model.dropout_after"), (0.0, ALONE)),

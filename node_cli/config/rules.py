@@ -1,6 +1,7 @@
 """Rules across sections: what a task reads, and what cannot work together."""
 
 from node_cli.config import data, model, optimizer, regularize, sensitivity, solver, train
+from node_cli.config.eval import missing_top_k
 from node_cli.config.schema import Config, Precision
 from node_cli.config.tasks import TASKS, TaskTraits
 from node_cli.config.tree import Tree, get, put, show
@@ -44,8 +45,9 @@ def fix_for_task(tree: Tree) -> None:
         put(tree, "compile", False)
     if "regularize" in traits.unread:
         tree["regularize"] = {}
-    if not traits.trains:
+    if traits.gradients != "chosen":
         put(tree, "train.accumulate", 1)
+    if not traits.trains:
         put(tree, "published", None)
         put(tree, "observers", [])
         put(tree, "init_from", None)
@@ -85,7 +87,7 @@ def missing(tree: Tree) -> list[str]:
     for key, words in (traits.needs if traits else {}).items():
         if get(tree, key) is None:
             lines.append(f"{show(tree, 'task')}: needs {key}={words}")
-    return lines + solver.missing(tree) + sensitivity.missing(tree)
+    return lines + solver.missing(tree) + sensitivity.missing(tree) + missing_top_k(tree)
 
 
 def impossible(tree: Tree) -> list[str]:

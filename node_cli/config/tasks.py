@@ -126,7 +126,8 @@ TASKS: dict[str, TaskTraits] = {
         implementation="node_cli.tasks.solver_swap:SolverSwap",
         gradients="none",
         trains=False,
-        unread=UNREAD_BY_EVALUATIONS | {"solver", "eval.train", "compile"},
+        unread=UNREAD_BY_EVALUATIONS
+        | {"solver", "eval.train", "eval.metrics", "eval.top_k", "compile"},
         instead={
             "batch_size": "; choose eval.batch_size",
             "solver": ", which tries that of the training and others; task=eval takes any one",
@@ -141,7 +142,8 @@ TASKS: dict[str, TaskTraits] = {
         implementation="node_cli.tasks.predict:Prediction",
         gradients="none",
         trains=False,
-        unread=(UNREAD_BY_EVALUATIONS - {"images"}) | {"data", "eval.train", "compile"},
+        unread=(UNREAD_BY_EVALUATIONS - {"images"})
+        | {"data", "eval.train", "eval.metrics", "eval.top_k", "compile"},
         instead={"batch_size": "; choose eval.batch_size", "data": "; images=FOLDER names them"},
         needs=CHECKPOINT | {"images": "<folder of images>"},
         needs_images=True,
@@ -155,7 +157,7 @@ TASKS: dict[str, TaskTraits] = {
         trains=False,
         unread=(UNREAD_BY_EVALUATIONS - {"format"})
         | {"data", "device", "threads", "deterministic", "compile"}
-        | {"eval.train", "eval.batch_size"},
+        | {"eval.train", "eval.batch_size", "eval.metrics", "eval.top_k"},
         instead={"device": ", which writes on the CPU what runs on any device"},
         needs=CHECKPOINT | {"format": "<safetensors, torch_export or onnx>"},
         needs_images=True,

@@ -24,7 +24,9 @@ from node_cli.data.images import ImageSet
 from node_cli.data.inputs import inputs_of
 from node_cli.data.placement import place
 from node_cli.errors import complain, one_line
+from node_cli.learn.answers import answers
 from node_cli.learn.evaluation import Metrics, evaluate_splits
+from node_cli.learn.metrics import check_installed, metric_rows
 from node_cli.learn.norm_statistics import statistics_for_evaluation, warn_of_gap
 from node_cli.learn.observer import Further
 from node_cli.learn.plane import boundary, points, vector_field
@@ -85,6 +87,7 @@ class Classification:
 
     @staticmethod
     def check(config: Config) -> None:
+        check_installed(config.eval)
         left = sources.check(config.image_data)
         if TASKS[config.task].gradients != "none":
             batches_per_epoch(config, left)
@@ -133,11 +136,21 @@ class Classification:
         try:
             with statistics_for_evaluation(*given, skip=False):
                 warn_of_gap(*given)
+                self._measure(folder, test, train)
                 for path, record, rows in self._looks(folder, test):
                     if found := list(rows):
                         write_csv(path, record.columns, found)
         except SolveFailed as error:  # these solves land on more times than training does
             complain(f"{folder.path}: not everything that plots show ({one_line(error)})")
+
+    def _measure(self, folder: RunFolder, test: ImageSet, train: ImageSet) -> None:
+        """Write the records of ``eval.metrics``. Cost: one more evaluation of the test split."""
+        if not self.config.eval.metrics:
+            return
+        found = answers(self.config, self.model, test, train, self.preprocess, self.backend)
+        given = self.config.eval, found.logits, test.labels.cpu(), self.inputs.names
+        for record, rows in metric_rows(*given):
+            write_csv(folder.path / record.file, record.columns, rows)
 
     def _looks(
         self, folder: RunFolder, test: ImageSet

@@ -4,7 +4,7 @@ in Markdown."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from node_cli.records import measures, summary_measures
+from node_cli.records import measures, metric_measures, summary_measures
 from node_cli.records.measure import Measure
 from node_cli.records.measures import of_block, penalty_of
 from node_cli.records.units import FRACTION, MIB, NUMBER, SECONDS, TEXT
@@ -203,9 +203,14 @@ PREDICTIONS = Record(
     ),
 )
 
+METRICS = Record("metrics.csv", "one metric of the test split", metric_measures.METRICS)
+PER_CLASS = Record("per_class.csv", "one class of the test split", metric_measures.PER_CLASS)
+CONFUSION = Record("confusion.csv", "a pair of classes", metric_measures.CONFUSION)
+
 RECORDS = (
     *(STEPS, EPOCHS, EVALUATIONS, CHANGES, GRADIENTS, SWAPS, PROFILE),
     *(PATHS, FLOW, CLASSES, VECTOR_FIELD, BOUNDARY, POINTS),
+    *(METRICS, PER_CLASS, CONFUSION),
     *(TRAJECTORIES, OBSERVED, PUBLISHED, PREDICTIONS),
 )
 

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from node_cli.records.files import read_csv
 from node_cli.records.run_folder import RunFolder
+from node_cli.report.confusion_plot import plot_confusion
 from node_cli.report.figures import Rows, points, save, widths, write
 from node_cli.report.plane_plots import plot_plane
 from node_cli.report.swap_plot import plot_swap
@@ -22,9 +23,11 @@ def plot_run(folder: RunFolder) -> None:
     They are loss.png; accuracy.png where images are classified; trajectory.png and trajectory.gif
     where a trajectory is fitted; with an ODE nfe.png and, after training, paths.png; where the data
     are points in the plane those of ``plot_plane``. The task solver_swap has solver_swap.png alone.
+    ``eval.metrics=[confusion]`` adds confusion.png.
     Raises OSError and ``UserError``.
     """
     plot_swap(folder)
+    plot_confusion(folder)
     steps, epochs = read_csv(folder.steps), read_csv(folder.epochs)
     if not steps:
         return

@@ -36,6 +36,7 @@ CONFIGURATIONS = (
     ["train.on_solver_failure=skip"],
     [f"regularize=[{','.join(REGULARISERS)}]"],
     ["train.stop_early=5"],
+    ["eval.metrics=[top_k]"],
     [f"data.augment=[{','.join(AUGMENTATIONS)}]"],
 )
 
