@@ -11,6 +11,7 @@ from torch.nn.functional import log_softmax, one_hot
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from node_cli.config.schema import Config
+from node_cli.data.augmentations import OPTIONS
 from node_cli.errors import UserError
 from node_cli.learn.classification import Loss
 from node_cli.records import checkpoints
@@ -97,7 +98,7 @@ def test_refused(configure: Configure, options: list[str], line: str) -> None:
     [
         "sensitivity=discrete optimizer.grad_clip=0.1",
         "sensitivity=backsolve",
-        "sensitivity=gauss",
+        pytest.param("sensitivity=gauss", marks=pytest.mark.slow),
         "regularize=[kinetic,steer,decay]",
         "model=mlp train.label_smoothing=0.1 data.augment=[crop]",
     ],
@@ -200,3 +201,17 @@ def test_a_damaged_average_is_refused(
     checkpoints.save(folder.last, checkpoint)
     with pytest.raises(UserError, match=words):
         go_on(folder, epochs=2)
+
+
+def test_a_run_whose_augmentation_was_true_goes_on(configure: Configure, tmp_path: Path) -> None:
+    """As older versions have written it, into config.yaml and into the checkpoint."""
+    whole = run(configure(*SMALL, "data.augment=[crop]", "epochs=2"), tmp_path / "whole")
+    old = run(configure(*SMALL, "data.augment=[crop]", "epochs=1"), tmp_path / "old")
+    checkpoint = torch.load(old.last, weights_only=True)
+    data = {k: v for k, v in checkpoint["config"]["data"].items() if k not in OPTIONS}
+    checkpoint["config"]["data"] = data | {"augment": True}
+    checkpoints.save(old.last, checkpoint)
+    old.write_config(checkpoint["config"], [])
+    go_on(old, epochs=2)
+    assert same_weights(whole.last, old.last)
+    assert facts(whole.steps) == facts(old.steps)
