@@ -11,6 +11,7 @@ from node_cli.data.catalog import PLANE
 from node_cli.data.images import ImageSet
 from node_cli.learn.state_flow import continued
 from node_cli.learn.state_paths import block_states
+from node_cli.machine.compiler import uncompiled
 from node_cli.machine.device import Backend
 from node_cli.models.classifier import Classifier
 
@@ -39,7 +40,7 @@ def boundary(
     model.eval()
     grid = _grid(test.pixels.reshape(-1, 2) / 255, ANSWERS)
     pixels = (255 * grid).reshape(-1, *PLANE).float()
-    with backend.autocast(), model.core_uncompiled():
+    with backend.autocast(), uncompiled(model):
         answers = model(preprocess(pixels.to(backend.device))).double().softmax(1)[:, 1]
     model.take_work()
     model.train(training)
@@ -66,7 +67,7 @@ def vector_field(
     y = grid.to(backend.device, backend.dtype)
     for k, t in enumerate(torch.linspace(blocks[0].t0, blocks[-1].t1, TIMES).tolist()):
         block = blocks[min(k * len(blocks) // (TIMES - 1), len(blocks) - 1)]
-        with backend.autocast():
+        with backend.autocast(), uncompiled(model):
             dy = block.field(y.new_tensor(t), y)
         for (y0, y1), (dy0, dy1) in zip(grid.tolist(), dy.double().tolist(), strict=True):
             yield {"t": t, "y0": y0, "y1": y1, "dy0": dy0, "dy1": dy1}

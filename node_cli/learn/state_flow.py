@@ -9,6 +9,7 @@ from torch import Tensor
 from node_cli.data.batches import Preprocess
 from node_cli.data.images import ImageSet
 from node_cli.learn.state_paths import block_states
+from node_cli.machine.compiler import uncompiled
 from node_cli.machine.device import Backend
 from node_cli.models.blocks import ODEBlock
 from node_cli.models.classifier import Classifier
@@ -18,7 +19,7 @@ MOST_IMAGES = 200
 MOST_NUMBERS = 2**24  # of all states together; fewer images where a state is large
 
 MOST_CLASSES = 100
-MOST_OF_CLASSES = 1_000  # images of all classes together, but 10 of each
+MOST_OF_CLASSES = 500  # images of all classes together, but 10 of each
 
 ROUNDS = 30  # of the iteration that finds principal components
 
@@ -97,7 +98,7 @@ def classes(
     size = max(10, MOST_OF_CLASSES // len(labels))
     for label in labels:
         alike = images[(images.labels == label).nonzero()[:size, 0]]
-        with backend.autocast(), model.core_uncompiled():
+        with backend.autocast(), uncompiled(model):
             answers = model(preprocess(alike.pixels.to(backend.device))).argmax(1)
         work = model.take_work()
         yield {

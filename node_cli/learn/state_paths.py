@@ -9,6 +9,7 @@ from torch import Tensor
 
 from node_cli.data.batches import Preprocess
 from node_cli.data.images import ImageSet
+from node_cli.machine.compiler import uncompiled
 from node_cli.machine.device import Backend
 from node_cli.models.blocks import Chain, ODEBlock
 from node_cli.models.classifier import Classifier
@@ -65,7 +66,7 @@ def block_states(
     training = model.training
     model.eval()
     found: list[tuple[Tensor, Tensor]] = []
-    with backend.autocast(), model.core_uncompiled():
+    with backend.autocast(), uncompiled(model):
         y = model.stem(preprocess(pixels.to(backend.device)))
         for part in model.core if isinstance(model.core, Chain) else (model.core,):
             if len(found) == blocks:

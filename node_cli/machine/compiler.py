@@ -89,7 +89,17 @@ def for_batch(model: Model, images: int, batch_size: int) -> Iterator[None]:
 
     Compiling another graph for it would take longer than it saves.
     """
-    if images == batch_size or not model.is_compiled:
+    if images == batch_size:
+        yield
+    else:
+        with uncompiled(model):
+            yield
+
+
+@contextmanager
+def uncompiled(model: Model) -> Iterator[None]:
+    """Compute nothing compiled, for batches of sizes that come once."""
+    if not model.is_compiled:
         yield
     else:
         with torch.compiler.set_stance("force_eager"), model.core_uncompiled():

@@ -121,7 +121,7 @@ def test_the_pictures_of_a_run(
     monkeypatch.setattr(plane_plots, "GIF_DPI", 20)
     folder = run(configure(*TOY, "epochs=1", "data.limit=200"), tmp_path / "toy")
     assert len(rows(folder.points)) == 500
-    assert [row["images"] for row in rows(folder.classes)] == ["500", "500"]
+    assert [row["images"] for row in rows(folder.classes)] == ["250", "250"]
     plot_plane(folder, "a title")
     drawn = {path.name for path in folder.plots.iterdir()}
     assert drawn == {"boundary.png", "vector_field.png", "flow.gif"}
@@ -130,3 +130,26 @@ def test_the_pictures_of_a_run(
     assert not folder.flow.exists()
     plot_plane(folder, "a title")
     assert [path.name for path in folder.plots.iterdir()] == ["boundary.png"]
+
+
+def test_nothing_is_compiled_for_a_look(configure: Configure) -> None:
+    """Batches of classes have a size each: a graph for every one would cost minutes."""
+    learnt = objective(configure(*TOY, "data.limit=200"))
+    sizes = []
+
+    def noted(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> torch.fx.GraphModule:
+        sizes.append(len(inputs))
+        return graph
+
+    torch.compiler.reset()
+    learnt.model.is_compiled = True
+    for part in (learnt.model.stem, learnt.model.head):
+        part.compile(fullgraph=True, dynamic=False, backend=noted)
+    given = learnt.model, learnt.images["test"], learnt.preprocess, learnt.backend
+    for look in (flow, classes, boundary, vector_field):
+        assert list(look(*given))
+    assert not sizes
+    with torch.no_grad():
+        learnt.model(learnt.preprocess(learnt.images["test"].pixels[:7]))
+    assert len(sizes) == 2, "otherwise it is"
+    torch.compiler.reset()
