@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from node_cli.config.schema import Config
+from node_cli.errors import UserError, one_line
 from node_cli.models.cores import core
 from node_cli.models.heads import HEADS
 from node_cli.models.model import Model, glorot
@@ -37,7 +38,13 @@ def build(config: Config, image: Shape, classes: int) -> Classifier:
     """
     model = config.model
     stem = make("stem", STEMS, model.stem, model.stem_options, image, after="data")
-    state = output_shape(stem, image)
+    try:
+        state = output_shape(stem, image)
+    except RuntimeError as error:  # a kernel that is larger than the image
+        raise UserError(
+            f"model.stem={model.stem}: does not take the images of data={config.image_data.name}, "
+            f"{[*image]} ({one_line(error)})"
+        ) from error
     between, state = core(config, state)
     head = make("head", HEADS, model.head, model.head_options, state, classes, after="core")
     classifier = Classifier(stem, between, head)

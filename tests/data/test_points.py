@@ -64,3 +64,5 @@ def test_what_does_not_fit_is_refused(configure: Configure) -> None:
         configure("data=moons", "model=toy", "data.augment=[mixup]")
     with pytest.raises(ValueError, match=r"data\.noise=-1"):
         configure("data=moons", "model=toy", "data.noise=-1")
+    with pytest.raises(ValueError, match=r"model\.stem=conv: does not take .* data=moons, \[1, 1"):
+        Classification.build(configure("data=moons", "model=conv"))
