@@ -2,7 +2,7 @@
 
 from node_cli.models.shape import Shape
 
-VECTORS = ("dense", "dense_relu", "dense_time", "linear", "mlp")
+VECTORS = ("dense", "dense_relu", "dense_time", "linear", "mlp", "mlp_tanh")
 
 # Those that grow with the state, so that a solution may blow up.
 UNBOUNDED = ("dense_relu", "linear", "mlp")
