@@ -26,7 +26,8 @@ RECIPES = [
     "train.label_smoothing=0.1 optimizer=sgd optimizer.nesterov=true",
     "train.accumulate=4 solver.first_step=warm regularize=[steer,kinetic]",
     "data.augment=[crop,flip,erasing,mixup,cutmix] train.accumulate=2",
-    "train.ema=0.9 model=conv_bn eval.train=1",
+    "train.ema=0.9 eval.train=1",
+    pytest.param("train.ema=0.9 model=conv_bn", marks=pytest.mark.slow),
     "schedule=cosine schedule.per=step schedule.warmup_steps=6",
 ]
 

@@ -56,7 +56,7 @@ def test_training_is_augmented_where_asked_for_and_evaluation_never(receive: Rec
     same = [torch.equal(a, b) for a, b in zip(plain.training, moved.training, strict=True)]
     assert not any(same)
     assert not torch.equal(in_rows(moved.training[:2]), in_rows(moved.training[2:])), "drawn anew"
-    assert len(plain.evaluation) == 14
+    assert len(plain.evaluation) >= 14, "and what the pictures show"
     for a, b in zip(plain.evaluation, moved.evaluation, strict=True):
         assert torch.equal(a, b)
 
