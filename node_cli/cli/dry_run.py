@@ -55,7 +55,9 @@ def _run(command: Command, display: Display) -> int:
 def _facts(found: Rehearsed) -> dict[str, str]:
     assert found.step_seconds is not None
     seconds = found.steps * found.step_seconds
-    step = f"{1000 * found.step_seconds:.3g} ms, the median of {found.measured}"
+    milliseconds = 1000 * found.step_seconds
+    digits = ",.0f" if milliseconds >= 100 else ".3g"
+    step = f"{milliseconds:{digits}} ms, the median of {found.measured}"
     memory = "not known" if found.memory_mib is None else f"{found.memory_mib:,.1f} MiB in a step"
     return {
         "a step": step,

@@ -146,10 +146,9 @@ def translate(tree: Tree) -> None:
 
 def unused_options(tree: Tree, typed: Collection[str]) -> dict[str, str]:
     """Options of augmentations that are not chosen."""
-    chosen = get(tree, "data.augment")
-    if not isinstance(chosen, list):
+    if not isinstance(get(tree, "data.augment"), list):
         return {}
-    used = {key for n in chosen if n in AUGMENTATIONS for key in AUGMENTATIONS[n].options}
+    used = {key for name in _augmentations(tree) for key in AUGMENTATIONS[name].options}
     unused = [key for key in OPTIONS if key in tree["data"] and key not in used]
     by, takes = show(tree, "data.augment"), [key for key in OPTIONS if key in used]
     return drop_unused(tree, typed, "data", unused, by=by, takes=takes, spare=OPTIONS)
@@ -157,14 +156,19 @@ def unused_options(tree: Tree, typed: Collection[str]) -> dict[str, str]:
 
 def _missing_options(tree: Tree) -> list[str]:
     """Options of augmentations that are chosen, and were set to null."""
-    chosen = get(tree, "data.augment")
-    names = [n for n in chosen if n in AUGMENTATIONS] if isinstance(chosen, list) else []
     return [
-        f"data.{key}: data.augment={n} needs it"
-        for n in names
-        for key in AUGMENTATIONS[n].options
+        f"data.{key}: data.augment={name} needs it"
+        for name in _augmentations(tree)
+        for key in AUGMENTATIONS[name].options
         if get(tree, f"data.{key}") is None
     ]
+
+
+def _augmentations(tree: Tree) -> list[str]:
+    """Those that are chosen, of a tree that has not been checked."""
+    chosen = get(tree, "data.augment")
+    names = chosen if isinstance(chosen, list) else []
+    return [name for name in names if isinstance(name, str) and name in AUGMENTATIONS]
 
 
 def _models_of_trajectories() -> list[str]:

@@ -109,7 +109,7 @@ MISTAKES = [
     (["task=eval"], "task=eval: needs checkpoint="),
     (["solver.tol=1e-2,1e-3"], "solver.tol=1e-2,1e-3: several values need -m"),
     (["epochs"], "epochs: not of the form key=value"),
-    (["train=5"], "train=5: a section; set one of its keys: train.checkpoint_every"),
+    (["train=5"], "train=5: a section; set one of its keys: train.accumulate, "),
     (["epochs=${nothing}"], "nothing"),
     (["~model"], "~model: nothing can be left out"),
     (["model.name=conv"], "model.name=conv: not a key to set; choose with model=conv"),

@@ -82,7 +82,7 @@ def test_help_names_every_choice_every_key_and_examples_that_compose(
     for path in CONF.glob("*/*.yaml"):
         assert path.stem.startswith("_") or re.search(rf"\b{path.stem}\b", text)
     examples = re.findall(r"^  node-train(?: (\S.*?))?  .*$", text, re.MULTILINE)
-    assert len(examples) == 18
+    assert len(examples) == 20
     for example in examples:
         check_command(example.split())
 

@@ -28,7 +28,7 @@ def arrays(**changed: Any) -> dict[str, Any]:
 
 def load(configure: Configure, path: Path, **changed: Any) -> dict[str, Any]:
     np.savez(path, **arrays(**changed))
-    return sources.load(configure("data=arrays", f"data.root={path}").images, seed=0)
+    return sources.load(configure("data=arrays", f"data.root={path}").image_data, seed=0)
 
 
 def test_grey_images_and_their_labels(configure: Configure, tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_grey_images_and_their_labels(configure: Configure, tmp_path: Path) -> N
             splits[split].pixels[:, 0], torch.from_numpy(expected[f"{split}_images"])
         )
         assert splits[split].labels.tolist() == expected[f"{split}_labels"].tolist()
-    known = sources.facts(configure("data=arrays", f"data.root={path}").images)
+    known = sources.facts(configure("data=arrays", f"data.root={path}").image_data)
     assert (known.shape, known.classes, known.train_images) == ((1, 9, 8), 3, 30)
 
 
@@ -116,7 +116,7 @@ def test_other_files_are_one_line_and_run_no_code(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"data=arrays needs an \.npz file with train_images"):
-        sources.check(configure("data=arrays", f"data.root={path}").images)
+        sources.check(configure("data=arrays", f"data.root={path}").image_data)
     assert capsys.readouterr().out == ""
 
 

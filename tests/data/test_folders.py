@@ -41,7 +41,7 @@ def write(root: Path, *, colour: bool = False, train: int = 4, test: int = 2) ->
 
 
 def load(configure: Configure, root: Path, *options: str) -> dict[str, torch.Tensor]:
-    config = configure("data=folder", f"data.root={root}", *options).images
+    config = configure("data=folder", f"data.root={root}", *options).image_data
     splits = sources.load(config, seed=0)
     known = sources.facts(config)
     assert known.train_images == len(splits["train"])
@@ -60,7 +60,7 @@ def test_every_pixel_is_that_of_its_file(
     (root / "train" / "bee" / "notes.txt").touch()
     (root / "train" / "bee" / ".hidden.png").touch()
     (root / "test" / ".DS_Store").touch()
-    config = configure("data=folder", f"data.root={root}").images
+    config = configure("data=folder", f"data.root={root}").image_data
     splits = sources.load(config, seed=0)
     for split in ("train", "test"):
         (root / split / "bee" / ".hidden.png").unlink(missing_ok=True)
@@ -161,7 +161,7 @@ def test_a_wrong_folder_is_one_line(
     root = write(tmp_path / "set")
     prepare(root)
     with pytest.raises(UserError) as caught:
-        sources.check(configure("data=folder", f"data.root={root}").images)
+        sources.check(configure("data=folder", f"data.root={root}").image_data)
     assert str(caught.value).startswith(f"data.root={root}: ")
     assert str(caught.value).endswith(line)
 
@@ -169,7 +169,7 @@ def test_a_wrong_folder_is_one_line(
 def test_the_folder_of_a_split_was_given(configure: Configure, tmp_path: Path) -> None:
     root = write(tmp_path / "set")
     with pytest.raises(UserError, match=rf"did you mean data\.root={root}\?"):
-        sources.check(configure("data=folder", f"data.root={root / 'train'}").images)
+        sources.check(configure("data=folder", f"data.root={root / 'train'}").image_data)
 
 
 def test_a_training_and_an_evaluation(node_train: NodeTrain, tmp_path: Path) -> None:

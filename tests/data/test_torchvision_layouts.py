@@ -122,7 +122,7 @@ def test_images_are_upright_and_labels_count_from_0(
     FAKES[name](tmp_path, monkeypatch)
     config = configure(
         f"data={name}", f"data.root={tmp_path}", "data.download=false", *options
-    ).images
+    ).image_data
     splits, known = sources.load(config, seed=0), sources.facts(config)
     assert known.classes == (26 if options else IMAGES[name].classes)
     for split in SIZES:
@@ -150,7 +150,7 @@ def test_a_training_on_each(
 def test_files_that_are_missing_are_one_line(
     configure: Configure, tmp_path: Path, name: str
 ) -> None:
-    config = configure(f"data={name}", f"data.root={tmp_path}", "data.download=false").images
+    config = configure(f"data={name}", f"data.root={tmp_path}", "data.download=false").image_data
     with pytest.raises(UserError, match=r"is missing and data\.download=false") as caught:
         sources.load(config, seed=0)
     assert "\n" not in str(caught.value) and "it lies in" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,10 @@ REPOSITORY = Path(__file__).parents[2]
 DOCS = sorted(REPOSITORY.glob("docs/*.md"))
 FRONT = ("README.md", "RESULTS.md", "CONTRIBUTING.md", "SECURITY.md")
 PAGES = [*(REPOSITORY / name for name in FRONT), *DOCS]
+
+EXTRAS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+    "optional-dependencies"
+]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CONTINUED = re.compile(r"\\\n\s*")

@@ -120,6 +120,9 @@ def test_commands(
                 assert all(f'"{flag}"' in text for flag in arguments if flag.startswith("--"))
             case ["pytest", path, *_] if path.startswith("tests/"):
                 assert (pages.REPOSITORY / path).exists()
+            case ["pip", "install", name] if name.startswith("node-train["):
+                extra = name.removeprefix("node-train[").removesuffix("]")
+                assert extra in pages.EXTRAS
             case ["pip", "install", *_] | ["pytest", *_]:
                 check_installation(words)
             case ["eval", _]:
