@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from node_cli.cli import tables
-from node_cli.cli.hydra_keys import LAUNCHERS, SWEEPERS, problem_with_key, refused
+from node_cli.cli.hydra_keys import LAUNCHERS, PLUGIN_GROUPS, SWEEPERS, problem_with_key, refused
 from node_cli.cli.over_checkpoint import configure, plain_tree
 from node_cli.cli.overrides import CommandLine, Override, Parser
 from node_cli.config.check import unknown_key, used_keys
@@ -200,7 +200,7 @@ class Composer:
         """What is wrong with a key, or a choice. ``folders``: overrides of where files lie."""
         key, value = override.key, override.value
         if key.split(".")[0].split("/")[0] == "hydra":
-            return problem_with_key(key, value, multirun)
+            return problem_with_key(key, value, multirun) or self._problem_with_plugin(key, value)
         if choices := self._choices(key, folders):
             if override.text.startswith("+"):
                 return f"{override.text}: leave out the +"
@@ -222,6 +222,14 @@ class Composer:
         if key in (*keys(), *sections(), "resume") or is_option(key):
             return None
         return unknown_key(key, value)
+
+    def _problem_with_plugin(self, key: str, value: Any) -> str | None:
+        """What is wrong with the choice of a launcher or a sweeper."""
+        group = key.replace(".", "/", 1)
+        if group not in PLUGIN_GROUPS or value in (choices := self._choices(group, [])):
+            return None
+        extra = "; more come with pip install 'node-train[launchers]'"
+        return not_among(key, value, choices) + extra * (group == PLUGIN_GROUPS[0])
 
     def _choices(self, group: str, folders: list[str]) -> list[str]:
         """The files of a group but for those that only others build on; empty for a plain key."""

@@ -11,6 +11,7 @@ from node_cli.config.messages import plain
 from node_cli.errors import one_line
 
 # What a user may set of Hydra's own: folders, and the plugins that launch sweeps.
+PLUGIN_GROUPS = ("hydra/launcher", "hydra/sweeper")
 PLUGIN_KEYS = ("hydra.launcher", "hydra.sweeper")
 HYDRA_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.searchpath", *PLUGIN_KEYS)
 
