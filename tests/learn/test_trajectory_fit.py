@@ -231,8 +231,8 @@ def test_a_sweep_shows_losses_where_there_is_no_accuracy(
     result = node_train("-m", *sweep)
     assert result.code == 0, result.err
     text = (tmp_path / "sweep" / "summary.md").read_text()
-    assert "| train_loss" in text
-    assert "| test_loss" in text
+    assert "| train loss" in text
+    assert "| test loss" in text
     assert "accuracy" not in text
     with (tmp_path / "sweep" / "summary.csv").open() as file:
         assert all(float(row["test_loss"]) > 0 for row in csv.DictReader(file))
