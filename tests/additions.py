@@ -154,8 +154,8 @@ def measure(package: Copy) -> None:
     package.edit(
         "measure",
         "node_cli/learn/classification.py",
-        "        return self.gradient_of(images, batch.labels, step)",
-        before="        found = self.gradient_of(images, batch.labels, step)\n"
+        "        return self.gradient_of(*self.augmented(batch, step), step)",
+        before="        found = self.gradient_of(*self.augmented(batch, step), step)\n"
         "        given = found.loss, found.grad_norm, found.correct, found.work\n"
         '        return Outcome(*given, {"toy": 2 * found.loss}, found.penalties)\n',
     )
