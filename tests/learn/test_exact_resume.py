@@ -37,7 +37,7 @@ BUSY = [
 ]
 
 
-@pytest.mark.parametrize("holdout", ["0.1", "0"])
+@pytest.mark.parametrize("holdout", [pytest.param("0.1", marks=pytest.mark.slow), "0"])
 def test_killed_at_any_write(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holdout: str
 ) -> None:

@@ -181,6 +181,7 @@ def test_the_score_is_minus_the_training_loss(configure: Configure, tmp_path: Pa
     assert score == -float(rows(folder.epochs)[-1]["train_loss"])
 
 
+@pytest.mark.slow
 def test_on_the_command_line(node_train: NodeTrain, tmp_path: Path) -> None:
     """Train, look, evaluate, check the gradients; everything has its words and its pictures."""
     fit = [*LINEAR, *EULER, *QUICK, "eval.initial=true"]
@@ -241,7 +242,9 @@ def test_a_sweep_shows_losses_where_there_is_no_accuracy(
 
 
 @pytest.mark.usefixtures("graphs")
-@pytest.mark.parametrize("sensitivity", ["discrete", "backsolve"])
+@pytest.mark.parametrize(
+    "sensitivity", ["discrete", pytest.param("backsolve", marks=pytest.mark.slow)]
+)
 def test_compiled_solves_go_through_every_time(
     configure: Configure, tmp_path: Path, sensitivity: str
 ) -> None:

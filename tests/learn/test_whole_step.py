@@ -74,7 +74,10 @@ FLOAT64 = ("precision=float64", "batch_size=6", "optimizer.lr=0.05")
             ("solver=fehlberg2", "solver.tol=1e-3", "solver.first_step=warm"),
             marks=pytest.mark.slow,
         ),
-        ("model=odenet", "optimizer=sgd", "solver.tol=0.1", "optimizer.lr=1e-3"),
+        pytest.param(
+            ("model=odenet", "optimizer=sgd", "solver.tol=0.1", "optimizer.lr=1e-3"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=" ".join,
 )

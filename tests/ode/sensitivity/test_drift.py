@@ -131,7 +131,7 @@ def test_compiled_loops_have_it_too() -> None:
     [
         [],
         ["solver=rk4"],
-        ["model=conv", "batch_size=10"],
+        pytest.param(["model=conv", "batch_size=10"], marks=pytest.mark.slow),
         ["sensitivity.norm=seminorm", "solver=tsit5", "solver.tol=1e-5"],
         ["data=spiral_nonlinear", "model=mlp_field"],
     ],

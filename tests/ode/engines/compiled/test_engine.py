@@ -104,7 +104,7 @@ def test_every_method_gives_the_same_gradient_at_the_same_cost(sensitivity: Sens
 
 
 @pytest.mark.usefixtures("graphs")
-@pytest.mark.parametrize("sensitivity", [Discrete(), Gauss()])
+@pytest.mark.parametrize("sensitivity", [Discrete(), pytest.param(Gauss(), marks=pytest.mark.slow)])
 def test_a_tape_is_used_again_only_where_nobody_holds_its_recording(
     sensitivity: Sensitivity,
 ) -> None:
