@@ -18,6 +18,13 @@ from tests.packages import Installer, forget
 FULL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs and sweeps of this process draw no plots, which take most of the time of short ones."""
+    for drawn in ("node_cli.cli.runs.plot_run", "node_cli.report.summary.plot_sweep"):
+        monkeypatch.setattr(drawn, lambda *_: None)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Results do not depend on the machine's number of cores, nor time on who else uses them."""

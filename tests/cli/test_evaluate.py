@@ -12,6 +12,8 @@ from node_cli.records.run_folder import RunFolder
 from tests.commands import QUICK, NodeTrain
 from tests.folders import rows
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_evaluate_under_other_solvers(node_train: NodeTrain, tmp_path: Path) -> None:
     assert node_train("epochs=5", "hydra.run.dir=run").code == 0

@@ -11,10 +11,7 @@ from tests.folders import rows
 SMALL = ("data.limit=60", "batch_size=20", "epochs=1")
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    for drawn in ("node_cli.cli.runs.plot_run", "node_cli.report.summary.plot_sweep"):
-        monkeypatch.setattr(drawn, lambda *_: None)
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def statuses(sweep: Path) -> dict[str, str]:

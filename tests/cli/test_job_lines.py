@@ -12,10 +12,7 @@ from tests.commands import NodeTrain
 SMALL = ("data.limit=60", "epochs=1")
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    for drawn in ("node_cli.cli.runs.plot_run", "node_cli.report.summary.plot_sweep"):
-        monkeypatch.setattr(drawn, lambda *_: None)
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def test_a_line_for_each_job_and_what_differs_of_the_header(node_train: NodeTrain) -> None:

@@ -10,14 +10,18 @@ from typing import Any
 import pytest
 
 from node_cli.records.run_folder import RunFolder
+from node_cli.report.sweep_plots import plot_sweep
 from node_cli.tasks.terminal import Terminal
 from tests.commands import QUICK, NodeTrain, in_new_process
 from tests.folders import assert_same_run, facts, rows
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_a_sweep_ends_in_a_table_and_a_failing_job_costs_its_own_row(
-    node_train: NodeTrain, tmp_path: Path
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("node_cli.report.summary.plot_sweep", plot_sweep)
     result = node_train(
         "-m", *QUICK, "solver.tol=1e-2,1e-9", "seed=0,1", "solver.max_steps=5", "hydra.sweep.dir=s"
     )

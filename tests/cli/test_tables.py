@@ -12,6 +12,8 @@ from node_cli.records.run_folder import RunFolder
 from tests.commands import NodeTrain
 from tests.folders import rows
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 # Tables of days, which ``table=all`` leaves out.
 LONG = ("pal2021", "pal2023")
 

@@ -25,6 +25,8 @@ from tests.commands import NodeTrain
 from tests.docs import pages
 from tests.packages import Installer
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 RUN = "outputs/2026-11-21/10-15-00-123456"
 MOST_JOBS = 3
 

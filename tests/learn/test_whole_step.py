@@ -68,7 +68,10 @@ FLOAT64 = ("precision=float64", "batch_size=6", "optimizer.lr=0.05")
     "options",
     [
         ("solver.tol=1e-4",),
-        ("solver.tol=1e-4", "sensitivity=checkpointed", "optimizer.grad_clip=0.1"),
+        pytest.param(
+            ("solver.tol=1e-4", "sensitivity=checkpointed", "optimizer.grad_clip=0.1"),
+            marks=pytest.mark.slow,
+        ),
         ("solver=rk4", "solver.n_steps=3"),
         pytest.param(
             ("solver=fehlberg2", "solver.tol=1e-3", "solver.first_step=warm"),
@@ -89,6 +92,7 @@ def test_the_same_training_from_one_graph(
     assert len(graphs) == 1 + warm  # a first size is found in the first step only
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("graphs")
 def test_bf16_concerns_what_it_did(configure: Configure) -> None:
     config = configure("precision=bf16", "batch_size=6", "solver.tol=1e-2")

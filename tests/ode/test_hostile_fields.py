@@ -79,9 +79,7 @@ def test_other_parameters_than_the_modules_own(sensitivity: Sensitivity, solver:
 @pytest.mark.parametrize(
     "sensitivity",
     [
-        pytest.param(
-            method, id=name, marks=[pytest.mark.slow] * (name in ("interpolating", "gauss"))
-        )
+        pytest.param(method, id=name, marks=[pytest.mark.slow] * (name != "discrete"))
         for name, method in ONE_OF_EACH.items()
     ],
 )
