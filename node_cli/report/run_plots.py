@@ -1,6 +1,7 @@
 """Plots of one run."""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +14,7 @@ from node_cli.report.plane_plots import plot_plane
 from node_cli.report.swap_plot import plot_swap
 from node_cli.report.trajectory_plots import plot_trajectory
 
-KEPT = 0.5 ** (1 / 5)  # weight of a loss one step away: half of it 5 steps away
+REACH = 10  # steps before and after a step whose losses are averaged
 MOST_BLOCKS = 6  # ODE blocks whose paths are drawn
 
 
@@ -118,25 +119,11 @@ def _paths(folder: RunFolder, title: str) -> None:
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:
-    """Mean of the values before and after each, weighted exponentially with their distance.
-
-    Symmetric, so that a loss that falls is not shown late, as one of the past alone would be.
-    """
-    before, after = _weighted(values), _weighted(values[::-1])[::-1]
-    return [
-        (a + b - value) / (weight_a + weight_b - 1)  # the value itself is in both
-        for value, (a, weight_a), (b, weight_b) in zip(values, before, after, strict=True)
-    ]
-
-
-def _weighted(values: Sequence[float]) -> list[tuple[float, float]]:
-    """The weighted sum of the values so far, the newest with weight 1, and the sum of weights."""
-    total = weight = 0.0
-    found = []
-    for value in values:
-        total, weight = KEPT * total + value, KEPT * weight + 1
-        found.append((total, weight))
-    return found
+    """Mean of each value and of as many before it as after it, ``REACH`` at most: a loss that falls
+    is shown neither early nor late, and the curve begins and ends with the values."""
+    sums = [0.0, *accumulate(values)]
+    reaches = [min(REACH, i, len(values) - 1 - i) for i in range(len(values))]
+    return [(sums[i + n + 1] - sums[i - n]) / (2 * n + 1) for i, n in enumerate(reaches)]
 
 
 def _title(folder: RunFolder) -> str:

@@ -82,28 +82,3 @@ def test_with_joblib(tmp_path: Path) -> None:
     assert again.code == 1, "job 0 fails again"
     assert statuses(sweep)["0"] == "failed"
     assert "Traceback" not in again.err
-
-
-@pytest.mark.slow
-def test_an_interrupted_sweep_goes_on_with_its_launcher(tmp_path: Path) -> None:
-    """As after a kill: job 1 is half done, job 2 has not started."""
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    options = (*SMALL, "epochs=2", "seed=0,1,2")
-    for folder in ("whole", "s"):
-        where = f"hydra.sweep.dir={folder}"
-        assert in_new_process("-m", *launcher, *options, where, cwd=tmp_path).code == 0
-    sweep = tmp_path / "s"
-    for file in (*(sweep / "2").rglob("*"), sweep / "1" / "result.json"):
-        if file.is_file():
-            file.unlink()
-    half = RunFolder(sweep / "1")
-    half.write_status("running", overrides=half.read_overrides())
-    found = in_new_process("resume=s", cwd=tmp_path)
-    assert found.code == 0, found.err
-    assert statuses(sweep) == dict.fromkeys("012", "done")
-    pids = [RunFolder(sweep / job).read_status()["pid"] for job in "12"]
-    assert len({*pids}) == 2, "in processes of their own"
-    for job in "012":
-        a, b = RunFolder(sweep / job), RunFolder(tmp_path / "whole" / job)
-        assert rows(a.epochs)[-1]["train_loss"] == rows(b.epochs)[-1]["train_loss"]

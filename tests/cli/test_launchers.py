@@ -26,6 +26,7 @@ def table(tmp_path: Path) -> Path:
 
 
 TABLE = ("--config-dir", "my", "table=small", "hydra.sweep.dir=t")
+SWEEP = ("-m", *SMALL.split(), "seed=0,1,2", "hydra.sweep.dir=s")
 
 
 def figures(sweep: Path) -> list[tuple[str, ...]]:
@@ -54,27 +55,23 @@ def test_a_table_in_two_processes_equals_one_after_the_other(
 
 
 @pytest.mark.parametrize("launcher", [JOBLIB, ("hydra/launcher=submitit_local",)])
-def test_an_interrupted_table_goes_on_with_its_launcher(
-    table: Path, tmp_path: Path, launcher: tuple[str, ...]
+@pytest.mark.parametrize("command", [TABLE, SWEEP])
+def test_an_interrupted_sweep_goes_on_with_its_launcher(
+    table: Path, tmp_path: Path, launcher: tuple[str, ...], command: tuple[str, ...]
 ) -> None:
-    """As after a kill: job 1 is half done, job 2 has not started."""
+    """As after a kill: job 1 has not said its end, job 2 has not started."""
     pytest.importorskip(f"hydra_plugins.hydra_{launcher[0].split('=')[1].split('_')[0]}_launcher")
-    assert in_new_process(*TABLE, *launcher, cwd=tmp_path).code == 0
-    whole = figures(table)
-    for file in (*(table / "2").rglob("*"), table / "1" / "result.json"):
+    assert in_new_process(*command, *launcher, cwd=tmp_path).code == 0
+    sweep = table if command == TABLE else tmp_path / "s"
+    whole = figures(sweep)
+    assert [row[1] for row in whole] == ["done"] * 3
+    for file in (*(sweep / "2").rglob("*"), sweep / "1" / "result.json"):
         if file.is_file():
             file.unlink()
-    half = RunFolder(table / "1")
+    half = RunFolder(sweep / "1")
     half.write_status("running", overrides=half.read_overrides())
-    again = in_new_process("resume=t/small", cwd=tmp_path)
+    again = in_new_process(f"resume={sweep.relative_to(tmp_path)}", cwd=tmp_path)
     assert again.code == 0, again.err
-    assert figures(table) == whole
+    assert figures(sweep) == whole
     assert "job 0" not in again.out
-
-
-def test_submitit_runs_the_combinations(tmp_path: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    options = ("hydra/launcher=submitit_local", "hydra.sweep.dir=s")
-    found = in_new_process("-m", *SMALL.split(), "seed=0,1", *options, cwd=tmp_path)
-    assert found.code == 0, found.err
-    assert [row[1] for row in figures(tmp_path / "s")] == ["done", "done"]
+    assert (sweep / "2" / "output.log").exists(), "in a process of its own"

@@ -97,13 +97,11 @@ def test_tables_fit_the_terminal(tmp_path: Path, width: int) -> None:
 
 
 def test_the_smoothed_loss_is_not_late() -> None:
-    """On a straight line it lies, away from the ends; it starts within the first values."""
-    values = [3.0 - 0.01 * step for step in range(200)]
-    smoothed = _smoothed(values)
-    assert smoothed[100] == pytest.approx(values[100])
-    assert values[10] < smoothed[0] <= values[0]
-    assert _smoothed([1.0]) == [1.0]
-    assert _smoothed([2.0] * 50) == pytest.approx([2.0] * 50)
+    """A straight line stays where it is, to its ends, however short; noise is averaged."""
+    for count in (1, 2, 30, 200):
+        values = [3.0 - 0.01 * step for step in range(count)]
+        assert _smoothed(values) == pytest.approx(values)
+    assert _smoothed([1.0, 3.0] * 20)[20] == pytest.approx(2, abs=0.1)
 
 
 def test_rows_that_were_added_one_by_one_are_those_of_the_whole(tmp_path: Path) -> None:
