@@ -66,11 +66,12 @@ def report(locations: Sequence[str], typed: Mapping[str, Any]) -> int:
         raise UserError(f"{error}; choose another folder with {OUT}=") from error
     except Exception as error:  # damaged records lead to anything
         raise UserError(f"report {' '.join(map(str, folders))}: {one_line(error)}") from error
-    for run in runs:
-        if run.damage:
-            complain(f"{run.damage}; {run.name} is left out")
-    Display().line(f"{', '.join(map(str, written))}; of {len(runs)} run{'s' * (len(runs) != 1)}")
-    tell("report", files=[str(path) for path in written], runs=len(runs))
+    damaged = [run for run in runs if run.damage]
+    for run in damaged:
+        complain(f"{run.damage}; {run.name} is left out")
+    count = len(runs) - len(damaged)
+    Display().line(f"{', '.join(map(str, written))}; of {count} run{'s' * (count != 1)}")
+    tell("report", files=[str(path) for path in written], runs=count)
     last_line(written[0])
     return 0
 

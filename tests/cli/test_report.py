@@ -76,6 +76,7 @@ def test_a_page_of_every_sweep_in_a_folder(
     result = node_train("report", "..")
     assert result.code == 0, "a damaged record costs its job alone"
     assert result.err.endswith("evaluations.csv: no column accuracy; mine/1 is left out\n")
+    assert result.out.endswith("; of 3 runs\n")
     (tmp_path / "runs" / "mine" / "1" / "evaluations.csv").unlink()
     (tmp_path / "runs" / "mine" / "1" / "status.json").write_text("{}")
     assert node_train("report", "..").code == 0, "below the folder, from another one"
