@@ -154,7 +154,7 @@ def _draw_nothing() -> None:
             width, height = (int(inches * options["dpi"]) for inches in figure.get_size_inches())
             file.write(bytes(4 * width * height))
 
-    Figure.savefig = savefig  # type: ignore[method-assign]
+    Figure.savefig = savefig  # type: ignore[assignment,method-assign]
 
 
 def _machine() -> dict[str, str]:
@@ -252,8 +252,8 @@ def _compare_messages(old: dict[str, Any], new: dict[str, Any], only: str | None
         codes += was != now
         if old[name] != new[name]:
             print(f"message  node-train {name}" + f"  exit code {was}, now {now}" * (was != now))
-            texts = (one[name]["text"].splitlines() for one in (old, new))
-            for line in [*difflib.unified_diff(*texts, n=0, lineterm="")][2:]:
+            texts = [one[name]["text"].splitlines() for one in (old, new)]
+            for line in [*difflib.unified_diff(texts[0], texts[1], n=0, lineterm="")][2:]:
                 print(f"    {line}")
     print(f"{len(both)} messages, {same} equal, {codes} with another exit code")
     return codes

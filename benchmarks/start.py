@@ -145,7 +145,7 @@ def _run(arguments: list[str], environment: Mapping[str, str], folder: str) -> s
     done = subprocess.run(
         [*COMMAND, *arguments],
         cwd=folder,
-        env=own | environment,
+        env={**own, **environment},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

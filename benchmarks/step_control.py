@@ -30,6 +30,7 @@ from node_cli.ode.engines.step_control import (
     new_factor,
     probing_size,
 )
+from node_cli.ode.solver import Controller as ControllerName
 from node_cli.ode.tableau import Tableau
 from node_cli.ode.tableaus import TABLEAUS
 
@@ -170,7 +171,9 @@ def solve(problem: Problem, tol: float, tableau: Tableau, controller: Controller
     return Solution(y, nfe, accepted, rejected)
 
 
-def costs(name: str, problem: Problem) -> tuple[dict[str, float], dict[str, list[int]]]:
+def costs(
+    name: str, problem: Problem
+) -> tuple[dict[ControllerName, float], dict[ControllerName, list[int]]]:
     """For each controller NFE at equal error relative to ``integral``; accepted, rejected steps."""
     loose, tight = TOLERANCES.get(name, TOLERANCES[""])
     tolerances = np.logspace(loose, tight, 2 * round(loose - tight) + 1)
@@ -187,7 +190,7 @@ def costs(name: str, problem: Problem) -> tuple[dict[str, float], dict[str, list
     high = min(curve[0].max() for curve in curves.values())
     margin = 0.1 * (high - low)
     grid = np.linspace(low + margin, high - margin, POINTS)
-    fits = {c: np.polyval(np.polyfit(*curve, 2), grid) for c, curve in curves.items()}
+    fits = {c: np.polyval(np.polyfit(curve[0], curve[1], 2), grid) for c, curve in curves.items()}
     ratios = {c: float(np.exp((fit - fits["integral"]).mean())) for c, fit in fits.items()}
     return ratios, steps
 
@@ -198,7 +201,7 @@ def main() -> None:
     print("| solver | controller | evaluations, `integral` = 1 | range over problems | rejected |")
     print("|---|---|---|---|---|")
     for name in sys.argv[1:] or METHODS:
-        ratios: dict[str, list[float]] = {c: [] for c in CONTROLLERS}
+        ratios: dict[ControllerName, list[float]] = {c: [] for c in CONTROLLERS}
         steps = {c: np.zeros(2) for c in CONTROLLERS}
         for title, problem in PROBLEMS.items():
             start = time.perf_counter()

@@ -90,7 +90,7 @@ def prepare(root: str, seed: int, path: Path) -> str:
         (job,) = composer.command(
             composer.parse(["data=mnist", "data.download=false"]), multirun=False
         ).jobs
-    config = job.config.data.model_copy(update={"root": root})
+    config = job.config.image_data.model_copy(update={"root": root})
     try:
         train = sources.load(config, seed)["train"]
     except UserError:
@@ -99,9 +99,7 @@ def prepare(root: str, seed: int, path: Path) -> str:
         words = f"random images and labels, since there is no MNIST under {root}"
     else:
         part = train[torch.randperm(len(train), generator=generator)[:count]]
-        preprocess = Preprocess(
-            torch.float32, torch.device("cpu"), facts.mean, facts.std, flips=False
-        )
+        preprocess = Preprocess(torch.float32, torch.device("cpu"), facts.mean, facts.std)
         images, labels = preprocess(part.pixels), part.labels
         words = f"MNIST, {count:,} training images"
     np.savez(
