@@ -25,7 +25,7 @@ WAITS = {
     "solver=dopri8 sensitivity=gauss": 5,
     "solver=rk4 solver.n_steps=4": 2,  # is the state finite?
     "solver.first_step=warm": 2,
-    "data.augment=[crop,flip,erasing,mixup]": 4,
+    "data.augment=[crop,flip,randaugment,erasing,mixup]": 4,
     "data.augment=[cutmix]": 4,
     "optimizer.grad_clip=0.1": 4,
     "train.accumulate=2 model.core=none": 1,  # one for the step, however many groups

@@ -55,6 +55,8 @@ class ImageData(Section):
     normalize: bool
     augment: Annotated[list[Annotated[str, OneOf(AUGMENTATIONS)]], AfterValidator(_different)]
     crop_padding: Annotated[int, Field(ge=1, le=4096)] | None = None
+    randaugment_operations: Annotated[int, Field(ge=1, le=100)] | None = None
+    randaugment_magnitude: Annotated[int, Field(ge=0, le=30)] | None = None
     erasing_probability: Annotated[float, Field(gt=0, le=1)] | None = None
     mixup_alpha: Annotated[float, Field(gt=0, le=1000)] | None = None
     cutmix_alpha: Annotated[float, Field(gt=0, le=1000)] | None = None

@@ -38,6 +38,12 @@ AUGMENTATIONS = {
         "node_cli.data.augment_images:flip",
         "pixels",
     ),
+    "randaugment": Augmentation(
+        "random operations such as a rotation or a change of contrast (Cubuk et al. 2020)",
+        "node_cli.data.randaugment:randaugment",
+        "pixels",
+        {"randaugment_operations": "operations", "randaugment_magnitude": "magnitude"},
+    ),
     "erasing": Augmentation(
         "a random rectangle set to zero (Zhong et al. 2020)",
         "node_cli.data.augment_images:erase",

@@ -25,7 +25,7 @@ SMALL = ["data.limit=60", "data.holdout=0.1", "batch_size=16", "epochs=2"]
 RECIPES = [
     "train.label_smoothing=0.1 optimizer=sgd optimizer.nesterov=true",
     "train.accumulate=4 solver.first_step=warm regularize=[steer,kinetic]",
-    "data.augment=[crop,flip,erasing,mixup,cutmix] train.accumulate=2",
+    "data.augment=[crop,flip,randaugment,erasing,mixup,cutmix] train.accumulate=2",
     "train.ema=0.9 eval.train=1",
     pytest.param("train.ema=0.9 model=conv_bn", marks=pytest.mark.slow),
     "schedule=cosine schedule.per=step schedule.warmup_steps=6",
@@ -79,7 +79,7 @@ def test_label_smoothing(configure: Configure, tmp_path: Path) -> None:
             "train.label_smoothing=0.1: not with data=spiral_linear, which has no labels",
         ),
         (["train.accumulate=3"], "train.accumulate=3: must divide batch_size=128"),
-        (["data.augment=[crop,shear]"], "data.augment=.*crop, flip, erasing, mixup, cutmix"),
+        (["data.augment=[crop,shear]"], "data.augment=.*crop, flip, randaugment, erasing, mixup"),
         (["data.augment=[crop,crop]"], r"data.augment=\[crop,crop\]: names one twice"),
         (
             ["data.augment=[crop]", "data.mixup_alpha=1"],

@@ -51,7 +51,11 @@ def assert_agree(one: RunFolder, other: RunFolder) -> None:
     "options",
     [
         *([f"sensitivity={method}"] for method in METHODS),
-        ["model=mlp", "data.augment=[crop,flip,erasing,cutmix,mixup]", "optimizer.grad_clip=0.1"],
+        [
+            "model=mlp",
+            "data.augment=[crop,flip,randaugment,erasing,cutmix,mixup]",
+            "optimizer.grad_clip=0.1",
+        ],
         ["model.core=residual", "model.blocks=2"],
         *(
             pytest.param([f"model={name}", "batch_size=16"], marks=pytest.mark.slow)
