@@ -43,9 +43,10 @@ class Gauss(Sensitivity):
     numerical solution does, since dense output and quadrature have its order (``DenseOutput``).
 
     Memory: 4 (cubic dense output), 5 (dopri5, tsit5) or 8 (dopri8) states per accepted forward
-    step, and as many per backward step between two requested times. Cost: one evaluation of f and
-    one VJP (by y alone) per backward stage, and as many (by theta alone) per node: cheaper than
-    ``Interpolating`` where f has many parameters, and dearer where it has few and steps are short.
+    step; in compiled solves as many per backward step between two requested times. Cost: one
+    evaluation of f and one VJP (by y alone) per backward stage, and as many (by theta alone) per
+    node: cheaper than ``Interpolating`` where f has many parameters, and dearer where it has few
+    and steps are short.
     With dopri8, four evaluations more for each accepted forward step, and four with a VJP (by y
     alone) for each backward one.
 

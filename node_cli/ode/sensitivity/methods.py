@@ -150,7 +150,7 @@ SENSITIVITIES: dict[str, Traits] = {
         solves_backwards=True,
         engines=("native",),
         backward_dense_output=True,
-        memory="4 to 8 states per accepted step, and per backward step between requested times",
+        memory="4 to 8 states per accepted step; compiled, also per backward step",
         cost="one evaluation of f and one VJP (by y alone) per backward stage, and as many (by "
         "theta alone) per node of the quadrature",
         large_error=_LOOSE,

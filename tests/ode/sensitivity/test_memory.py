@@ -176,8 +176,7 @@ def peak(sensitivity: str, n: int) -> float:
         ("checkpointed", 0.8, 1.3),
         ("backsolve", -0.3, 0.3),
         ("interpolating", 3.5, 5.5),
-        # Keeps its backward steps too, until dL/dtheta is computed from them.
-        ("gauss", 7.5, 10.5),
+        ("gauss", 3.5, 5.5),
     ],
 )
 def test_peak_memory_grows_with_the_steps_as_told(

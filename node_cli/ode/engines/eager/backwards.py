@@ -7,6 +7,7 @@ from torch import Tensor
 
 from node_cli.ode.engines.eager.dense_output import DenseOutput
 from node_cli.ode.engines.eager.linearised import Linearised
+from node_cli.ode.engines.eager.quadrature import Quadrature
 from node_cli.ode.engines.eager.solve import LongestStep, OnAccept, integrate
 from node_cli.ode.engines.eager.step import Stepper
 from node_cli.ode.engines.step_control import follows_forward_steps
@@ -14,7 +15,7 @@ from node_cli.ode.failures import told_of_backward_solve
 from node_cli.ode.field import Field
 from node_cli.ode.problem import AdjointSystem, Nodes, Problem
 from node_cli.ode.solver import Solver
-from node_cli.ode.transfer import sent, vector
+from node_cli.ode.transfer import sent
 
 
 class Path(Protocol):
@@ -67,10 +68,12 @@ class BackwardSolve:
     def solve_with_quadrature(
         self, end: Tensor, t: Tensor, nodes: Nodes
     ) -> tuple[Tensor, list[Tensor]]:
-        adjoint = DenseOutput(self.stepper)
-        state = self._solve(end, t, adjoint.record)
-        adjoint.finish()
-        return state, self._quadrature(adjoint, nodes) if self.problem.parameters else []
+        if not self.problem.parameters:
+            return self._solve(end, t), []
+        assert self.along
+        quadrature = Quadrature(self.problem, self.stepper, self.along, nodes)
+        state = self._solve(end, t, quadrature.record)
+        return state, quadrature.finish()
 
     def _solve(self, end: Tensor, t: Tensor, on_accept: OnAccept = lambda *_: None) -> Tensor:
         with told_of_backward_solve(self.system.state_in_words):
@@ -86,18 +89,3 @@ class BackwardSolve:
             )
         self.problem.work.backward.add(steps)
         return states[-1]
-
-    def _quadrature(self, adjoint: DenseOutput, nodes: Nodes) -> list[Tensor]:
-        """The twin of ``quadrature_loop``."""
-        assert self.along
-        problem = self.problem
-        f = Linearised(problem.counted(backward=True), problem.parameters)
-        by_parameters = [torch.zeros_like(p) for p in problem.parameters]
-        for step in adjoint.steps:
-            times = [step.t0 + fraction * step.dt for fraction, _ in nodes]
-            moments = vector(times, step.y0).unbind()
-            for s, moment, (_, weight) in zip(times, moments, nodes, strict=True):
-                v = adjoint.at(s).mul_(-weight * step.dt)
-                stage = f.evaluate(moment, self.along.at(s))
-                torch._foreach_add_(by_parameters, list(f.parameter_products(stage, v)))
-        return by_parameters

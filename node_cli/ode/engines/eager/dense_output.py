@@ -55,12 +55,20 @@ class DenseOutput:
         self.points.append(points)
 
     @torch.no_grad()
-    def finish(self) -> None:
+    def complete(self) -> None:
         """To be called after the solve: evaluates f at its end, where the solve has not."""
         if not self.tableau.first_same_as_last:
             self._end(self.stepper.probe(self.steps[-1].t1, self.steps[-1].y1))
+
+    def finish(self) -> None:
+        """``complete``, and from now on it can be asked for y at any time."""
+        self.complete()
         self.sign = 1.0 if self.steps[0].dt > 0 else -1.0
         self.ends = [self.sign * step.t1 for step in self.steps]
+
+    def forget_first(self) -> None:
+        """Drop the first step that is kept."""
+        del self.steps[0], self.points[0]
 
     def _end(self, slope: Tensor) -> None:
         torch.mul(slope, self.steps[-1].dt, out=self.points[-1][3])
@@ -88,7 +96,10 @@ class DenseOutput:
 
     def at(self, t: float) -> Tensor:
         """y(t), a tensor of its own, for t within the solve."""
-        i = self._index(t)
+        return self.within(self._index(t), t)
+
+    def within(self, i: int, t: float) -> Tensor:
+        """y(t), a tensor of its own, for t within the step of index i."""
         step, points = self.steps[i], self.points[i]
         fraction = (t - step.t0) / step.dt
         weights = dense_weights(fraction, self.tableau.fractions)
