@@ -182,7 +182,8 @@ def _grey(pixels: Tensor) -> Tensor:
     if pixels.shape[1] == 1:
         return pixels.float()
     red, green, blue = pixels.split(1, 1)
-    return (0.2989 * red + 0.587 * green + 0.114 * blue).floor()
+    grey: Tensor = 0.2989 * red + 0.587 * green + 0.114 * blue
+    return grey.floor()
 
 
 def _blended(pixels: Tensor, other: Tensor, change: Tensor) -> Tensor:
