@@ -13,6 +13,7 @@ TORCH_FREE_RECORDS = (
     "measures",
     "summary_measures",
     "columns",
+    "column_tables",
     "files",
     "run_folder",
     "sweep_folder",

@@ -12,7 +12,7 @@ from node_cli.config.tree import Tree, get, show
 class EvalConfig(Section):
     """``every_steps``: evaluate after so many steps, from ``from_step`` on, beside the epochs'
     ends. ``train``: the images to evaluate of the training set, in batches. ``batch_norm``: the
-    statistics of an f with BatchNorm inside. ``metrics``: of the test split, in the end."""
+    statistics of an f with BatchNorm inside. ``metrics``: beside loss and accuracy."""
 
     batch_size: PositiveInt
     every_steps: PositiveInt | None = None

@@ -26,7 +26,8 @@ from node_cli.data.placement import place
 from node_cli.errors import complain, one_line
 from node_cli.learn.answers import answers
 from node_cli.learn.evaluation import Metrics, evaluate_splits
-from node_cli.learn.metrics import check_installed, metric_rows
+from node_cli.learn.metrics import check as check_metrics
+from node_cli.learn.metrics import confusion
 from node_cli.learn.norm_statistics import statistics_for_evaluation, warn_of_gap
 from node_cli.learn.observer import Further
 from node_cli.learn.plane import boundary, points, vector_field
@@ -87,7 +88,7 @@ class Classification:
 
     @staticmethod
     def check(config: Config) -> None:
-        check_installed(config.eval)
+        check_metrics(config.eval, sources.facts(config.image_data).classes)
         left = sources.check(config.image_data)
         if TASKS[config.task].gradients != "none":
             batches_per_epoch(config, left)
@@ -144,12 +145,11 @@ class Classification:
             complain(f"{folder.path}: not everything that plots show ({one_line(error)})")
 
     def _measure(self, folder: RunFolder, test: ImageSet, train: ImageSet) -> None:
-        """Write the records of ``eval.metrics``. Cost: one more evaluation of the test split."""
-        if not self.config.eval.metrics:
+        """Write the confusion matrix. Cost: one more evaluation of the test split."""
+        if "confusion" not in self.config.eval.metrics:
             return
         found = answers(self.config, self.model, test, train, self.preprocess, self.backend)
-        given = self.config.eval, found.logits, test.labels.cpu(), self.inputs.names
-        for record, rows in metric_rows(*given):
+        for record, rows in confusion(found.logits, test.labels.cpu(), self.inputs.names):
             write_csv(folder.path / record.file, record.columns, rows)
 
     def _looks(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from node_cli.config.schema import Config
 from node_cli.data.batches import Preprocess, in_batches
 from node_cli.data.images import ImageSet
 from node_cli.data.streams import stream
+from node_cli.learn.metrics import FurtherMetrics
 from node_cli.learn.norm_statistics import statistics_for_evaluation
 from node_cli.machine import compiler
 from node_cli.machine.device import Backend
@@ -35,7 +36,7 @@ class Metrics:
     nats, or mean squared error, None where nothing could be solved. ``accuracy``: a fraction, None
     where nothing is classified. ``nfe``: evaluations of f in all ``batches`` together that could be
     solved, None without an ODE. ``unsolved``: images in batches whose solve failed; they have no
-    loss, and count as classified wrongly.
+    loss, and count as classified wrongly. ``further``: those of ``eval.metrics`` that are numbers.
     """
 
     images: int
@@ -44,6 +45,7 @@ class Metrics:
     accuracy: float | None
     nfe: int | None
     unsolved: int = 0
+    further: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def nfe_mean(self) -> float | None:
@@ -60,15 +62,18 @@ def evaluate(
     backend: Backend,
     *,
     skip: bool = False,
+    further: FurtherMetrics | None = None,
 ) -> Metrics:
     """Evaluate a model on images, without augmentation and in evaluation mode.
 
-    ``skip``: count the images of a batch whose solve fails as wrong. Cost: one forward pass for
-    each batch of ``batch_size`` images. Raises ``SolveFailed``, but for ``skip``.
+    ``skip``: count the images of a batch whose solve fails as wrong. ``further``: measured beside
+    loss and accuracy. Cost: one forward pass for each batch of ``batch_size`` images; with
+    ``further`` also the memory of all logits. Raises ``SolveFailed``, but for ``skip``.
     """
     training = model.training
     model.eval()
     found: list[Tensor] = []  # of each batch: loss, and number of correct images
+    kept: list[tuple[Tensor, Tensor]] = []
     nfe = unsolved = 0
     for batch in in_batches(images, batch_size, backend.device):
         try:
@@ -83,6 +88,8 @@ def evaluate(
         loss = cross_entropy(logits.to(backend.dtype), batch.labels, reduction="sum")
         correct = (logits.argmax(1) == batch.labels).sum()
         found.append(torch.stack([loss.double(), correct.double()]))
+        if further:
+            kept.append((logits, batch.labels))
         work = model.take_work()
         nfe += work.nfe_forward if work else 0
     model.train(training)
@@ -95,6 +102,7 @@ def evaluate(
         accuracy=int(sum(corrects)) / len(images),
         nfe=nfe if batches and work else None,
         unsolved=unsolved,
+        further=further(kept, len(images)) if further else {},
     )
 
 
@@ -139,13 +147,16 @@ def evaluate_splits(
     if config.eval.train != "none":
         chosen["train"] = _training_images(config, splits["train"], step)
     metrics, size, skip = {}, config.eval.batch_size, skips(config)
+    further = FurtherMetrics(config.eval)
     with (
         without_budget(config, model),
         statistics_for_evaluation(config, model, splits["train"], preprocess, backend, skip=skip),
     ):
         for name, images in chosen.items():
             with told_of_evaluation(name, step):
-                metrics[name] = evaluate(model, images, size, preprocess, backend, skip=skip)
+                metrics[name] = evaluate(
+                    model, images, size, preprocess, backend, skip=skip, further=further
+                )
     for name, m in metrics.items():
         if m.loss is not None and not math.isfinite(m.loss):
             raise Diverged(f"step {step}: {name} loss {m.loss:g}")
@@ -197,16 +208,17 @@ def evaluation_rows(
             "accuracy": m.accuracy,
             "nfe_mean": m.nfe_mean,
             "unsolved": m.unsolved,
+            **m.further,
         }
 
 
 def split_numbers(metrics: Mapping[str, Metrics]) -> dict[str, float | None]:
-    """Return the loss and the accuracy of each split, by the names of epochs.csv, and the
-    evaluations of f per batch."""
+    """Return the loss, the accuracy and the further metrics of each split, by the names of
+    epochs.csv, and the evaluations of f per batch."""
     found: dict[str, float | None] = {
         evaluated(split, name): value
         for split, m in metrics.items()
-        for name, value in (("loss", m.loss), ("accuracy", m.accuracy))
+        for name, value in {"loss": m.loss, "accuracy": m.accuracy, **m.further}.items()
     }
     # Of the weights themselves, not of their average.
     of_weights = {n: m for n, m in metrics.items() if n not in map(averaged_split, metrics)}

@@ -10,13 +10,13 @@ from node_cli.learn.average import Average, evaluate_both
 from node_cli.learn.evaluation import Diverged, Metrics, evaluation_rows, split_numbers
 from node_cli.learn.objective import Batch, Objective
 from node_cli.learn.observer import Observers, TrainingFacts
-from node_cli.learn.regularisation import penalties
+from node_cli.learn.recorded import recorded
 from node_cli.learn.training_state import TrainingState
 from node_cli.learn.update import Outcome, Update
 from node_cli.machine import memory
 from node_cli.machine.device import Backend
 from node_cli.ode.failures import SolveFailed
-from node_cli.records.columns import EPOCHS, STEPS, columns_of_training
+from node_cli.records.columns import EPOCHS, STEPS
 from node_cli.records.early_stop import reason_to_stop
 from node_cli.records.progress import EpochSums, Progress
 from node_cli.records.run_folder import RunFolder
@@ -35,8 +35,7 @@ class Trainer(Generic[Batch]):
         self.backend = backend
         self.folder = folder
         self.batches_per_epoch = objective.batches_per_epoch
-        given = penalties(config), config.model.ode_blocks, config.train.ema is not None
-        self.columns = {r: columns_of_training(r, *given) for r in (STEPS, EPOCHS)}
+        self.columns = {record: recorded(config, record) for record in (STEPS, EPOCHS)}
         self.update = Update(config, self.model, objective.gradient)
         decay = config.train.ema
         self.average = None if decay is None else Average(self.model, decay)

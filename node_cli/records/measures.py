@@ -2,7 +2,7 @@
 one number of it, and how it is printed.
 
 The columns of the CSV files, the means in epochs.csv, the display, the reports and the
-documentation of columns (``python -m node_cli.records.columns``) all read these tables.
+documentation of columns (``python -m node_cli.records.column_tables``) all read these tables.
 
 To add a number that every step measures, add a row to ``STEPS`` and put its value into
 ``Outcome.more`` where it is measured; a row in ``EPOCHS`` that names it in its ``Total`` adds it up
@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from node_cli.config.published import PLACES
+from node_cli.records import metric_measures
 from node_cli.records.measure import Measure, Total, largest, mean, of_images
 from node_cli.records.units import (
     FRACTION,
@@ -202,7 +203,10 @@ EVALUATIONS = (
 )
 
 # Columns that files of older versions lack; there they are empty.
-ADDED = ("unsolved", "drift_backward", "drift_backward_max")
+ADDED = (
+    *("unsolved", "drift_backward", "drift_backward_max"),
+    *(measure.name for measure in metric_measures.OF_EVALUATIONS),
+)
 
 GRADIENTS = (
     Measure("sensitivity", TEXT, "the method; also `reference` and `finite_differences`"),
@@ -286,6 +290,7 @@ def _recorded(place: str | None) -> tuple[Measure, ...]:
 
 
 _UNITS = {m.name: m.unit for m in (*_recorded("step"), *_recorded(None), *OF_A_RUN)}
+_UNITS |= {m.name: m.unit for m in metric_measures.OF_EVALUATIONS}
 _UNITS["train_eval_loss"] = LOSS
 
 

@@ -1,11 +1,15 @@
-"""What the files of ``eval.metrics`` have for columns."""
+"""Columns of ``eval.metrics``: of evaluations.csv, and of the files of the test split."""
 
 from node_cli.records.measure import Measure
 from node_cli.records.units import FRACTION, NUMBER, TEXT
 
-METRICS = (
-    Measure("metric", TEXT, "`top_k`, or `calibration_error`"),
-    Measure("value", FRACTION, "its value"),
+OF_EVALUATIONS = (
+    Measure("top_k", FRACTION, "images whose class is among the `eval.top_k` largest scores"),
+    Measure(
+        "calibration_error",
+        FRACTION,
+        "expected difference of the largest probability from the accuracy, 15 bins",
+    ),
 )
 PER_CLASS = (
     Measure("class", TEXT, "the class"),

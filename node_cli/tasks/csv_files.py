@@ -6,8 +6,8 @@ from typing import ClassVar
 from node_cli.config.schema import Config
 from node_cli.display import Display
 from node_cli.learn.observer import Further, Row, TrainingFacts
-from node_cli.learn.regularisation import penalties
-from node_cli.records.columns import EPOCHS, EVALUATIONS, STEPS, Record, columns_of_training
+from node_cli.learn.recorded import recorded
+from node_cli.records.columns import EPOCHS, EVALUATIONS, STEPS, Record
 from node_cli.records.files import CsvLog
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
@@ -20,14 +20,14 @@ class CsvFiles:
 
     def __init__(self, config: Config, folder: RunFolder, display: Display) -> None:
         self.folder = folder
-        self.given = penalties(config), config.model.ode_blocks, config.train.ema is not None
+        self.config = config
         self.logs: dict[Record, CsvLog] = {}
 
     def start(self, facts: TrainingFacts) -> None:
         """Open the files; rows after the checkpoint are cut, all of them without one."""
         for record in (STEPS, EPOCHS, EVALUATIONS, *facts.further):
             path = self.folder.path / record.file
-            columns = columns_of_training(record, *self.given)
+            columns = recorded(self.config, record)
             self.logs[record] = CsvLog(path, columns, facts.steps_done or -1)
 
     def step(self, progress: Progress, row: Row) -> None:

@@ -7,6 +7,7 @@ from node_cli.display import Display
 from node_cli.errors import UserError
 from node_cli.learn.average import Average, evaluate_both
 from node_cli.learn.evaluation import Metrics, evaluation_rows, split_numbers
+from node_cli.learn.recorded import recorded
 from node_cli.records import checkpoints
 from node_cli.records.average_schema import check_average
 from node_cli.records.checkpoint_schema import DoesNotFit
@@ -49,14 +50,14 @@ class Evaluation:
         display.line(f"{self.path}, after {step:,} steps")
         records = (EVALUATIONS, *setup.objective.further)
         for record in records:  # there even where the evaluation fails
-            write_csv(folder.path / record.file, record.columns, [])
+            write_csv(folder.path / record.file, recorded(self.config, record), [])
         start = time.perf_counter()
         metrics, further = evaluate_both(setup.objective, self.average, step)
         seconds = time.perf_counter() - start
         rows = list(evaluation_rows(metrics, step, self.progress.current_epoch))
         for record in records:
             found = rows if record is EVALUATIONS else further[record]
-            write_csv(folder.path / record.file, record.columns, found)
+            write_csv(folder.path / record.file, recorded(self.config, record), found)
         setup.objective.finish(folder)
         width = max(7, *map(len, metrics))
         for name, m in metrics.items():
@@ -80,4 +81,8 @@ def _figures(m: Metrics) -> str:
         loss = "none" if m.loss is None else unit("loss").on_terminal(m.loss)
         return f"Loss: {loss}{nfe}{unsolved}"
     loss = "none" if m.loss is None else f"{m.loss:.4f}"
-    return f"Accuracy: {unit('accuracy').on_terminal(m.accuracy)}  Loss: {loss}{nfe}{unsolved}"
+    shown = {"Accuracy": m.accuracy, **m.further}
+    parts = [
+        f"{name}: {unit(name.lower()).on_terminal(v)}" for name, v in shown.items() if v is not None
+    ]
+    return f"{'  '.join(parts)}  Loss: {loss}{nfe}{unsolved}"

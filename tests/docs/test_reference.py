@@ -13,7 +13,7 @@ from node_cli.config.tree import get
 from node_cli.data.augmentations import AUGMENTATIONS
 from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.ode.solver import METHODS
-from node_cli.records import columns
+from node_cli.records import column_tables
 from node_cli.regularisers.table import REGULARISERS
 from tests.docs import pages
 
@@ -104,7 +104,7 @@ def test_the_tables_of_methods_are_complete() -> None:
 
 
 def test_columns() -> None:
-    """``python -m node_cli.records.columns`` writes what stands there."""
+    """``python -m node_cli.records.column_tables`` writes what stands there."""
     text = (pages.REPOSITORY / "docs" / "records.md").read_text(encoding="utf-8")
-    _, _, rest = text.partition("records.columns -->\n\n")
-    assert rest.partition("\n<!-- end")[0] == columns.markdown()
+    _, _, rest = text.partition("records.column_tables -->\n\n")
+    assert rest.partition("\n<!-- end")[0] == column_tables.markdown()

@@ -1,4 +1,4 @@
-"""Metrics of the test split: against counting by hand."""
+"""Metrics beside loss and accuracy: against counting by hand, and in the records."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from node_cli.learn import metrics
 from node_cli.learn.classification import Classification
 from node_cli.report.run_plots import plot_run
 from tests.folders import rows
-from tests.runs import run
+from tests.runs import go_on, run
 
 Configure = Callable[..., Config]
 ALL = "eval.metrics=[top_k,confusion,calibration_error]"
@@ -23,11 +23,15 @@ def test_against_counting(configure: Configure) -> None:
     generator = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(200, 4, dtype=torch.float64, generator=generator)
     labels = torch.randint(4, (200,), generator=generator)
-    config = configure(ALL, "eval.top_k=2").eval
-    records = dict(metrics.metric_rows(config, logits, labels, "abcd"))
-    values = {row["metric"]: row["value"] for row in records[metrics.METRICS]}
+    further = metrics.FurtherMetrics(configure(ALL, "eval.top_k=2").eval)
+    batches = [*zip(logits.split(150), labels.split(150), strict=True)]
+    values = further(batches, 200)
     among = (logits.argsort(1)[:, -2:] == labels.unsqueeze(1)).any(1)
     assert values["top_k"] == pytest.approx(float(among.double().mean()))
+    # Images whose solve has failed.
+    assert further(batches, 400)["top_k"] == pytest.approx(float(among.double().mean()) / 2)
+    assert further(batches, 400)["calibration_error"] == values["calibration_error"]
+    assert further([], 400) == {"top_k": 0, "calibration_error": None}
 
     confidence, predicted = logits.softmax(1).max(1)
     right, gap = predicted == labels, 0.0
@@ -38,6 +42,7 @@ def test_against_counting(configure: Configure) -> None:
             gap += float(inside.double().mean() * difference.abs())
     assert values["calibration_error"] == pytest.approx(gap, rel=1e-5)
 
+    records = dict(metrics.confusion(logits, labels, "abcd"))
     counts = {(r["class"], r["predicted"]): r["images"] for r in records[metrics.CONFUSION]}
     assert counts[("b", "d")] == int(((labels == 1) & (predicted == 3)).sum())
     for number, row in enumerate(records[metrics.PER_CLASS]):
@@ -48,11 +53,25 @@ def test_against_counting(configure: Configure) -> None:
 
 def test_files_and_plot_of_a_run(configure: Configure, tmp_path: Path) -> None:
     pytest.importorskip("torchmetrics")
-    folder = run(configure("data.limit=60", "epochs=1", ALL), tmp_path / "run")
+    """The numbers of every evaluation, by columns that come last; those of a resumed run, and of
+    ``task=eval``, are the same."""
+    options = ["data.limit=60", "data.holdout=0.2", "batch_size=16", "train.ema=0.5", ALL]
+    folder = run(configure("epochs=1", *options, "eval.top_k=10"), tmp_path / "run")
+    go_on(folder, epochs=2)
     plot_run(folder)
+    found = rows(folder.evaluations)
+    assert [row["split"] for row in found] == 2 * ["holdout", "test", "holdout_ema", "test_ema"]
+    assert [*found[0]][-3:] == ["unsolved", "top_k", "calibration_error"]
+    assert {row["top_k"] for row in found} == {"1.0"}
+    assert len({row["calibration_error"] for row in found}) == 8
+    again = run(configure("task=eval", f"checkpoint={folder.last}"), tmp_path / "again")
+    assert [row["calibration_error"] for row in rows(again.evaluations)] == [
+        row["calibration_error"] for row in found[4:]
+    ]
+    assert again.read_result()["metrics"]["test_ema_top_k"] == 1
     per_class = rows(folder.path / "per_class.csv")
     accuracy = sum(int(row["correct"]) for row in per_class) / 359
-    assert accuracy == pytest.approx(float(rows(folder.epochs)[0]["test_accuracy"]))
+    assert accuracy == pytest.approx(float(rows(folder.epochs)[1]["test_accuracy"]))
     assert (folder.plots / "confusion.png").exists()
 
 
@@ -61,6 +80,12 @@ def test_without_torchmetrics(configure: Configure, monkeypatch: pytest.MonkeyPa
     with pytest.raises(UserError, match=r"eval.metrics=\[confusion\]: needs torchmetrics; pip"):
         Classification.check(configure("eval.metrics=[confusion]"))
     Classification.check(configure())
+
+
+def test_more_than_there_are_classes(configure: Configure) -> None:
+    pytest.importorskip("torchmetrics")
+    with pytest.raises(UserError, match=r"eval\.top_k=11: exceeds the number of classes, 10"):
+        Classification.check(configure("eval.metrics=[top_k]", "eval.top_k=11"))
 
 
 @pytest.mark.parametrize(

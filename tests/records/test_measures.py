@@ -13,7 +13,8 @@ from node_cli.config.schema import Config
 from node_cli.learn.update import Outcome, Update
 from node_cli.ode.work import Work
 from node_cli.records import measures, progress, summary_measures
-from node_cli.records.columns import EPOCHS, EVALUATIONS, GRADIENTS, RECORDS, STEPS, markdown
+from node_cli.records.column_tables import markdown
+from node_cli.records.columns import EPOCHS, EVALUATIONS, GRADIENTS, RECORDS, STEPS
 from node_cli.records.measure import Measure, mean
 from node_cli.records.measures import unit
 from node_cli.records.progress import EpochSums, Progress
@@ -57,7 +58,7 @@ def test_every_column_once_and_with_a_meaning() -> None:
 
 
 def test_the_documentation_of_columns_has_every_column() -> None:
-    command = [sys.executable, "-m", "node_cli.records.columns"]
+    command = [sys.executable, "-m", "node_cli.records.column_tables"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == markdown()
     for record in RECORDS:
