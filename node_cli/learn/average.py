@@ -1,7 +1,7 @@
 """The exponential moving average of the weights, and the evaluation of both."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -66,6 +66,11 @@ class Average:
         self.updates = state["updates"]
         for name, tensor in self.weights.items():
             tensor.copy_(state["weights"][name])
+
+
+def trained(average: Average | None) -> AbstractContextManager[None]:
+    """Within it the model is the trained one: it has the average where there is one."""
+    return nullcontext() if average is None else average.in_place()
 
 
 def evaluate_both(

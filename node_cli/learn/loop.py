@@ -18,6 +18,7 @@ from node_cli.machine.device import Backend
 from node_cli.ode.failures import SolveFailed
 from node_cli.records.columns import EPOCHS, STEPS
 from node_cli.records.early_stop import reason_to_stop
+from node_cli.records.measures import evaluated, trained_split
 from node_cli.records.progress import EpochSums, Progress
 from node_cli.records.run_folder import RunFolder
 from node_cli.stopping import Interrupted, StopRequest
@@ -196,10 +197,12 @@ class Trainer(Generic[Batch]):
         return "holdout" in self.objective.splits
 
     def _is_best(self, epoch_row: Mapping[str, Any]) -> bool:
-        """Whether no epoch before had such a holdout accuracy; keeps it. Without a holdout, no."""
-        progress, score = self.progress, epoch_row["holdout_accuracy"]
+        """Whether no epoch before had such a holdout accuracy of the trained model; keeps it.
+        Without a holdout, no."""
         if not self._has_holdout:
             return False
+        holdout = trained_split("holdout", averaged=self.average is not None)
+        progress, score = self.progress, epoch_row[evaluated(holdout, "accuracy")]
         is_best = progress.best_score is None or score > progress.best_score
         if is_best:
             progress.best_score, progress.best_epoch = score, progress.epoch

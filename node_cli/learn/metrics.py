@@ -57,7 +57,7 @@ class FurtherMetrics:
         values: dict[str, float | None] = {}
         for name in self.chosen:
             values[name] = (
-                self._top_k(*given) * len(labels) / images
+                round(self._top_k(*given) * len(labels)) / images
                 if name == "top_k"
                 else self._calibration_error(*given)
             )

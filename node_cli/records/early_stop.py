@@ -7,6 +7,7 @@ imports torch.
 from node_cli.config.schema import Config
 from node_cli.records.columns import EPOCHS
 from node_cli.records.files import rows_up_to
+from node_cli.records.measures import evaluated, trained_split
 from node_cli.records.run_folder import RunFolder
 
 
@@ -18,7 +19,9 @@ def reason_to_stop(config: Config, folder: RunFolder, step: int) -> str:
     rows = rows_up_to(folder.epochs, EPOCHS.columns, step)
     if len(rows) >= config.epochs:
         return ""
-    accuracies = [float(row["holdout_accuracy"]) for row in rows if row["holdout_accuracy"]]
+    holdout = trained_split("holdout", averaged=config.train.ema is not None)
+    cells = [row[evaluated(holdout, "accuracy")] for row in rows]
+    accuracies = [float(cell) for cell in cells if cell]
     seconds = sum(float(row["seconds"]) + float(row["eval_seconds"]) for row in rows)
     reason = config.train.reason_to_stop(accuracies, seconds)
     return f"{reason}, after epoch {len(rows)} of {config.epochs}" if reason else ""

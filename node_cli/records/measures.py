@@ -270,6 +270,12 @@ def averaged_split(split: str) -> str:
     return f"{split}_ema"
 
 
+def trained_split(split: str, *, averaged: bool) -> str:
+    """Return the name in the records of a split that the trained model was evaluated on, which is
+    the average of the weights where there is one."""
+    return averaged_split(split) if averaged else split
+
+
 _EVALUATED = {
     "test_error",
     *(evaluated(s, m) for s in ("train", "holdout", "test") for m in ("loss", "accuracy")),

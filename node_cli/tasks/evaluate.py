@@ -5,15 +5,14 @@ import time
 from node_cli.config.schema import Config
 from node_cli.display import Display
 from node_cli.errors import UserError
-from node_cli.learn.average import Average, evaluate_both
+from node_cli.learn.average import Average, evaluate_both, trained
 from node_cli.learn.evaluation import Metrics, evaluation_rows, split_numbers
 from node_cli.learn.recorded import recorded
 from node_cli.records import checkpoints
-from node_cli.records.average_schema import check_average
-from node_cli.records.checkpoint_schema import DoesNotFit
+from node_cli.records.checkpoint_schema import DoesNotFit, check_model
 from node_cli.records.columns import EVALUATIONS
 from node_cli.records.files import write_csv
-from node_cli.records.measures import unit
+from node_cli.records.measures import trained_split, unit
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.setup import Setup, load_for_evaluation
 from node_cli.tasks.task import End
@@ -31,15 +30,17 @@ class Evaluation:
         self.average = self._average()
 
     def _average(self) -> Average | None:
-        """That of the checkpoint; None where the training made none."""
-        decay = self.config.train.ema
+        """That of the checkpoint, the model then having the weights themselves; None where the
+        training made none."""
+        decay, model = self.config.train.ema, self.setup.model
         if decay is None:
             return None
-        checkpoint, average = checkpoints.load(self.path), Average(self.setup.model, decay)
+        checkpoint, average = checkpoints.load(self.path), Average(model, decay)
         try:
-            check_average(checkpoint, average.weights, same_dtype=False)
+            check_model(checkpoint, average.weights, same_dtype=False)
         except DoesNotFit as error:
             raise UserError(f"checkpoint={self.path}: does not fit the model ({error})") from error
+        model.load_state_dict(checkpoint["model"])
         average.load_state_dict(checkpoint["ema"])
         return average
 
@@ -58,7 +59,8 @@ class Evaluation:
         for record in records:
             found = rows if record is EVALUATIONS else further[record]
             write_csv(folder.path / record.file, recorded(self.config, record), found)
-        setup.objective.finish(folder)
+        with trained(self.average):
+            setup.objective.finish(folder)
         width = max(7, *map(len, metrics))
         for name, m in metrics.items():
             display.line(f"{name:<{width}}  {m.images:,} {setup.objective.units}  {_figures(m)}")
@@ -71,7 +73,8 @@ class Evaluation:
                 **setup.facts(),
             }
         )
-        return End(metrics["holdout"].accuracy if "holdout" in metrics else None)
+        holdout = trained_split("holdout", averaged=self.average is not None)
+        return End(metrics[holdout].accuracy if holdout in metrics else None)
 
 
 def _figures(m: Metrics) -> str:

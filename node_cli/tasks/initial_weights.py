@@ -16,7 +16,8 @@ from node_cli.config.tree import get, show
 from node_cli.errors import UserError
 from node_cli.models.model import Model
 from node_cli.records import checkpoints, safetensors
-from node_cli.records.checkpoint_schema import misfits
+from node_cli.records.average_schema import trained_weights
+from node_cli.records.checkpoint_schema import DoesNotFit, misfits
 
 MOST_NAMED = 4  # weights that a line names
 
@@ -50,7 +51,10 @@ class InitialWeights:
             given: Mapping[str, Tensor] = safetensors.load(path, "init_from")
         else:
             checkpoint = checkpoints.load(path, "init_from")
-            given, step = checkpoint["model"], checkpoint["progress"]["step"]
+            try:
+                given, step = trained_weights(checkpoint), checkpoint["progress"]["step"]
+            except DoesNotFit as error:
+                raise UserError(f"init_from={path}: damaged ({error})") from error
             began, _ = checked(checkpoint["config"])
         expected = model.state_dict()
         not_taken = misfits(given, expected)

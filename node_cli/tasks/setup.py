@@ -23,7 +23,8 @@ from node_cli.models.blocks import ODEBlock
 from node_cli.models.describe import describe, parameter_count
 from node_cli.models.model import Model
 from node_cli.records import checkpoints
-from node_cli.records.checkpoint_schema import DoesNotFit, check_model
+from node_cli.records.average_schema import check_trained, trained_weights
+from node_cli.records.checkpoint_schema import DoesNotFit
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks import observers
@@ -76,7 +77,8 @@ def _check_batch_norm(config: Config, model: Model) -> None:
 
 
 def load_for_evaluation(location: str, model: Model) -> tuple[Path, Progress]:
-    """Load the weights of a checkpoint into a model; return its file and how far it was trained.
+    """Load the trained weights of a checkpoint into a model; return its file and how far they were
+    trained.
 
     ``location``: a file or a run folder. Raises ``UserError`` where it cannot be read, and where
     the weights are those of another model.
@@ -84,10 +86,10 @@ def load_for_evaluation(location: str, model: Model) -> tuple[Path, Progress]:
     path = checkpoints.find(location)
     checkpoint = checkpoints.load(path)
     try:
-        check_model(checkpoint, model.state_dict(), same_dtype=False)
+        check_trained(checkpoint, model.state_dict())
     except DoesNotFit as error:
         raise UserError(f"checkpoint={path}: does not fit the model ({error})") from error
-    model.load_state_dict(checkpoint["model"])
+    model.load_state_dict(trained_weights(checkpoint))
     for start, size in zip(model.warm_starts(), checkpoint["first_steps"], strict=False):
         start.size = size
     return path, Progress.from_state_dict(checkpoint["progress"])

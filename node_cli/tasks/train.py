@@ -9,13 +9,14 @@ from node_cli.config.schema import Config, keys
 from node_cli.config.tree import get
 from node_cli.display import Display
 from node_cli.errors import UserError, one_line
+from node_cli.learn.average import trained
 from node_cli.learn.loop import Trainer
 from node_cli.machine.threads import usable
 from node_cli.records import checkpoints
 from node_cli.records.checkpoint_schema import DoesNotFit
 from node_cli.records.columns import CHANGES
 from node_cli.records.files import read_csv, rows_up_to, write_csv
-from node_cli.records.measures import unit
+from node_cli.records.measures import evaluated, trained_split, unit
 from node_cli.records.run_folder import RunFolder
 from node_cli.stopping import stop_on_signal
 from node_cli.tasks.initial_weights import InitialWeights
@@ -27,8 +28,9 @@ from node_cli.tasks.task import End
 class Training:
     """Trains, from the folder's last checkpoint if it has one.
 
-    The score, of which higher is better, is the accuracy on the holdout if there is one, else the
-    training accuracy; where nothing is classified, minus the training loss.
+    The score, of which higher is better, is the accuracy on the holdout if there is one (with
+    ``train.ema`` that of the average), else the training accuracy; where nothing is classified,
+    minus the training loss.
     """
 
     def __init__(self, config: Config, folder: RunFolder) -> None:
@@ -77,7 +79,8 @@ class Training:
             reason = self.trainer.run(observers(config, folder, display), stop)
         if reason:
             display.line(f"stopped: {reason}")
-        objective.finish(folder)
+        with trained(self.trainer.average):
+            objective.finish(folder)
 
         rows = read_csv(folder.epochs)
         self._show_end(display, rows)
@@ -97,11 +100,16 @@ class Training:
                 **self.setup.facts(),
             }
         )
-        for name in ("holdout_accuracy", "train_accuracy"):
+        for name in (evaluated(self._holdout, "accuracy"), "train_accuracy"):
             if metrics[name] is not None:
                 return End(metrics[name], reason)
         loss = metrics["train_loss"]
         return End(None if loss is None else -loss, reason)
+
+    @property
+    def _holdout(self) -> str:
+        """The name in the records of the holdout that decides."""
+        return trained_split("holdout", averaged=self.trainer.average is not None)
 
     def _show_end(self, display: Display, rows: Sequence[Mapping[str, str]]) -> None:
         """Print what the training has come to, and where it lies. ``rows``: of epochs.csv."""
@@ -113,7 +121,8 @@ class Training:
         best = {}
         if progress.best_score is not None:
             accuracy = unit("holdout_accuracy").on_terminal(progress.best_score)
-            best = {"best": f"epoch {progress.best_epoch}, Holdout Accuracy: {accuracy}"}
+            of = " of the average of the weights" if self.trainer.average is not None else ""
+            best = {"best": f"epoch {progress.best_epoch}, Holdout Accuracy: {accuracy}{of}"}
         display.line()
         display.facts(
             best

@@ -19,7 +19,8 @@ from node_cli.machine.device import Backend
 from node_cli.models import classifier
 from node_cli.models.classifier import Classifier
 from node_cli.records import checkpoints
-from node_cli.records.checkpoint_schema import DoesNotFit, check_model
+from node_cli.records.average_schema import check_trained, trained_weights
+from node_cli.records.checkpoint_schema import DoesNotFit
 from node_cli.trained.model import TrainedModel
 
 CPU = torch.device("cpu")
@@ -64,11 +65,11 @@ def _built(
     with torch.random.fork_rng(devices=[]):
         model = classifier.build(config, tuple(inputs.shape), len(inputs.names))
     try:
-        check_model(checkpoint, model.state_dict(), same_dtype=False)
+        check_trained(checkpoint, model.state_dict())
     except DoesNotFit as error:
         raise UserError(f"checkpoint={path}: does not fit the model ({error})") from error
     dtype = torch.float64 if config.precision == "float64" else torch.float32
-    model.load_state_dict(checkpoint["model"])
+    model.load_state_dict(trained_weights(checkpoint))
     model = model.to(device, dtype).eval()
     for start, size in zip(model.warm_starts(), checkpoint["first_steps"], strict=False):
         start.size = size

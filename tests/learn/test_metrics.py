@@ -71,7 +71,7 @@ def test_files_and_plot_of_a_run(configure: Configure, tmp_path: Path) -> None:
     assert again.read_result()["metrics"]["test_ema_top_k"] == 1
     per_class = rows(folder.path / "per_class.csv")
     accuracy = sum(int(row["correct"]) for row in per_class) / 359
-    assert accuracy == pytest.approx(float(rows(folder.epochs)[1]["test_accuracy"]))
+    assert accuracy == pytest.approx(float(rows(folder.epochs)[1]["test_ema_accuracy"]))
     assert (folder.plots / "confusion.png").exists()
 
 

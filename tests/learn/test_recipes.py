@@ -1,6 +1,6 @@
 """Recipes of training: what each does to a step, and that a resumed run keeps to it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,15 @@ from torch import nn
 from torch.nn.functional import log_softmax, one_hot
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from node_cli import load
 from node_cli.config.schema import Config
 from node_cli.data.augmentations import OPTIONS
 from node_cli.errors import UserError
-from node_cli.learn.classification import Loss
+from node_cli.learn.classification import Classification, Loss
 from node_cli.records import checkpoints
 from node_cli.records.run_folder import RunFolder
+from node_cli.tasks.initial_weights import InitialWeights
+from node_cli.tasks.setup import load_for_evaluation
 from tests.folders import assert_same_run, facts, rows, same_weights, weights
 from tests.runs import go_on, run, run_and_kill
 
@@ -130,7 +133,12 @@ def test_groups_of_images_make_the_step_of_the_whole_batch(
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 @pytest.mark.parametrize(
     "option",
-    ["train.accumulate=2", "data.augment=[crop,mixup,cutmix]", "train.label_smoothing=0.1"],
+    [
+        "train.accumulate=2",
+        "data.augment=[crop,mixup,cutmix]",
+        "train.label_smoothing=0.1",
+        "train.ema=0.5",
+    ],
 )
 def test_compiled(configure: Configure, tmp_path: Path, graphs: list[object], option: str) -> None:
     config = [*SMALL, "precision=float64", "epochs=1", option]
@@ -140,6 +148,8 @@ def test_compiled(configure: Configure, tmp_path: Path, graphs: list[object], op
     others = weights(eager.last)
     for name, w in weights(compiled.last).items():
         torch.testing.assert_close(w, others[name], rtol=1e-9, atol=1e-10)
+    for one, other in zip(rows(compiled.evaluations), rows(eager.evaluations), strict=True):
+        assert float(one["loss"]) == pytest.approx(float(other["loss"]), rel=1e-7)
 
 
 def test_the_average_is_that_of_torch_and_moves_nothing(
@@ -183,6 +193,43 @@ def test_the_average_is_that_of_torch_and_moves_nothing(
     assert epoch["nfe_eval_mean"] == rows(plain.epochs)[0]["nfe_eval_mean"]
 
 
+def test_the_average_is_the_trained_model(configure: Configure, tmp_path: Path) -> None:
+    """Its holdout accuracy chooses best.pt, and stops; all that takes a checkpoint takes it."""
+    options = ["data.limit=200", "data.holdout=0.3", "batch_size=16", "optimizer.lr=0.1"]
+    averaging = [*options, "train.ema=0.9", "epochs=6", "train.target=0.33"]
+    folder = run(configure(*averaging), tmp_path / "run")
+    epochs = rows(folder.epochs)
+    best = {
+        split: max(epochs, key=lambda row: float(row[f"{split}_accuracy"]))
+        for split in ("holdout", "holdout_ema")
+    }
+    assert best["holdout"] != best["holdout_ema"], "else this shows nothing"
+    assert str(folder.read_result()["best"]["epoch"]) == best["holdout_ema"]["epoch"]
+    assert epochs[-1] == best["holdout_ema"], "the first that reaches the target"
+
+    average = torch.load(folder.best, weights_only=True)["ema"]["weights"]
+
+    def assert_average(found: Mapping[str, torch.Tensor]) -> None:
+        assert found.keys() == average.keys()
+        assert all(torch.equal(w, average[name]) for name, w in found.items())
+
+    assert_average(load(folder.path).classifier.state_dict())
+    model = Classification.build(configure(*averaging))
+    load_for_evaluation(str(folder.path), model)
+    assert_average(model.state_dict())
+    assert_average(InitialWeights.read(str(folder.path), model, strict=True).weights)
+
+    found = run(configure("task=eval", f"checkpoint={folder.path}"), tmp_path / "eval")
+    (last,) = [r for r in rows(found.evaluations) if r["split"] == "holdout_ema"]
+    assert last["accuracy"] == best["holdout_ema"]["holdout_ema_accuracy"]
+    assert rows(found.paths) == rows(folder.paths), "which plots show"
+    raw = torch.load(folder.last, weights_only=True)
+    raw["config"]["train"]["ema"] = None
+    checkpoints.save(tmp_path / "raw.pt", raw)
+    without = run(configure("task=eval", f"checkpoint={tmp_path}/raw.pt"), tmp_path / "without")
+    assert rows(without.paths) != rows(folder.paths)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -191,6 +238,7 @@ def test_the_average_is_that_of_torch_and_moves_nothing(
         (lambda c: c["ema"].update(updates=-1), "ema.updates: -1, after 4 steps"),
         (lambda c: c["ema"]["weights"].popitem(), "ema.weights.*: missing"),
         (lambda c: c["ema"].update(weights=3), "ema.weights: must be a dict"),
+        (lambda c: c["ema"]["weights"].update(x=3), "ema.weights.x: must be a tensor"),
     ],
 )
 def test_a_damaged_average_is_refused(
@@ -202,6 +250,8 @@ def test_a_damaged_average_is_refused(
     checkpoints.save(folder.last, checkpoint)
     with pytest.raises(UserError, match=words):
         go_on(folder, epochs=2)
+    with pytest.raises(UserError, match=words):
+        load(folder.last)
 
 
 def test_a_run_whose_augmentation_was_true_goes_on(configure: Configure, tmp_path: Path) -> None:
