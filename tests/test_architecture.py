@@ -11,6 +11,7 @@ TORCH_FREE_RECORDS = (
     "units",
     "measure",
     "measures",
+    "splits",
     "summary_measures",
     "columns",
     "column_tables",

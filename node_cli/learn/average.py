@@ -11,7 +11,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from node_cli.learn.evaluation import Metrics
 from node_cli.learn.objective import Objective
 from node_cli.learn.observer import Further
-from node_cli.records.measures import averaged_split
+from node_cli.records.splits import averaged_split
 
 
 class Average:

@@ -21,7 +21,7 @@ from node_cli.machine.device import Backend
 from node_cli.models.classifier import Classifier
 from node_cli.models.model import Model
 from node_cli.ode.failures import SolveFailed
-from node_cli.records.measures import averaged_split, evaluated
+from node_cli.records.splits import averaged_split, evaluated
 
 
 class Diverged(RuntimeError):

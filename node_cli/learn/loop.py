@@ -18,9 +18,9 @@ from node_cli.machine.device import Backend
 from node_cli.ode.failures import SolveFailed
 from node_cli.records.columns import EPOCHS, STEPS
 from node_cli.records.early_stop import reason_to_stop
-from node_cli.records.measures import evaluated, trained_split
 from node_cli.records.progress import EpochSums, Progress
 from node_cli.records.run_folder import RunFolder
+from node_cli.records.splits import evaluated, trained_split
 from node_cli.stopping import Interrupted, StopRequest
 
 

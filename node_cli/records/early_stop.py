@@ -7,8 +7,8 @@ imports torch.
 from node_cli.config.schema import Config
 from node_cli.records.columns import EPOCHS
 from node_cli.records.files import rows_up_to
-from node_cli.records.measures import evaluated, trained_split
 from node_cli.records.run_folder import RunFolder
+from node_cli.records.splits import evaluated, trained_split
 
 
 def reason_to_stop(config: Config, folder: RunFolder, step: int) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from node_cli.config.published import PLACES
 from node_cli.records import metric_measures
 from node_cli.records.measure import Measure, Total, largest, mean, of_images
+from node_cli.records.splits import evaluated
 from node_cli.records.units import (
     FRACTION,
     LOSS,
@@ -257,23 +258,6 @@ def block_cells(work: "Work | None") -> dict[str, Value]:
         for block, part in enumerate(work.of_blocks if work else (), 1)
         for name in OF_BLOCKS
     }
-
-
-def evaluated(split: str, name: str) -> str:
-    """Return the name in epochs.csv and result.json of a number that a split was evaluated for."""
-    return f"{split.replace('train', 'train_eval')}_{name}"
-
-
-def averaged_split(split: str) -> str:
-    """Return the name in the records of a split that the average of the weights was evaluated
-    on."""
-    return f"{split}_ema"
-
-
-def trained_split(split: str, *, averaged: bool) -> str:
-    """Return the name in the records of a split that the trained model was evaluated on, which is
-    the average of the weights where there is one."""
-    return averaged_split(split) if averaged else split
 
 
 _EVALUATED = {

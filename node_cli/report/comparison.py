@@ -12,8 +12,9 @@ from typing import Any
 from node_cli.config.published import PLACES
 from node_cli.records.columns import PUBLISHED
 from node_cli.records.files import read_csv, write_csv
-from node_cli.records.measures import evaluated, publishable, unit
+from node_cli.records.measures import publishable, unit
 from node_cli.records.run_folder import RunFolder
+from node_cli.records.splits import evaluated
 from node_cli.report.over_seeds import INCIDENTAL
 
 UNTOLD = tuple(f"{key}=" for key in ("seed", *INCIDENTAL))

@@ -12,8 +12,9 @@ from node_cli.records import checkpoints
 from node_cli.records.checkpoint_schema import DoesNotFit, check_model
 from node_cli.records.columns import EVALUATIONS
 from node_cli.records.files import write_csv
-from node_cli.records.measures import trained_split, unit
+from node_cli.records.measures import unit
 from node_cli.records.run_folder import RunFolder
+from node_cli.records.splits import trained_split
 from node_cli.tasks.setup import Setup, load_for_evaluation
 from node_cli.tasks.task import End
 

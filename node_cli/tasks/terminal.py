@@ -11,9 +11,10 @@ from rich.progress import Progress as Bar
 from node_cli.config.schema import Config
 from node_cli.display import Display
 from node_cli.learn.observer import Further, Row, TrainingFacts
-from node_cli.records.measures import averaged_split, unit
+from node_cli.records.measures import unit
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
+from node_cli.records.splits import averaged_split
 from node_cli.records.units import Value
 
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal

@@ -16,8 +16,9 @@ from node_cli.records import checkpoints
 from node_cli.records.checkpoint_schema import DoesNotFit
 from node_cli.records.columns import CHANGES
 from node_cli.records.files import read_csv, rows_up_to, write_csv
-from node_cli.records.measures import evaluated, trained_split, unit
+from node_cli.records.measures import unit
 from node_cli.records.run_folder import RunFolder
+from node_cli.records.splits import evaluated, trained_split
 from node_cli.stopping import stop_on_signal
 from node_cli.tasks.initial_weights import InitialWeights
 from node_cli.tasks.observers import observers
