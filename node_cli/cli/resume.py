@@ -168,7 +168,7 @@ def resumed(folder: RunFolder, typed: Mapping[str, Any]) -> tuple[Config, list[s
             if typed:
                 raise UserError(f"{folder.path}: this run has stopped ({reason}); {lift(reason)}")
             return None
-    if config.epochs == done and config.eval.test == "end":
+    if config.epochs == done < began and config.eval.test == "end":
         raise UserError(
             f"epochs={done}: those are completed, without the evaluation of the test split that "
             "eval.test=end leaves to the last one; give more"

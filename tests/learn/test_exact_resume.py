@@ -234,3 +234,20 @@ def test_the_evaluation_that_is_left_to_the_last_epoch_is_not_lost(
         go_on(folder, epochs=2)
     go_on(folder)
     assert [row["test_accuracy"] != "" for row in rows(folder.epochs)] == [False, False, True]
+
+
+def test_a_kill_after_the_last_evaluation_leaves_a_run_that_can_be_resumed(
+    configure: Configure, tmp_path: Path
+) -> None:
+    config = configure("data.limit=60", "epochs=1", "eval.test=end")
+    whole = run(config, tmp_path / "whole")
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    (tmp_path / "killed").mkdir()
+    folder = RunFolder(tmp_path / "killed")
+    with pytest.raises(Killed):
+        execute(config, folder, [], report=die)
+    go_on(folder)
+    assert_same_run(whole, folder)

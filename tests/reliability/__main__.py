@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from tests.reliability import endurance, files, kills, lines, signals
+from tests.reliability import endurance, files, kills, lines, mixtures, signals
 from tests.reliability.children import Tally, can_fault, faults_built, warmed
 
 KINDS: dict[str, Callable[[Path, int], Tally]] = {
@@ -25,6 +25,7 @@ KINDS: dict[str, Callable[[Path, int], Tally]] = {
     "signals": signals.one,
     "storms": signals.storms,
     "outputs": signals.outputs,
+    "mixtures": mixtures.killed,
     "soak": endurance.soak,
     "sweep": endurance.sweep,
 }

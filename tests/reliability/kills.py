@@ -41,7 +41,13 @@ def same(tally: Tally, whole: RunFolder, folder: RunFolder, label: str) -> None:
         tally.add("different", f"{label}: {place.line} {str(error)[:200]}")
 
 
-def go_on(tally: Tally, whole: RunFolder, folder: RunFolder, label: str) -> None:
+def go_on(
+    tally: Tally,
+    whole: RunFolder,
+    folder: RunFolder,
+    label: str,
+    arguments: tuple[str, ...] = BUSY,
+) -> None:
     """Resume a run, or start it where nothing had begun; count what is not as it should be."""
     name = folder.path.name
     begun = folder.config.exists()
@@ -49,7 +55,7 @@ def go_on(tally: Tally, whole: RunFolder, folder: RunFolder, label: str) -> None
         if left := [p.name for p in folder.path.iterdir() if not p.name.startswith(".")]:
             tally.add("lost", f"{label}: {left} without config.yaml")
         shutil.rmtree(folder.path)
-    typed = [f"resume={name}"] if begun else [*BUSY, f"hydra.run.dir={name}"]
+    typed = [f"resume={name}"] if begun else [*arguments, f"hydra.run.dir={name}"]
     if tally.judge(run(folder.path.parent, *typed), label, codes=(0,)):
         same(tally, whole, folder, label)
 
