@@ -20,6 +20,11 @@ class Flops(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.total = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: for that torch imports torch._dynamo, a second, and nothing is compiled in here."""
+        return False
+
     def __torch_dispatch__(
         self,
         func: Any,

@@ -48,7 +48,7 @@ def suited(model: Model, sample: Shape, batch: int) -> int:
     (15 million) 0.7, conv (170 million) 0.6. Beside another busy process two threads took from 2
     (mlp) to 35 times (dense) as long as one.
     """
-    from torch.utils.flop_counter import FlopCounterMode  # a tenth of a second
+    from node_cli.machine.flops import Flops  # a tenth of a second
 
     if model.ode_blocks:
         state = output_shape(model.stem, sample) if isinstance(model, Classifier) else sample
@@ -69,10 +69,10 @@ def suited(model: Model, sample: Shape, batch: int) -> int:
         inputs = [torch.zeros(1, *shape, dtype=example.dtype, device=example.device)]
         if model.ode_blocks:
             inputs.insert(0, inputs[0].new_zeros(()))  # the time
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), Flops() as counted:
             module.forward(*inputs)  # past a compiled __call__
         weights += len(parameters)
-        flops += counter.get_total_flops()
+        flops += counted.total
     multiply_adds = flops // 2 * batch // max(1, weights)
     return max(1, multiply_adds // LEAST_WORK)
 

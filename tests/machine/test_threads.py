@@ -1,6 +1,8 @@
 """How many threads: by the size of the model, by the machine, and the same ones to the end."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,3 +181,15 @@ def test_a_wrong_number_is_one_line(configure: Configure, value: str) -> None:
         configure(f"threads={value}")
     (line,) = error.value.problems
     assert line == f"threads={value}: choose auto, or a number from 1 to {MOST_THREADS}"
+
+
+def test_counting_operations_does_not_load_the_compiler() -> None:
+    """Which takes a second: of every command, since the number of threads depends on the count."""
+    lines = [
+        "import sys, torch",
+        "from node_cli.machine.flops import Flops",
+        "with Flops() as counted: torch.ones(2, 3) @ torch.ones(3, 4)",
+        "assert counted.total == 48",
+        "sys.exit('torch._dynamo' in sys.modules)",
+    ]
+    assert subprocess.run([sys.executable, "-c", "\n".join(lines)], check=False).returncode == 0
