@@ -19,6 +19,8 @@ HEADINGS = {
     "train_eval_accuracy": "train eval acc",
     "holdout_accuracy": "holdout acc",
     "test_accuracy": "test acc",
+    "holdout_ema_accuracy": "holdout acc, average",
+    "test_ema_accuracy": "test acc, average",
     "nfe_forward_mean": "NFE fwd",
     "nfe_backward_mean": "NFE bwd",
     "nfe_eval_mean": "NFE eval",

@@ -16,7 +16,8 @@ AXES = ("step", "epoch", "nfe", "seconds")
 """What a curve can be drawn over: training steps, epochs, evaluations of f in all training steps so
 far, forward and backward, and seconds of training so far."""
 
-SPLITS = ("test", "holdout", "train")
+SPLITS = ("test", "holdout", "train", "test_ema", "holdout_ema")
+OF_EVALUATIONS = ("accuracy", "loss", "top_k", "calibration_error")
 
 Data = dict[str, Any]
 
@@ -105,8 +106,9 @@ def _of_evaluations(walks: Sequence[_Walk], split: str) -> Data:
     axes = _common([walk.spent for walk in walks])
     x = {a: [mean(walk.spent[a][step] for walk, _ in found[step]) for step in steps] for a in axes}
     y = {}
-    for name in ("accuracy", "loss"):
-        points = [[float(row[name]) for _, row in found[step] if row[name]] for step in steps]
+    for name in OF_EVALUATIONS:
+        cells = [[row.get(name) for _, row in found[step]] for step in steps]
+        points = [[float(cell) for cell in of_step if cell] for of_step in cells]
         if any(points):
             y[name] = _spread(points)
     return {"x": _rounded(x), "y": y}

@@ -27,7 +27,7 @@ from node_cli.report.page_tables import (
 from node_cli.report.results_page import NotOurs
 
 # The script of the page, which shares its names.
-SCRIPTS = ("base.js", "tables.js", "plots.js", "inside.js", "start.js")
+SCRIPTS = ("base.js", "tables.js", "plots.js", "inside.js", "confusion.js", "start.js")
 
 PARTS = Path(__file__).with_name("page")
 WRITTEN_BY_US = '<meta name="generator" content="node-train report">'
@@ -187,6 +187,12 @@ INSIDE: dict[str, tuple[str, str, Sequence[Html]]] = {
         "Classes",
         "Accuracy of each class of the test split, and evaluations of f for a batch of it alone.",
         [element("div", id="classes", class_="bars wide")],
+    ),
+    "confusion": (
+        "Confusion matrix",
+        "Images of the test split: the class that they have, downwards, and the class that they "
+        "are taken for, across; the colour is the part of the images of a class. Of one seed.",
+        [element("div", id="confusion"), element("output", id="confused")],
     ),
     "paths": (
         "Paths inside the ODE",

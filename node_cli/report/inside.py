@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from node_cli.records.columns import BOUNDARY, CLASSES, FLOW, PATHS, POINTS, VECTOR_FIELD
+from node_cli.records.columns import (
+    BOUNDARY,
+    CLASSES,
+    CONFUSION,
+    FLOW,
+    PATHS,
+    POINTS,
+    VECTOR_FIELD,
+)
 from node_cli.report.compared import ComparedSetting
 from node_cli.report.curves import short
 from node_cli.report.found_runs import FoundRun
@@ -16,16 +24,19 @@ Data = dict[str, Any]
 
 def inside_of(setting: ComparedSetting) -> Data:
     """What there is of it, of the first run of a setting that has recorded any: ``paths``,
-    ``flow``, ``classes`` and ``plane``; None, or an empty list, for what there is not."""
+    ``flow``, ``classes``, ``confusion`` and ``plane``; None, or an empty list, for what there is
+    not."""
     for run in setting.runs:
-        if run.damage is None and (run.rows(PATHS.file) or run.rows(CLASSES.file)):
+        records = (PATHS, CLASSES, CONFUSION)
+        if run.damage is None and any(run.rows(record.file) for record in records):
             return {
                 "paths": _paths(run),
                 "flow": _flow(run),
                 "classes": _classes(run),
+                "confusion": _confusion(run),
                 "plane": _plane(run),
             }
-    return {"paths": [], "flow": None, "classes": [], "plane": None}
+    return {"paths": [], "flow": None, "classes": [], "confusion": None, "plane": None}
 
 
 def _paths(run: FoundRun) -> list[Data]:
@@ -78,6 +89,16 @@ def _classes(run: FoundRun) -> list[Data]:
         }
         for row in run.rows(CLASSES.file)
     ]
+
+
+def _confusion(run: FoundRun) -> Data | None:
+    """The classes, and for each how many of its images are taken for each."""
+    counts: dict[str, dict[str, int]] = {}
+    for row in run.rows(CONFUSION.file):
+        counts.setdefault(row["class"], {})[row["predicted"]] = int(row["images"])
+    names = [*counts]
+    rows = [[counts[name].get(other, 0) for other in names] for name in names]
+    return {"names": names, "counts": rows} if names else None
 
 
 def _plane(run: FoundRun) -> Data | None:

@@ -23,11 +23,20 @@ CURVES = (
     ("train", "accuracy", "Accuracy on training images", False),
     ("test", "loss", "Loss on the test split", True),
     ("holdout", "loss", "Loss on the holdout", True),
+    ("test_ema", "accuracy", "Accuracy of the average of the weights on the test split", False),
+    ("holdout_ema", "accuracy", "Accuracy of the average of the weights on the holdout", False),
+    ("test", "top_k", "Top-k accuracy on the test split", False),
+    ("holdout", "top_k", "Top-k accuracy on the holdout", False),
+    ("test", "calibration_error", "Calibration error on the test split", False),
+    ("holdout", "calibration_error", "Calibration error on the holdout", False),
     ("training", "nfe_forward", "Growth of NFE: evaluations of f per batch, forward", False),
     ("training", "nfe_backward", "Evaluations of f per batch, backward", False),
 )
 
 TOLERANCE = "tolerance"
+
+# Numbers of a run with an average of the weights, beside those of its weights.
+OF_AVERAGE = ("holdout_ema_accuracy", "test_ema_accuracy")
 
 # What the final accuracy, or loss, is plotted against: number, words, whether logarithmic.
 AGAINST = (
@@ -42,10 +51,12 @@ FINAL = ("test_accuracy", "holdout_accuracy", "train_accuracy", *SUMMARY_LOSSES[
 
 
 def numbers_of(run: FoundRun) -> Numbers:
-    """What a run measured: the numbers of a summary, parameters, memory and the tolerance."""
+    """What a run measured: the numbers of a summary, of an average, parameters and memory."""
     found = dict(measured(run.folder))
     if isinstance(parameters := run.result.get("parameters"), int):
         found["parameters"] = parameters
+    metrics = run.result.get("metrics", {})
+    found |= {name: metrics[name] for name in OF_AVERAGE if metrics.get(name) is not None}
     memory = [cell for row in read_csv(run.folder.epochs) if (cell := row["peak_memory_mib"])]
     if memory:
         found["peak_memory_mib"] = max(map(float, memory))
@@ -58,7 +69,13 @@ def data_of(comparison: Comparison, names: Sequence[str]) -> dict[str, Any]:
     settings = [_setting(setting) for setting in comparison.settings]
     final = [name for name in FINAL if name in names][:1]
     curves = [
-        {"record": record, "name": name, "title": title, "log": log, "percent": name == "accuracy"}
+        {
+            "record": record,
+            "name": name,
+            "title": title,
+            "log": log,
+            "percent": unit(name) is FRACTION,
+        }
         for record, name, title, log in CURVES
         if any(_has_curve(setting, record, name) for setting in settings)
     ]

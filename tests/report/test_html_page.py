@@ -14,6 +14,7 @@ import pytest
 from node_cli.records.columns import (
     BOUNDARY,
     CLASSES,
+    CONFUSION,
     EPOCHS,
     EVALUATIONS,
     FLOW,
@@ -81,6 +82,10 @@ def _inside(folder: RunFolder) -> None:
     write_csv(folder.flow, FLOW.columns, flow)
     classes = [{"label": k, "images": 2, "accuracy": 0.5, "nfe_forward": 8} for k in (0, 1)]
     write_csv(folder.classes, CLASSES.columns, classes)
+    confusion = [
+        {"class": a, "predicted": b, "images": 1 + 2 * (a == b)} for a in "ab" for b in "ab"
+    ]
+    write_csv(folder.path / CONFUSION.file, CONFUSION.columns, confusion)
     grid = [{"x0": i, "x1": j, "probability": i / 2} for i in (0, 1, 2) for j in (0, 1, 2)]
     write_csv(folder.boundary, BOUNDARY.columns, grid)
     write_csv(folder.points, POINTS.columns, [{"x0": 0.5, "x1": 1.5, "label": 1}])
@@ -228,6 +233,11 @@ const column = (n) => [...document.querySelectorAll("#settings tbody tr")].map(
   (row) => row.cells[n].textContent);
 const seen = {plots: document.querySelectorAll("canvas").length};
 seen.classes = document.getElementById("classes").textContent;
+seen.confusion = [...document.querySelectorAll("#confusion text")].map((t) => t.textContent);
+const cells = [...document.querySelectorAll("#confusion rect")];
+seen.parts = cells.map((cell) => cell.getAttribute("fill-opacity"));
+cells[1].dispatchEvent(new Event("pointerenter"));
+seen.confused = document.getElementById("confused").textContent;
 document.getElementById("time").value = 750;
 document.getElementById("time").dispatchEvent(new Event("input"));
 seen.now = document.getElementById("now").textContent;
@@ -281,6 +291,9 @@ def test_in_a_browser(runs: Path, tmp_path: Path) -> None:
     seen = json.loads(title[1])
     assert seen["plots"] >= 6
     assert seen["classes"] == "class 050 %NFE 8class 150 %NFE 8"
+    assert seen["confusion"] == ["3", "1", "1", "3", "a", "a", "b", "b"]
+    assert seen["parts"] == ["0.75", "0.25", "0.25", "0.75"]
+    assert seen["confused"] == "class a taken for b: 1 of 4 images"
     assert seen["now"] == "t = 0.75"
     assert seen["up"] == sorted(ACCURACIES)
     assert seen["down"] == sorted(ACCURACIES, reverse=True)
@@ -290,6 +303,15 @@ def test_in_a_browser(runs: Path, tmp_path: Path) -> None:
     assert of_rk4 == f"+{mean(pairs):.2f} ± {half:.2f}"
     assert (of_euler, of_dopri5) == ("baseline", "+10.00")
     assert (seen["left"], seen["chips"]) == (1, 1)
+
+
+def test_an_average_of_the_weights_has_columns_of_its_own(runs: Path) -> None:
+    folder = RunFolder(runs / "dopri5" / "0")
+    result = folder.read_result()
+    folder.write_result(result | {"metrics": result["metrics"] | {"test_ema_accuracy": 0.5}})
+    text = page("", find_runs([folder.path]))
+    assert "test acc, average" in text
+    assert data_of(text)["settings"][0]["values"]["test_ema_accuracy"] == {"0": 0.5}  # type: ignore[index]
 
 
 @pytest.mark.slow  # a second browser

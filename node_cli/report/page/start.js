@@ -11,9 +11,9 @@ function draw() {
   drawn.forEach((plot) => plot.destroy());
   drawn = [];
   waitingCharts = [];
-  [drawLegend, drawCurves, drawTrades, drawBars, drawPaths, drawClasses, drawPlane, drawFlow].forEach(
-    (one) => one(),
-  );
+  const settings = [drawLegend, drawCurves, drawTrades, drawBars];
+  const inside = [drawPaths, drawClasses, drawConfusion, drawPlane, drawFlow];
+  [...settings, ...inside].forEach((one) => one());
   waitingCharts.forEach((one) => one());
 }
 all("input[name=axis]").forEach((choice) => choice.addEventListener("change", () => draw()));
