@@ -225,7 +225,6 @@ class Operators(TorchDispatchMode):
 def pretended_cuda(devices: int = 2) -> Iterator[None]:
     """Inside, torch has so many GPUs."""
     state = torch.zeros(16, dtype=torch.uint8)
-    facts = SimpleNamespace(name="pretended", total_memory=2**34, major=9, minor=0)
     current = 0
 
     def set_device(device: Any) -> None:
@@ -234,6 +233,10 @@ def pretended_cuda(devices: int = 2) -> Iterator[None]:
             raise ValueError(f"Expected a torch.device with a specified index, but got:{device}")
         current = torch.device(device).index or 0
 
+    def properties(device: Any) -> SimpleNamespace:
+        facts = {"name": "pretended", "total_memory": 2**34, "major": 9, "minor": 0}
+        return SimpleNamespace(**facts, uuid=f"pretended-{torch.device(device).index or 0}")
+
     answers = {
         "is_available": True,
         "is_initialized": True,
@@ -241,7 +244,6 @@ def pretended_cuda(devices: int = 2) -> Iterator[None]:
         "device_count": devices,
         "get_device_name": "pretended",
         "get_device_capability": (9, 0),
-        "get_device_properties": facts,
         "synchronize": None,
         "empty_cache": None,
         "mem_get_info": (2**34, 2**34),
@@ -255,7 +257,11 @@ def pretended_cuda(devices: int = 2) -> Iterator[None]:
         "is_current_stream_capturing": False,
     }
     functions = {name: mock.Mock(return_value=answer) for name, answer in answers.items()}
-    functions |= {"set_device": set_device, "current_device": lambda: current}
+    functions |= {
+        "set_device": set_device,
+        "current_device": lambda: current,
+        "get_device_properties": properties,
+    }
     stream = SimpleNamespace(is_capturing=lambda: False)
     conversion = torch.__future__.get_overwrite_module_params_on_conversion()
     with ExitStack() as stack:

@@ -1,21 +1,18 @@
 """A folder for the caches of libraries, where the home folder is not to be written to."""
 
 import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
+
+from node_cli.machine.own_folder import own_folder
 
 
 def own_caches() -> None:
     """Give matplotlib a folder of our own where it would make one for each process and say so: a
     user without a home, a read-only one. What the user has set stays."""
-    if "MPLCONFIGDIR" in os.environ or _home_is_writable() or not hasattr(os, "getuid"):
+    if "MPLCONFIGDIR" in os.environ or _home_is_writable():
         return
-    folder = Path(tempfile.gettempdir()) / f"node-train-{os.getuid()}"
-    with suppress(OSError):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.stat().st_uid == os.getuid():  # not a stranger's
-            os.environ["MPLCONFIGDIR"] = str(folder)
+    if (folder := own_folder()) is not None:
+        os.environ["MPLCONFIGDIR"] = str(folder)
 
 
 def _home_is_writable() -> bool:

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import hydra
@@ -16,6 +16,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
+from node_cli.cli import workers
 from node_cli.cli.compose import Command, Composer, Job
 from node_cli.cli.hydra_keys import LAUNCHERS
 from node_cli.cli.over_checkpoint import configure, plain_tree
@@ -71,9 +72,9 @@ def launch(command: Command) -> None:
         contextlib.chdir(directory),
         Composer(typed.config_name, typed.config_dir) as composer,
     ):
-        config = composer.hydra.compose_config(
-            composer.config_name, [*own, quoted("hydra.sweep.dir", folder)], RunMode.MULTIRUN
-        )
+        # The mode is what Hydra adds itself to a command with -m.
+        own += [quoted("hydra.sweep.dir", folder), f"hydra.mode={RunMode.MULTIRUN.name}"]
+        config = composer.hydra.compose_config(composer.config_name, own, RunMode.MULTIRUN)
         hydra.version.setbase(VERSION)
         HydraConfig.instance().set_config(config)
         context = HydraContext(composer.loader, Callbacks(config))
@@ -81,6 +82,7 @@ def launch(command: Command) -> None:
             hydra_context=context, task_function=_job, config=config
         )
         at_once = config.hydra.sweeper.get("max_batch_size") or len(jobs)
+        workers.begin(typed.overrides)
         for first in range(0, len(jobs), at_once):
             for end in launcher.launch(jobs[first : first + at_once], initial_job_idx=first):
                 _ = end.return_value  # raises what the job raised
@@ -134,7 +136,8 @@ def _job(cfg: DictConfig) -> float | None:
     and a sweeper may choose values that have not been checked before.
     """
     from node_cli.cli import runs
-    from node_cli.display import printing
+    from node_cli.display import Display, printing
+    from node_cli.machine.cards import own_card
     from node_cli.records.files import short
     from node_cli.records.run_folder import RunFolder
     from node_cli.stopping import stops_on_signal
@@ -154,14 +157,17 @@ def _job(cfg: DictConfig) -> float | None:
             folder.write_status("failed", overrides=overrides, reason=str(error), exit_code=2)
             raise
         job = Job(overrides, config, notes)
-        return runs.new_or_rest(folder, job) if in_sweep else job
+        rest = runs.new_or_rest(folder, job) if in_sweep else job
+        if rest is not None and is_launched:
+            held.enter_context(own_card(rest.config.device, Display().line))
+        return rest
 
     announce = f"job {own.job.num}: {' '.join(overrides)}" if in_sweep else ""
     sweep = Path(own.sweep.dir) if in_sweep else None
     is_launched = own.launcher["_target_"] != LAUNCHERS[0]
     # A launcher's process may not stop on signals yet; several would print into one another.
     log = _into(folder.output) if is_launched else nullcontext()
-    with printing(), stops_on_signal(), log:
+    with printing(), stops_on_signal(), log, ExitStack() as held:
         fail_fast = bool(cfg.sweep.fail_fast)
         end = runs.run_job(folder, prepare, announce=announce, sweep=sweep, fail_fast=fail_fast)
         return end.score

@@ -140,10 +140,13 @@ def _dispatch(args: argparse.Namespace) -> int:
 
     from omegaconf import OmegaConf
 
+    from node_cli.cli import workers
     from node_cli.cli.compose import Composer
 
     with Composer(args.config_name, args.config_dir) as composer:
         typed = composer.parse(args.overrides)
+        if not args.dry_run:
+            workers.begin(args.overrides)
         action = _on_folder(typed, args)
         if action is None and typed.find("table"):
             if args.multirun or args.cfg or args.info:

@@ -11,7 +11,7 @@ import torch
 
 from node_cli.config.schema import Config, Precision
 from node_cli.errors import UserError
-from node_cli.machine import memory
+from node_cli.machine import cards, memory
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def choose(config: Config, notice: Callable[[str], object] = lambda _: None) -> 
     if config.device == "auto":
         device = _first_capable(config, notice)
     else:
-        device = torch.device(config.device)
+        device = _named(config.device)
         _check_present(device, config)
         if device.type != "cpu" and (fault := _fault(device)):
             raise UserError(f"device={config.device}: {fault}; choose another, or device=cpu")
@@ -62,7 +62,7 @@ def choose(config: Config, notice: Callable[[str], object] = lambda _: None) -> 
 
 def _first_capable(config: Config, notice: Callable[[str], object]) -> torch.device:
     """The first device that works and can compute what is configured; else the CPU."""
-    for device in map(torch.device, _present()):
+    for device in map(_named, _present()):
         if device.type == "cpu":
             break
         if _refusals(device, config):
@@ -71,6 +71,12 @@ def _first_capable(config: Config, notice: Callable[[str], object]) -> torch.dev
             return device
         notice(f"device=auto: {device} {fault}; going on without")
     return torch.device("cpu")
+
+
+def _named(name: str) -> torch.device:
+    """The device of a name; ``cuda`` without a number is the card that is ours, if any is."""
+    card = cards.ours() if name == "cuda" else None
+    return torch.device(name) if card is None else torch.device(name, card)
 
 
 def _check_present(device: torch.device, config: Config) -> None:
