@@ -5,12 +5,17 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from node_cli.errors import UserError, one_line
 from node_cli.records.measures import ADDED
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 # Columns of the records of a training that are text.
 TEXTS = ("split",)
@@ -30,6 +35,18 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def waiting_for(path: Path) -> Iterator[None]:
+    """Within it no other process is within this, for the same file; wait until that is so. The
+    file itself is left alone. Nothing is waited for where there are no locks, or no file."""
+    with ExitStack() as stack:
+        if fcntl is not None:
+            with suppress(OSError):
+                file = stack.enter_context(path.open("rb"))
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ from statistics import mean
 
 from node_cli.records import sweep_folder
 from node_cli.records.damage import damage
-from node_cli.records.files import read_csv, write_text
+from node_cli.records.files import read_csv, waiting_for, write_text
 from node_cli.records.measures import unit
 from node_cli.records.run_folder import RunFolder
 from node_cli.records.summary_measures import (
@@ -67,7 +67,12 @@ def add_row(sweep: Path, folder: RunFolder) -> None:
     """
     if not folder.status.exists():
         return
-    path, name = sweep / "summary.csv", folder.path.name
+    with waiting_for(sweep / sweep_folder.FILE):  # jobs may end together, in several processes
+        _add_row(sweep / "summary.csv", folder)
+
+
+def _add_row(path: Path, folder: RunFolder) -> None:
+    name = folder.path.name
     overrides, cells = _row(folder)
     row = {"job": name, **overrides, **cells}
     header, line = _csv([row]).splitlines(keepends=True)

@@ -4,15 +4,40 @@ from pathlib import Path
 
 import pytest
 
+from node_cli.cli.compose import Composer
+from node_cli.cli.fail_fast import forget_failure
+from node_cli.cli.hydra_app import launch
+from node_cli.records import sweep_folder
 from node_cli.records.run_folder import RunFolder
 from tests.commands import in_new_process
 from tests.folders import rows
 
-pytestmark = pytest.mark.slow
-
 SMALL = "data.limit=60 epochs=1"
 ROWS = (f"{SMALL} seed=0,1 model=mlp", f"{SMALL} solver=rk4 solver.n_steps=2")
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+
+
+slow = pytest.mark.slow
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_launched_job_knows_its_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has to know of it, with the launcher that needs no extra: its row is in the summary
+    when it ends, none starts after one that has failed, and what is done is not run again."""
+    monkeypatch.chdir(tmp_path)
+    texts = [*SMALL.split(), "sweep.fail_fast=true", "solver.max_nfe=1000,1,1001"]
+    texts.append("hydra.sweep.dir=s")
+    with Composer() as composer:
+        command = composer.command(composer.parse(texts), multirun=True)
+    command.folder.mkdir()
+    sweep_folder.write(command.folder, sweep_folder.Typed(texts, None, None, str(tmp_path)))
+    launch(command)
+    found = rows(tmp_path / "s" / "summary.csv")
+    assert [(row["job"], row["status"]) for row in found] == [("0", "done"), ("1", "failed")]
+    ended = RunFolder(tmp_path / "s" / "0").status.stat()
+    forget_failure(command.folder)
+    launch(command)
+    assert RunFolder(tmp_path / "s" / "0").status.stat() == ended
 
 
 @pytest.fixture
@@ -34,6 +59,7 @@ def figures(sweep: Path) -> list[tuple[str, ...]]:
     return sorted(tuple(row[c] for c in columns) for row in rows(sweep / "summary.csv"))
 
 
+@slow
 def test_a_table_in_two_processes_equals_one_after_the_other(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,6 +80,7 @@ def test_a_table_in_two_processes_equals_one_after_the_other(
     assert figures(tmp_path / "u" / "small") == together
 
 
+@slow
 @pytest.mark.parametrize("launcher", [JOBLIB, ("hydra/launcher=submitit_local",)])
 @pytest.mark.parametrize("command", [TABLE, SWEEP])
 def test_an_interrupted_sweep_goes_on_with_its_launcher(
@@ -70,8 +97,10 @@ def test_an_interrupted_sweep_goes_on_with_its_launcher(
             file.unlink()
     half = RunFolder(sweep / "1")
     half.write_status("running", overrides=half.read_overrides())
+    ended = RunFolder(sweep / "0").status.stat()
     again = in_new_process(f"resume={sweep.relative_to(tmp_path)}", cwd=tmp_path)
     assert again.code == 0, again.err
     assert figures(sweep) == whole
     assert "job 0" not in again.out
+    assert RunFolder(sweep / "0").status.stat() == ended
     assert (sweep / "2" / "output.log").exists(), "in a process of its own"

@@ -2,11 +2,14 @@
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from node_cli.records import sweep_folder
 from node_cli.records.columns import EPOCHS, STEPS
+from node_cli.records.files import read_csv
 from node_cli.records.run_folder import RunFolder
 from node_cli.report import sweep_plots
 from node_cli.report.over_seeds import Setting
@@ -123,6 +126,17 @@ def test_rows_that_were_added_one_by_one_are_those_of_the_whole(tmp_path: Path) 
     (tmp_path / "4").mkdir()
     add_row(tmp_path, RunFolder(tmp_path / "4"))  # it has not started
     assert added == sorted(path.read_text().splitlines())
+
+
+def test_no_row_is_lost_where_jobs_end_together(tmp_path: Path) -> None:
+    sweep_folder.write(tmp_path, sweep_folder.Typed([], None, None, "."))
+    numbers = range(12)
+    for number in numbers:
+        job(tmp_path, number, 0.5, "done", f"seed={number}", *["a=1"] * (number % 2))
+    with ThreadPoolExecutor(len(numbers)) as pool:
+        list(pool.map(lambda n: add_row(tmp_path, RunFolder(tmp_path / str(n))), numbers))
+    found = read_csv(tmp_path / "summary.csv")
+    assert sorted(row["job"] for row in found) == sorted(map(str, numbers))
 
 
 def test_one_job_and_no_job(tmp_path: Path) -> None:
