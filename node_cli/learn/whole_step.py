@@ -12,7 +12,8 @@ from node_cli.ode.engines.compiled.adjoint import adjoint_loop, count_adjoint
 from node_cli.ode.engines.compiled.captured import Captured, CapturedField
 from node_cli.ode.engines.compiled.carried import Numbers
 from node_cli.ode.engines.compiled.engine import Compiled
-from node_cli.ode.engines.compiled.field import CompiledField, Function
+from node_cli.ode.engines.compiled.field import CompiledField
+from node_cli.ode.engines.compiled.function import Function
 from node_cli.ode.engines.compiled.solve import LoopSolve
 from node_cli.ode.engines.compiled.tape import Tape
 from node_cli.ode.failures import SolveFailed
@@ -108,6 +109,7 @@ class WholeStep:
             ("whole step", solve.key, call.evaluate, call.choose),
             images.device,
             lambda: _step(parts, solve.loop_of(call), block.solver.tableau),
+            *(parts.stem, parts.field, parts.head),
         )
         numbers = sent(torch.tensor(call.numbers, dtype=torch.float64), images.device)
         found, *gradient = function(numbers, images, labels, solve.tape, *parts.parameters)

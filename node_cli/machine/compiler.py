@@ -3,8 +3,12 @@
 import atexit
 import gc
 import logging
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +16,7 @@ from torch import Tensor
 from node_cli.errors import complain, one_line
 from node_cli.machine.device import Backend
 from node_cli.models.model import Model
+from node_cli.ode.engines.compiled import packages
 
 CPU = torch.device("cpu")
 
@@ -23,8 +28,8 @@ def compile_model(model: Model, backend: Backend) -> None:
     """Compile the parts of a model; where there is no working compiler, say so and change nothing.
 
     Graphs of an earlier model in this process are forgotten first, so that they do not influence
-    which graphs are compiled; the cache on disk stays in use. Cost: a trial compilation; the parts
-    are compiled at their first use.
+    which graphs are compiled; the cache on disk stays in use. Cost: a trial compilation, once on a
+    machine; the parts are compiled at their first use.
     """
     if backend.device.type == "mps":
         complain("compile=true: not on mps, which has no float64 for the time; going on without")
@@ -33,15 +38,38 @@ def compile_model(model: Model, backend: Backend) -> None:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     torch.compiler.reset()
     torch._dynamo.config.recompile_limit = MOST_GRAPHS
-    try:
-        torch.compile(lambda x: x + 1, fullgraph=True)(torch.ones(1, device=backend.device))
-    except Exception as error:  # of many types: no C++ compiler, no Triton, ...
-        complain(f"compile=true: no working compiler, going on without ({one_line(error)})")
-        return
-    solves = loops_write(backend.device)
+    # Else torch tries every set of vector instructions by a compilation, for ten seconds.
+    torch._inductor.config.cpp.vec_isa_ok = True
+    name = packages.name_of("trial", str(backend.device), *_compiler())
+    solves = packages.answer(name)
+    if solves is None:
+        try:
+            solves = _trial(backend.device)
+        except Exception as error:  # of many types: no C++ compiler, no Triton, ...
+            complain(f"compile=true: no working compiler, going on without ({one_line(error)})")
+            return
+        packages.keep_answer(name, solves)
     if not solves and model.ode_blocks:
         complain(f"compile=true: torch {torch.__version__} compiles no whole solves, only f, alone")
     model.compile_parts(solves=solves)
+
+
+def _compiler() -> Iterator[str]:
+    """What tells one compiler from another: names, places and times of its files."""
+    for name in (os.environ.get("CXX"), "g++", "clang++"):
+        if name and (path := shutil.which(name)):
+            yield f"{path} {Path(path).stat().st_mtime_ns}"
+
+
+def _trial(device: torch.device) -> bool:
+    """Compile something, and return whether whole solves can be. Raises where nothing can be."""
+    # Precompiled headers pay off only where there is much to compile.
+    options: dict[str, str | int | bool | Callable[..., Any]] = {
+        "cpp_cache_precompile_headers": False
+    }
+    trial = torch.compile(lambda x: x + 1, fullgraph=True, options=options)
+    trial(torch.ones(1, device=device))
+    return loops_write(device)
 
 
 def loops_write(device: torch.device = CPU) -> bool:

@@ -1,5 +1,6 @@
 """A module and its vector-Jacobian product as two graphs."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -26,6 +27,11 @@ class Captured:
         self.trained = [i for i, p in enumerate(self.parameters) if p.requires_grad]
         self.inputs = len(inputs)
         self.forward, self.backward = _graphs(module, self.parameters, autocast, inputs)
+
+    @property
+    def text(self) -> str:
+        """All that the graphs compute: equal texts mean equal functions."""
+        return "\n".join([_text(self.forward), _text(self.backward), str(self.trained)])
 
     def evaluate(
         self, inputs: Sequence[Tensor], parameters: Sequence[Tensor], outputs: int = 1
@@ -130,6 +136,18 @@ def _graphs(
 
 def _nodes(graph: fx.GraphModule, op: str) -> list[fx.Node]:
     return [node for node in graph.graph.nodes if node.op == op]
+
+
+def _text(graph: fx.GraphModule) -> str:
+    """The code of a graph, and a digest of each tensor that is a part of it."""
+    lines = [graph.code]
+    for node in _nodes(graph, "get_attr"):
+        value = getattr(graph, str(node.target))
+        assert isinstance(value, Tensor)
+        content = value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        digest = hashlib.sha256(content).hexdigest()
+        lines.append(f"{node.target} {value.dtype} {[*value.shape]} {digest}")
+    return "\n".join(lines)
 
 
 def _source(node: fx.Node) -> fx.Node:

@@ -3,21 +3,18 @@
 import weakref
 from collections.abc import Callable, Hashable, Sequence
 from operator import is_
-from types import FunctionType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from node_cli.ode.checks import AGAIN, check_graph, checked, random_states
-from node_cli.ode.engines.compiled.captured import CapturedField
+from node_cli.ode.engines.compiled.captured import Captured, CapturedField
+from node_cli.ode.engines.compiled.function import Function, compiled
 from node_cli.ode.engines.compiled.tape import Recording, Tape, new_tape
 from node_cli.ode.field import Autocast, Field
 from node_cli.ode.jumps import OneSided
 from node_cli.ode.solver import Keep
 from node_cli.ode.tableau import Tableau
-
-Function = Callable[..., Any]
 
 FIRST_ROWS = 64
 FIRST_BYTES = 2**26
@@ -75,20 +72,20 @@ class CompiledField(nn.Module):
         return self._captured[key]
 
     def function(
-        self, key: Hashable, device: torch.device, make: Callable[[], Function]
+        self,
+        key: Hashable,
+        device: torch.device,
+        make: Callable[[], Function],
+        *parts: Captured,
     ) -> Function:
         """The function of that key, compiled at its first use, without graph breaks.
 
-        Nothing is checked at later calls, so the key has to hold all that the code depends on, and
-        tensors have to be contiguous.
+        Nothing is checked at later calls, so the key and the ``parts`` have to hold all that the
+        code depends on beside the code of this package, and tensors have to be contiguous.
         """
         if key not in self._functions:
-            options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-            if device.type == "cpu":
-                options["cpp_wrapper"] = True
-            self._functions[key] = torch.compile(
-                _of_its_own(make()), fullgraph=True, dynamic=False, options=options
-            )
+            texts = [repr(key), *(part.text for part in parts)]
+            self._functions[key] = compiled(make, device, texts)
         return self._functions[key]
 
     def recording(
@@ -122,16 +119,3 @@ def _check(f: Field, t: Tensor, y: Tensor, parameters: Sequence[Tensor]) -> None
         check_graph(f(t, y), (y, *parameters))
     if random_states(y.device) != before:
         raise ValueError(f"f draws random numbers (dropout?): not with compile=true. {AGAIN}")
-
-
-def _of_its_own(function: Function) -> Function:
-    """A copy with a code object of its own. The compiler keeps what it has made by code object, and
-    all functions of one factory share theirs."""
-    assert isinstance(function, FunctionType)
-    return FunctionType(
-        function.__code__.replace(),
-        function.__globals__,
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )

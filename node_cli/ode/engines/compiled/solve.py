@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from node_cli.ode.engines.budget import Solve
+from node_cli.ode.engines.compiled.captured import CapturedField
 from node_cli.ode.engines.compiled.carried import Numbers
-from node_cli.ode.engines.compiled.field import CompiledField, Function
+from node_cli.ode.engines.compiled.field import CompiledField
+from node_cli.ode.engines.compiled.function import Function
 from node_cli.ode.engines.compiled.loop import SolveLoop, System
 from node_cli.ode.engines.compiled.tape import Recording, Tape, copy_tape, new_tape
 from node_cli.ode.field import no_autocast
@@ -22,13 +24,14 @@ from node_cli.ode.work import Steps
 class Loop:
     """Which loop: the right-hand side and what it reads, the solver, and what it is to keep.
 
-    ``key``: tells the system from others of the same ``owner``. ``saved``: examples of what a stage
-    keeps. ``count`` is told how many evaluations of the system are made. ``longest``: (t, *inputs)
-    -> how long a step may be; it is traced.
+    ``key``: tells the system from others of the same ``owner``, whose f is ``captured``.
+    ``saved``: examples of what a stage keeps. ``count`` is told how many evaluations of the system
+    are made. ``longest``: (t, *inputs) -> how long a step may be; it is traced.
     """
 
     owner: CompiledField
     key: Hashable
+    captured: CapturedField
     system: System
     inputs: Sequence[object]
     solver: Solver
@@ -161,7 +164,10 @@ class LoopSolve(Solve):
             self.k = torch.zeros_like(self.y)
         call = self.enter(start, end)
         function = self.loop.owner.function(
-            (self.key, call.evaluate, call.choose), self.y.device, lambda: self.loop_of(call)
+            (self.key, call.evaluate, call.choose),
+            self.y.device,
+            lambda: self.loop_of(call),
+            self.loop.captured,
         )
         vector = torch.tensor(call.numbers, dtype=torch.float64, device=self.y.device)
         vector, self.y, self.k = function(vector, self.y, self.k, self.tape, *self.loop.inputs)
