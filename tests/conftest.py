@@ -12,6 +12,8 @@ import torch
 
 from node_cli.cli.main import main
 from node_cli.config.schema import Config
+from node_cli.ode.engines.compiled import field, packages
+from node_cli.ode.engines.compiled.function import JustInTime
 from tests.commands import Result, composed
 from tests.packages import Installer, forget
 
@@ -23,6 +25,14 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs and sweeps of this process draw no plots, which take most of the time of short ones."""
     for drawn in ("node_cli.cli.runs.plot_run", "node_cli.report.summary.plot_sweep"):
         monkeypatch.setattr(drawn, lambda *_: None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What this session compiles is kept for it alone, also by the processes that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(packages.VARIABLE, str(tmp_path_factory.mktemp("compiled")))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +107,8 @@ def _loops_write() -> None:
 
 @pytest.fixture
 def graphs(_loops_write: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
-    """Compiling means tracing forward and backward; every graph that is made is listed."""
+    """Compiling means tracing forward and backward, by torch.compile; every graph that is made is
+    listed."""
     made: list[object] = []
 
     def backend(graph: Any, inputs: Any, options: Any = None) -> Any:
@@ -105,6 +116,11 @@ def graphs(_loops_write: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list
         return aot_eager(graph, inputs)
 
     aot_eager = torch._dynamo.lookup_backend("aot_eager")
+
+    def traced(make: Any, device: object, parts: object, what: str) -> JustInTime:
+        return JustInTime(make, what)
+
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    monkeypatch.setattr(field, "compiled", traced)
     yield made
     torch.compiler.reset()

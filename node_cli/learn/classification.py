@@ -193,7 +193,8 @@ class BatchGradient:
         self.regularisation = Regularisation(config, model, steps)
         suits = WholeStep.suits(model) and not self.regularisation and config.train.accumulate == 1
         self.whole = WholeStep(model, self.loss, backend) if suits else None
-        if model.is_compiled:
+        if model.is_compiled and not self.whole:
+            model.compile_around()
             self.loss.compile(fullgraph=True, dynamic=False)
 
     def __call__(self, images: Tensor, labels: Tensor, step: int = 0) -> Outcome:

@@ -109,6 +109,7 @@ class WholeStep:
             ("whole step", solve.key, call.evaluate, call.choose),
             images.device,
             lambda: _step(parts, solve.loop_of(call), block.solver.tableau),
+            "the training step",
             *(parts.stem, parts.field, parts.head),
         )
         numbers = sent(torch.tensor(call.numbers, dtype=torch.float64), images.device)

@@ -25,17 +25,20 @@ class Model(nn.Module):
         return ode_blocks(self.core)
 
     def compile_parts(self, *, solves: bool = True) -> None:
-        """From now on compute every part compiled; of an ODE block, whole solves.
+        """From now on solve in compiled loops; without ``solves``, compute f of every ODE block
+        compiled.
 
-        Each is compiled, in some seconds, at its first use with a new shape. Without ``solves``, f
-        alone of an ODE block.
+        Each is compiled, in some seconds, at its first use with a new shape.
         """
         self.is_compiled = True
+        for block in self.ode_blocks:
+            block.compile_core(solves=solves)
+
+    def compile_around(self) -> None:
+        """From now on compute everything but ODE blocks compiled, too."""
         for child in self.children():
             for part in child if isinstance(child, Chain) else (child,):
-                if isinstance(part, ODEBlock):
-                    part.compile_core(solves=solves)
-                else:
+                if not isinstance(part, ODEBlock):
                     part.compile(fullgraph=True, dynamic=False)
 
     @contextmanager

@@ -1,11 +1,14 @@
-"""The observer that prints a JSON object for each epoch: ``--json``."""
+"""The observer that prints a JSON object for each epoch, and while something is compiled:
+``--json``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar
 
 from node_cli.config.schema import Config
 from node_cli.display import Display, tell
 from node_cli.learn.observer import Further, Row, TrainingFacts
+from node_cli.ode.engines.compiled.function import WATCHERS
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
 
@@ -19,7 +22,13 @@ class JsonLines:
         self.folder = folder
 
     def start(self, facts: TrainingFacts) -> None:
-        pass
+        WATCHERS.append(self.compiling)
+
+    @contextmanager
+    def compiling(self, what: str) -> Iterator[None]:
+        """Tell what is compiled, before that begins."""
+        tell("compiling", folder=str(self.folder.path), what=what)
+        yield
 
     def step(self, progress: Progress, row: Row) -> None:
         pass
@@ -34,4 +43,4 @@ class JsonLines:
         pass
 
     def end(self) -> None:
-        pass
+        WATCHERS.remove(self.compiling)

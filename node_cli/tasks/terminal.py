@@ -2,7 +2,8 @@
 end of each, in the form of the published tutorials."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar
 
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -11,6 +12,7 @@ from rich.progress import Progress as Bar
 from node_cli.config.schema import Config
 from node_cli.display import Display
 from node_cli.learn.observer import Further, Row, TrainingFacts
+from node_cli.ode.engines.compiled.function import WATCHERS
 from node_cli.records.measures import unit
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
@@ -18,6 +20,21 @@ from node_cli.records.splits import averaged_split
 from node_cli.records.units import Value
 
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
+
+
+class _Since:
+    """Words, and the seconds since they were first said; a bar asks for them again and again."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+        self.begun = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.begun
+
+    def __str__(self) -> str:
+        return f"{self.words} {self.seconds:.0f} s"
 
 
 class Terminal:
@@ -48,6 +65,18 @@ class Terminal:
             total, done = self.epochs * facts.batches_per_epoch, facts.steps_done
             self.task = self.bar.add_task("train", total=total, completed=done, epoch=1, numbers="")
             self.bar.start()
+        WATCHERS.append(self.compiling)
+
+    @contextmanager
+    def compiling(self, what: str) -> Iterator[None]:
+        """Say what is compiled, and for how long."""
+        since = _Since(f"compiling {what} ...")
+        if self.bar:
+            self.bar.update(self.task, numbers=since)
+        else:
+            self._line(f"  {since.words}")
+        yield
+        self._line(f"  compiled {what} in {since.seconds:.1f} s")
 
     def step(self, progress: Progress, row: Row) -> None:
         numbers = _numbers(progress, row)
@@ -85,6 +114,7 @@ class Terminal:
         pass
 
     def end(self) -> None:
+        WATCHERS.remove(self.compiling)
         if self.bar:
             self.bar.stop()
 

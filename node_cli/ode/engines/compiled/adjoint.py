@@ -35,7 +35,9 @@ class StepRecord:
         tableau = problem.solver.tableau
         f = owner.captured(problem.autocast, problem.y0)
         key = ("adjoint", owner.key(problem.autocast, problem.y0), problem.solver.name, self.keep)
-        function = owner.function(key, grad_y.device, lambda: adjoint_loop(f, tableau), f)
+        function = owner.function(
+            key, grad_y.device, lambda: adjoint_loop(f, tableau), "the gradient of the steps", f
+        )
         count_adjoint(problem, recording.count, self.keep)
         adjoint = grad_y[-1].contiguous()
         by_parameters: list[Tensor] = []

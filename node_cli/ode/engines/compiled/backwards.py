@@ -92,6 +92,7 @@ class BackwardSolve:
         return Loop(
             owner,
             key,
+            "the backward solve",
             self.captured,
             self._traced_system(),
             inputs,
@@ -128,7 +129,7 @@ class BackwardSolve:
         methods = problem.solver.tableau, self.solver.tableau
         key = ("quadrature", owner.key(problem.autocast, problem.y0), *methods)
         loop = partial(quadrature_loop, f, nodes, *methods)
-        function = owner.function(key, problem.y0.device, loop, f)
+        function = owner.function(key, problem.y0.device, loop, "the quadrature", f)
         self._count(len(nodes) * adjoint.count)
         steps = torch.tensor([adjoint.count, y.count], device=problem.y0.device)
         return list(function(steps, adjoint.tape, y.tape, *f.parameters))

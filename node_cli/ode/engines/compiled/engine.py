@@ -43,6 +43,7 @@ class Compiled:
         return Loop(
             owner,
             ("f", owner.key(problem.autocast, problem.y0)),
+            "the forward solve",
             f,
             lambda t, y, *parameters: f.at(t, y, parameters),
             f.parameters,

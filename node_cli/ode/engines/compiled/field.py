@@ -76,16 +76,18 @@ class CompiledField(nn.Module):
         key: Hashable,
         device: torch.device,
         make: Callable[[], Function],
+        what: str,
         *parts: Captured,
     ) -> Function:
-        """The function of that key, compiled at its first use, without graph breaks.
+        """The function of that key, compiled at its first use, without graph breaks; ``what``: it
+        is, in words.
 
         Nothing is checked at later calls, so the key and the ``parts`` have to hold all that the
         code depends on beside the code of this package, and tensors have to be contiguous.
         """
         if key not in self._functions:
             texts = [repr(key), *(part.text for part in parts)]
-            self._functions[key] = compiled(make, device, texts)
+            self._functions[key] = compiled(make, device, texts, what)
         return self._functions[key]
 
     def recording(

@@ -1,27 +1,140 @@
 """A function that is compiled at its first call, or was by an earlier process."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from node_cli.ode.engines.compiled import packages
 from node_cli.ode.engines.compiled.packages import Runner
 
 Function = Callable[..., Any]
 
+Watcher = Callable[[str], AbstractContextManager[object]]
+"""Is told what is compiled, and entered for as long as that takes."""
 
-def compiled(make: Callable[[], Function], device: torch.device, parts: Sequence[str]) -> Function:
-    """The function, compiled without graph breaks at its first call; see ``Packaged``. On other
-    devices than a CPU it is compiled anew in every process, as far as torch keeps nothing."""
-    if device.type == "cpu":
-        return Packaged(make, parts)
-    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-    function = _of_its_own(make())
-    return torch.compile(function, fullgraph=True, dynamic=False, options=options)
+WATCHERS: list[Watcher] = []
+
+
+def compiled(
+    make: Callable[[], Function], device: torch.device, parts: Sequence[str], what: str
+) -> Function:
+    """A function, compiled without graph breaks at its first call.
+
+    On a CPU it is kept on disk (``Packaged``); elsewhere it is compiled in every process, as far as
+    torch has no cache of its own. Nothing is checked at later calls.
+
+    Args:
+        make: the function; called only where it has to be compiled.
+        device: of its arguments.
+        parts: all that it depends on beside the shapes of its arguments and this package's code.
+        what: it is, in words.
+    """
+    return Packaged(make, parts, what) if device.type == "cpu" else JustInTime(make, what)
+
+
+class JustInTime:
+    """A function compiled by ``torch.compile``, with its ``options``."""
+
+    def __init__(self, make: Callable[[], Function], what: str, **options: Any) -> None:
+        options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
+        self.what = what
+        self.function = torch.compile(
+            _of_its_own(make()), fullgraph=True, dynamic=False, options=options
+        )
+        self.is_compiled = False
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.is_compiled:
+            return self.function(*arguments)
+        with _watched(self.what):
+            found = self.function(*arguments)
+        self.is_compiled = True
+        return found
+
+
+class Packaged:
+    """A function of tensors on a CPU, compiled into a shared library that is kept.
+
+    Arguments are tensors, None, and tuples or lists of those, the same at every call but for
+    dimensions that are marked as dynamic, and contiguous. Tensors may be written to. The function
+    returns a tuple of tensors, its compiled form a list. What cannot be a library, since it calls
+    something that is no operation of torch's own, is a ``JustInTime``.
+    """
+
+    def __init__(self, make: Callable[[], Function], parts: Sequence[str], what: str) -> None:
+        self.make = make
+        self.parts = parts
+        self.what = what
+        self.runner: Runner | None = None
+        self.instead: JustInTime | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.instead:
+            return self.instead(*arguments)
+        tensors = list(_tensors(arguments))
+        self.runner = self.runner or self._prepared(arguments, tensors)
+        return self.runner.run(tensors) if self.runner else self(*arguments)
+
+    def _prepared(self, arguments: Sequence[Any], tensors: Sequence[Tensor]) -> Runner | None:
+        name = packages.name_of(*self.parts, _nested(arguments), *map(_described, tensors))
+        if runner := packages.find(name):
+            return runner
+        with _watched(self.what):
+            try:
+                library = _library(self.make(), arguments, tensors)
+            except Exception:  # of many types
+                self.instead = JustInTime(self.make, self.what, cpp_wrapper=True)
+                return None
+        packages.keep(name, library)
+        return packages.load(library)
+
+
+class _Flat(nn.Module):
+    """A function of nested arguments as a module that takes their tensors."""
+
+    def __init__(self, function: Function, arguments: Sequence[Any]) -> None:
+        super().__init__()
+        self.function = function
+        leaves, self.nested = pytree.tree_flatten(tuple(arguments))
+        self.is_tensor = [isinstance(leaf, Tensor) for leaf in leaves]
+
+    def forward(self, *tensors: Tensor) -> Any:
+        given = iter(tensors)
+        leaves = [next(given) if is_tensor else None for is_tensor in self.is_tensor]
+        return self.function(*pytree.tree_unflatten(leaves, self.nested))
+
+
+def _library(function: Function, arguments: Sequence[Any], tensors: Sequence[Tensor]) -> Path:
+    """The shared library of a function, for arguments like these. Raises whatever tracing, lowering
+    and the C++ compiler raise, and ValueError where it needs more than the library."""
+    shapes = tuple(dict.fromkeys(_dynamic(x), torch.export.Dim.DYNAMIC) for x in tensors)
+    examples = tuple(x.detach() for x in tensors)
+    module = _Flat(function, arguments)
+    # Parts of it that are compiled on their own are traced through as well.
+    program = torch.export.export(module, examples, dynamic_shapes=(shapes,), strict=True)
+    options = {
+        "aot_inductor.precompile_headers": False,  # takes longer than it saves
+        "aot_inductor.compile_wrapper_opt_level": "O1",
+    }
+    traced = program.module(check_guards=False)
+    library = Path(str(torch._inductor.aot_compile(traced, examples, options=options)))
+    if library.with_suffix(".json").exists():
+        raise ValueError("calls operations that are not torch's own")
+    return library
+
+
+@contextmanager
+def _watched(what: str) -> Iterator[None]:
+    with ExitStack() as stack:
+        for watcher in WATCHERS:
+            stack.enter_context(watcher(what))
+        yield
 
 
 def _of_its_own(function: Function) -> Function:
@@ -37,67 +150,6 @@ def _of_its_own(function: Function) -> Function:
     )
 
 
-class Packaged:
-    """A function of tensors on a CPU, compiled into a shared library that is kept.
-
-    ``make``: the function, called only where it has to be compiled. ``parts``: all that the
-    function depends on beside its arguments' shapes. Arguments are tensors, None, and tuples or
-    lists of those, the same at every call but for dimensions that are marked as dynamic, and
-    contiguous; nothing is checked. Tensors may be written to. Results are the tensors of the
-    function's tuple, which holds nothing else.
-    """
-
-    def __init__(self, make: Callable[[], Function], parts: Sequence[str]) -> None:
-        self.make = make
-        self.parts = parts
-        self.runner: Runner | None = None
-
-    def __call__(self, *arguments: Any) -> list[Tensor]:
-        tensors = list(_tensors(arguments))
-        self.runner = self.runner or self._prepared(arguments, tensors)
-        return self.runner.run(tensors)
-
-    def _prepared(self, arguments: Sequence[Any], tensors: Sequence[Tensor]) -> Runner:
-        name = packages.name_of(*self.parts, *map(_description, tensors), _places(arguments))
-        if runner := packages.find(name):
-            return runner
-        library = library_of(self.make(), arguments, tensors)
-        packages.keep(name, library)
-        return packages.load(library)
-
-
-class _Flat(nn.Module):
-    """A function of nested arguments as a module that takes their tensors."""
-
-    def __init__(self, function: Function, arguments: Sequence[Any]) -> None:
-        super().__init__()
-        self.function = function
-        self.spec = torch.utils._pytree.tree_structure(tuple(arguments))
-        leaves = torch.utils._pytree.tree_leaves(tuple(arguments))
-        self.places = [isinstance(leaf, Tensor) for leaf in leaves]
-
-    def forward(self, *tensors: Tensor) -> Any:
-        given = iter(tensors)
-        leaves = [next(given) if place else None for place in self.places]
-        return self.function(*torch.utils._pytree.tree_unflatten(leaves, self.spec))
-
-
-def library_of(function: Function, arguments: Sequence[Any], tensors: Sequence[Tensor]) -> Path:
-    """The shared library of a function, for arguments like these."""
-    shapes = tuple(dict.fromkeys(_dynamic(x), torch.export.Dim.DYNAMIC) for x in tensors)
-    examples = tuple(x.detach() for x in tensors)
-    program = torch.export.export(
-        _Flat(function, arguments), examples, dynamic_shapes=(shapes,), strict=True
-    )
-    options = {
-        "aot_inductor.precompile_headers": False,  # takes longer than it saves
-        "aot_inductor.compile_wrapper_opt_level": "O1",
-        "cpp.vec_isa_ok": True,
-    }
-    module = program.module(check_guards=False)
-    return Path(str(torch._inductor.aot_compile(module, examples, options=options)))
-
-
 def _tensors(arguments: Sequence[Any]) -> Iterator[Tensor]:
     for argument in arguments:
         if isinstance(argument, Tensor):
@@ -106,10 +158,10 @@ def _tensors(arguments: Sequence[Any]) -> Iterator[Tensor]:
             yield from _tensors(argument)
 
 
-def _places(arguments: Sequence[Any]) -> str:
+def _nested(arguments: Sequence[Any]) -> str:
     """How arguments are nested."""
     inner = [
-        "tensor" if isinstance(x, Tensor) else "none" if x is None else _places(x)
+        "tensor" if isinstance(x, Tensor) else "none" if x is None else _nested(x)
         for x in arguments
     ]
     return f"({' '.join(inner)})"
@@ -121,6 +173,6 @@ def _dynamic(x: Tensor) -> set[int]:
     return found
 
 
-def _description(x: Tensor) -> str:
-    shape = ["any" if i in _dynamic(x) else str(size) for i, size in enumerate(x.shape)]
-    return f"{x.dtype} {' '.join(shape)} {x.stride()}"
+def _described(x: Tensor) -> str:
+    sizes = ["any" if i in _dynamic(x) else str(size) for i, size in enumerate(x.shape)]
+    return f"{x.dtype} {' '.join(sizes)} {x.stride()}"

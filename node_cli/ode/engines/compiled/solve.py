@@ -25,12 +25,14 @@ class Loop:
     """Which loop: the right-hand side and what it reads, the solver, and what it is to keep.
 
     ``key``: tells the system from others of the same ``owner``, whose f is ``captured``.
-    ``saved``: examples of what a stage keeps. ``count`` is told how many evaluations of the system
-    are made. ``longest``: (t, *inputs) -> how long a step may be; it is traced.
+    ``what``: it computes, in words. ``saved``: examples of what a stage keeps. ``count`` is told
+    how many evaluations of the system are made. ``longest``: (t, *inputs) -> how long a step may
+    be; it is traced.
     """
 
     owner: CompiledField
     key: Hashable
+    what: str
     captured: CapturedField
     system: System
     inputs: Sequence[object]
@@ -167,6 +169,7 @@ class LoopSolve(Solve):
             (self.key, call.evaluate, call.choose),
             self.y.device,
             lambda: self.loop_of(call),
+            self.loop.what,
             self.loop.captured,
         )
         vector = torch.tensor(call.numbers, dtype=torch.float64, device=self.y.device)
