@@ -179,7 +179,7 @@ class Setup:
         loops = isinstance(core, ODEBlock) and core.compiled is not None
         waits = "; solves still wait for the GPU at every step"
         waits = waits if loops and self.backend.device.type == "cuda" else ""
-        return ", compiled in the first step, which takes a while" + waits
+        return ", compiled in the first step unless it was before" + waits
 
     def _solver(self) -> str:
         if self.config.solver is None:
