@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "cli": {
         *BASE - {"ode"},
         "outputs",
-        *("machine.git", "machine.own_folder", "machine.cards"),
+        *("machine.git", "machine.own_folder", "machine.cards", "machine.ranks"),
         "records",
         "tasks",
         "report",

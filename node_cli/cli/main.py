@@ -3,7 +3,6 @@
 import argparse
 import io
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import node_cli
 from node_cli.cli.caches import own_caches
 from node_cli.cli.ending import ended
+from node_cli.cli.torchrun import answered, check_typed
 from node_cli.cli.waiting import short_waits
 from node_cli.errors import UserError, complain
 from node_cli.machine import git  # noqa: F401, it finds git before anything is composed
@@ -33,7 +33,7 @@ def main() -> int:
     """The command ``node-train``. Returns the exit code: see ``ending.ended``."""
     own_caches()
     with _short_warnings(), tolerant_outputs() as (out, _), stops_on_signal():
-        code = ended(lambda: _printed(_arguments()))
+        code = ended(lambda: answered(lambda: ended(lambda: _printed(_arguments()))))
         out.flush()
         if out.failure and not isinstance(out.failure, BrokenPipeError):
             complain(f"error: standard output: {failure_in_words(out.failure)}")
@@ -122,6 +122,7 @@ def _dispatch(args: argparse.Namespace) -> int:
         Path.cwd()
     except FileNotFoundError as error:
         raise UserError("the working directory is no longer there") from error
+    check_typed(sys.argv[1:])
     if args.overrides[:1] == ["new"]:
         from node_cli.cli.new_package import new_package
 
@@ -129,8 +130,6 @@ def _dispatch(args: argparse.Namespace) -> int:
         return 0
     if args.overrides[:1] == ["report"]:
         return _report(args)
-    if "TORCHELASTIC_RUN_ID" in os.environ and (size := os.environ.get("WORLD_SIZE", "1")) != "1":
-        raise UserError(f"torchrun: a model is trained by one process, there are {size}")
     if sum([args.cfg is not None, args.info is not None, args.multirun]) > 1:
         raise UserError("--cfg, --info, --multirun: give one of them")
     if args.dry_run and (args.cfg or args.info):

@@ -24,6 +24,7 @@ from node_cli.config.section import absolute
 from node_cli.config.tasks import TASKS
 from node_cli.display import Display, last_line, tell
 from node_cli.errors import UserError, check_all, complain, one_line, print_problems
+from node_cli.machine.ranks import here
 from node_cli.records import sweep_folder
 from node_cli.records.files import short
 from node_cli.records.run_folder import RunFolder
@@ -177,6 +178,8 @@ def resume(location: str, typed: Mapping[str, Any]) -> int:
     if sweeps := sweep_folder.sweeps_in(path):
         if typed:
             raise UserError(f"{', '.join(typed)}: not with the resume= of a sweep")
+        if here().several:
+            raise UserError(f"resume={path}: a sweep, is for one process, there are {here().size}")
         commands = [command_of(sweep) for sweep in sweeps]
         for command in commands:
             check_unchanged(command)

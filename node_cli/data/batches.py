@@ -42,15 +42,21 @@ class Preprocess:
 
 
 def in_batches(
-    images: ImageSet, size: int, device: torch.device, order: Tensor | None = None
+    images: ImageSet,
+    size: int,
+    device: torch.device,
+    order: Tensor | None = None,
+    turn: tuple[int, int] = (0, 1),
 ) -> Iterator[ImageSet]:
     """Batches on ``device`` of ``size`` images in ``order`` (file order if None); the last one may
-    be smaller."""
+    be smaller. ``turn``: (r, n) for batches r, r + n, r + 2 n, ... alone."""
     there = images.labels.device
     if order is not None:
         order = sent(order, there)
     count = len(images) if order is None else len(order)
-    slices = (slice(start, start + size) for start in range(0, count, size))
+    first, every = turn
+    starts = range(first * size, count, every * size)
+    slices = (slice(start, start + size) for start in starts)
     parts = (part if order is None else order[part] for part in slices)
     if there.type == device.type:
         return (images[part] for part in parts)

@@ -38,6 +38,7 @@ from node_cli.learn.update import Outcome
 from node_cli.learn.whole_step import WholeStep
 from node_cli.machine import compiler
 from node_cli.machine.device import Backend
+from node_cli.machine.ranks import ALONE, Ranks
 from node_cli.models import classifier
 from node_cli.models.classifier import Classifier
 from node_cli.ode.failures import SolveFailed
@@ -62,10 +63,13 @@ class Classification:
     units = "images"
     further: Sequence[Record] = ()
 
-    def __init__(self, config: Config, model: Classifier, backend: Backend) -> None:
+    def __init__(
+        self, config: Config, model: Classifier, backend: Backend, ranks: Ranks = ALONE
+    ) -> None:
         self.config = config
         self.model = model
         self.backend = backend
+        self.ranks = ranks
         known = sources.facts(config.image_data)
         self.sample = known.shape
         splits = sources.load(config.image_data, config.seed)
@@ -80,7 +84,7 @@ class Classification:
         )
         self.augmented = Augmented(config.image_data, config.seed, self.preprocess, known.classes)
         steps = config.epochs * self.batches_per_epoch
-        self.gradient_of = BatchGradient(config, model, backend, steps)
+        self.gradient_of = BatchGradient(config, model, backend, steps, ranks)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -125,6 +129,7 @@ class Classification:
             self.backend,
             step,
             test=at_the_end or config.eval.test == "always" or not TASKS[config.task].trains,
+            ranks=self.ranks,
         )
         return metrics, {}
 
@@ -180,14 +185,24 @@ class BatchGradient:
     In one compiled graph (``WholeStep``) where the model is compiled and suits it, nothing is
     regularised, and the batch has the usual size; else part by part. With ``train.accumulate`` the
     images are taken in so many groups, one after the other: the gradient is that of their mean, the
-    memory that of one group.
+    memory that of one group. Of several processes (``ranks``) each computes with its part of every
+    group: that part's share of the loss, and of its gradient.
     """
 
-    def __init__(self, config: Config, model: Classifier, backend: Backend, steps: int = 1) -> None:
+    def __init__(
+        self,
+        config: Config,
+        model: Classifier,
+        backend: Backend,
+        steps: int = 1,
+        ranks: Ranks = ALONE,
+    ) -> None:
         """``steps``: of the whole training, over which the weights of regularisers may change."""
         self.model = model
         self.backend = backend
+        self.ranks = ranks
         self.group_size = config.batch_size // config.train.accumulate
+        self.usual_size = ranks.part(self.group_size)[1]
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.loss: nn.Module = Loss(model.head, backend.dtype, config.train.label_smoothing)
         self.regularisation = Regularisation(config, model, steps)
@@ -204,13 +219,18 @@ class BatchGradient:
         them. ``step``: how many were made
         before, which regularisers depend on. Raises ``SolveFailed``.
         """
-        if self.whole and len(images) == self.group_size and (found := self.whole(images, labels)):
-            return Outcome(*found)
+        groups = [
+            (some[mine], of_some[mine], count / len(images))
+            for some, of_some in zip(
+                images.split(self.group_size), labels.split(self.group_size), strict=True
+            )
+            for mine, count in [self.ranks.part(len(some))]
+        ]
+        if (outcome := self._at_once(*groups[0])) is not None:
+            return outcome
         sums: list[Tensor] = []
-        for some, of_some in zip(
-            images.split(self.group_size), labels.split(self.group_size), strict=True
-        ):
-            numbers, penalties = self._add(some, of_some, step, share=len(some) / len(images))
+        for group in groups:
+            numbers, penalties = self._add(*group, step)
             sums = [a + b for a, b in zip(sums, numbers, strict=True)] if sums else numbers
         grad_norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         work = self.model.take_work()
@@ -219,19 +239,32 @@ class BatchGradient:
         cells = penalties.cells(values[0], values[3:], work)
         return Outcome(values[0], values[1], int(values[2]), work, penalties=cells)
 
+    def _at_once(self, images: Tensor, labels: Tensor, share: float) -> Outcome | None:
+        """The outcome of the whole step in one graph; None where it cannot be had, and nothing is
+        done."""
+        if not self.whole or not share or len(images) != self.usual_size:
+            return None
+        if (found := self.whole(images, labels)) is None:
+            return None
+        loss, grad_norm, correct, work = found
+        if share != 1:
+            torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], share)
+        return Outcome(share * loss, share * grad_norm, correct, work)
+
     def _add(
-        self, images: Tensor, labels: Tensor, step: int, share: float
+        self, images: Tensor, labels: Tensor, share: float, step: int
     ) -> tuple[list[Tensor], Penalties]:
         """Add ``share`` times the gradient of a group of images; return what they add to the loss,
         the number of correct ones, and what the regularisers have measured."""
-        with compiler.for_batch(self.model, len(images), self.group_size):
+        with compiler.for_batch(self.model, len(images), self.usual_size):
             with self.backend.autocast(), self.regularisation.of_step(step) as penalties:
                 loss, correct = self.loss(self.model.features(images), labels)
             objective = penalties.added_to(loss)
             (objective if share == 1 else share * objective).backward()
         means = [loss.detach(), *penalties.numbers(loss.dtype)]
         loss, *measured = means if share == 1 else [share * mean for mean in means]
-        return [loss, correct.to(loss.dtype), *measured], penalties
+        counted = correct.to(loss.dtype) if share else torch.zeros_like(loss)
+        return [loss, counted, *measured], penalties
 
 
 class Loss(nn.Module):

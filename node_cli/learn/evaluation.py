@@ -1,9 +1,10 @@
 """Evaluation of a model on the splits of the data. Training goes on as if there had been none."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from node_cli.learn.metrics import FurtherMetrics
 from node_cli.learn.norm_statistics import statistics_for_evaluation
 from node_cli.machine import compiler
 from node_cli.machine.device import Backend
+from node_cli.machine.ranks import ALONE, Ranks
 from node_cli.models.classifier import Classifier
 from node_cli.models.model import Model
 from node_cli.ode.failures import SolveFailed
@@ -53,7 +55,18 @@ class Metrics:
         return None if self.nfe is None or not self.batches else self.nfe / self.batches
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class _Batch:
+    """What the evaluation of one batch has found; ``loss``: the sum over its images, None where it
+    could not be solved. ``answers``: logits [n, classes] and labels [n], if they are wanted."""
+
+    images: int
+    loss: float | None = None
+    correct: int = 0
+    nfe: int | None = None
+    answers: tuple[Tensor, Tensor] | None = None
+
+
 def evaluate(
     model: Classifier,
     images: ImageSet,
@@ -70,39 +83,77 @@ def evaluate(
     loss and accuracy. Cost: one forward pass for each batch of ``batch_size`` images; with
     ``further`` also the memory of all logits. Raises ``SolveFailed``, but for ``skip``.
     """
+    given = model, images, batch_size, preprocess, backend
+    return _metrics(_batch_by_batch(*given, skip=skip, answers=bool(further)), further)
+
+
+@torch.no_grad()
+def _batch_by_batch(
+    model: Classifier,
+    images: ImageSet,
+    batch_size: int,
+    preprocess: Preprocess,
+    backend: Backend,
+    *,
+    skip: bool,
+    answers: bool,
+    ranks: Ranks = ALONE,
+) -> list[_Batch]:
+    """Evaluate every batch; of several processes each those that it is dealt, one by one."""
     training = model.training
     model.eval()
-    found: list[Tensor] = []  # of each batch: loss, and number of correct images
-    kept: list[tuple[Tensor, Tensor]] = []
-    nfe = unsolved = 0
-    for batch in in_batches(images, batch_size, backend.device):
+    turn = ranks.rank, ranks.size
+    found: list[_Batch] = []
+    measured: list[Tensor] = []  # of each batch: loss, and number of correct images
+    for batch in in_batches(images, batch_size, backend.device, turn=turn):
         try:
             with backend.autocast(), compiler.for_batch(model, len(batch), batch_size):
                 logits = model(preprocess(batch.pixels))
         except SolveFailed:
             if not skip:
                 raise
-            unsolved += len(batch)
+            found.append(_Batch(len(batch)))
             model.take_work()
             continue
         loss = cross_entropy(logits.to(backend.dtype), batch.labels, reduction="sum")
         correct = (logits.argmax(1) == batch.labels).sum()
-        found.append(torch.stack([loss.double(), correct.double()]))
-        if further:
-            kept.append((logits, batch.labels))
+        measured.append(torch.stack([loss.double(), correct.double()]))
         work = model.take_work()
-        nfe += work.nfe_forward if work else 0
+        found.append(
+            _Batch(
+                len(batch),
+                loss=math.nan,
+                nfe=work.nfe_forward if work else None,
+                answers=(logits, batch.labels) if answers else None,
+            )
+        )
     model.train(training)
-    batches, solved = len(found), len(images) - unsolved
-    losses, corrects = zip(*torch.stack(found).tolist(), strict=True) if found else ((), ())
+    # Read back together, so that the host waits for the device once.
+    values = iter(torch.stack(measured).tolist() if measured else [])
+    return [batch if batch.loss is None else _read(batch, *next(values)) for batch in found]
+
+
+def _read(batch: _Batch, loss: float, correct: float) -> _Batch:
+    """A batch with its numbers, and all of it on the host."""
+    answers = batch.answers and (batch.answers[0].cpu(), batch.answers[1].cpu())
+    return replace(batch, loss=loss, correct=int(correct), answers=answers)
+
+
+def _metrics(batches: Sequence[_Batch], further: FurtherMetrics | None) -> Metrics:
+    """The metrics of a split from all of its batches."""
+    images = sum(b.images for b in batches)
+    solved = [b for b in batches if b.loss is not None]
+    solved_images = sum(b.images for b in solved)
+    counts = [b.nfe for b in solved if b.nfe is not None]
+    answers = [b.answers for b in solved if b.answers]
     return Metrics(
-        images=len(images),
-        batches=batches,
-        loss=sum(losses) / solved if solved else None,
-        accuracy=int(sum(corrects)) / len(images),
-        nfe=nfe if batches and work else None,
-        unsolved=unsolved,
-        further=further(kept, len(images)) if further else {},
+        images=images,
+        batches=len(solved),
+        loss=sum(b.loss or 0.0 for b in solved) / solved_images if solved else None,
+        accuracy=sum(b.correct for b in solved) / images,
+        nfe=sum(counts) if counts else None,
+        unsolved=images - solved_images,
+        further=further(answers, images) if further else {},
     )
 
 
@@ -135,32 +186,46 @@ def evaluate_splits(
     step: int,
     *,
     test: bool = True,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Metrics]:
     """Evaluate the splits that there are, after ``step`` training steps; return metrics by split.
 
     ``test``: whether the test split is among them. Training images are evaluated as ``eval.train``
-    says. Raises ``Diverged`` where a loss is not finite, and ``SolveFailed``.
+    says. ``ranks``: the processes that evaluate together. Raises ``Diverged`` where a loss is not
+    finite, and ``SolveFailed``.
     """
     chosen = {name: splits[name] for name in ("holdout", "test") if name in splits}
     if not test:
         del chosen["test"]
     if config.eval.train != "none":
         chosen["train"] = _training_images(config, splits["train"], step)
-    metrics, size, skip = {}, config.eval.batch_size, skips(config)
+    found, size, skip = {}, config.eval.batch_size, skips(config)
     further = FurtherMetrics(config.eval)
     with (
+        ranks.together(),
         without_budget(config, model),
         statistics_for_evaluation(config, model, splits["train"], preprocess, backend, skip=skip),
     ):
         for name, images in chosen.items():
+            given = model, images, size, preprocess, backend
             with told_of_evaluation(name, step):
-                metrics[name] = evaluate(
-                    model, images, size, preprocess, backend, skip=skip, further=further
+                found[name] = _batch_by_batch(
+                    *given, skip=skip, answers=bool(further), ranks=ranks
                 )
+    metrics = {
+        name: _metrics([*_dealt(ranks.gathered(batches))], further)
+        for name, batches in found.items()
+    }
     for name, m in metrics.items():
         if m.loss is not None and not math.isfinite(m.loss):
             raise Diverged(f"step {step}: {name} loss {m.loss:g}")
     return metrics
+
+
+def _dealt(by_rank: Sequence[Sequence[_Batch]]) -> Iterator[_Batch]:
+    """The batches that were dealt to the processes, in their order."""
+    for round_ in zip_longest(*by_rank):
+        yield from (batch for batch in round_ if batch is not None)
 
 
 @contextmanager

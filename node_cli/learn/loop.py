@@ -11,10 +11,12 @@ from node_cli.learn.evaluation import Diverged, Metrics, evaluation_rows, split_
 from node_cli.learn.objective import Batch, Objective
 from node_cli.learn.observer import Observers, TrainingFacts
 from node_cli.learn.recorded import recorded
+from node_cli.learn.shared_gradient import shared
 from node_cli.learn.training_state import TrainingState
 from node_cli.learn.update import Outcome, Update
 from node_cli.machine import memory
 from node_cli.machine.device import Backend
+from node_cli.machine.ranks import ALONE, Ranks
 from node_cli.ode.failures import SolveFailed
 from node_cli.records.columns import EPOCHS, STEPS
 from node_cli.records.early_stop import reason_to_stop
@@ -28,16 +30,24 @@ class Trainer(Generic[Batch]):
     """Trains the model of an objective, and writes checkpoints into a run folder."""
 
     def __init__(
-        self, config: Config, objective: Objective[Batch], backend: Backend, folder: RunFolder
+        self,
+        config: Config,
+        objective: Objective[Batch],
+        backend: Backend,
+        folder: RunFolder,
+        ranks: Ranks = ALONE,
     ) -> None:
+        """``ranks``: the processes that train together, whose first one alone writes."""
         self.config = config
         self.objective = objective
         self.model = objective.model
         self.backend = backend
         self.folder = folder
+        self.ranks = ranks
         self.batches_per_epoch = objective.batches_per_epoch
         self.columns = {record: recorded(config, record) for record in (STEPS, EPOCHS)}
-        self.update = Update(config, self.model, objective.gradient)
+        gradient = shared(objective.gradient, ranks, self.model, config.seed)
+        self.update = Update(config, self.model, gradient)
         decay = config.train.ema
         self.average = None if decay is None else Average(self.model, decay)
         self.state = TrainingState(
@@ -49,6 +59,7 @@ class Trainer(Generic[Batch]):
             self.batches_per_epoch,
             objective.inputs,
             folder,
+            ranks.size,
         )
 
     @property
@@ -80,7 +91,8 @@ class Trainer(Generic[Batch]):
         return reason
 
     def _reason_to_stop(self) -> str:
-        return reason_to_stop(self.config, self.folder, self.progress.step)
+        given = self.config, self.folder, self.progress.step
+        return self.ranks.of_first(lambda: reason_to_stop(*given))
 
     def _epoch(self, observers: Observers, stop: StopRequest) -> None:
         """Train the rest of the epoch in progress."""
@@ -101,12 +113,14 @@ class Trainer(Generic[Batch]):
             elif self._evaluation_is_due():
                 self._evaluate(observers)
 
-            stopping = stop.requested
+            signal = self.ranks.largest(stop.number)
+            stopping = signal != 0
             if is_last or stopping or _divides(config.train.checkpoint_every, progress.step):
                 observers.checkpoint()  # a checkpoint never counts rows that are not on disk
-                self.state.save(is_best=is_best or not self._has_holdout)
+                if self.ranks.first:
+                    self.state.save(is_best=is_best or not self._has_holdout)
             if stopping:
-                raise Interrupted(stop.number)
+                raise Interrupted(signal)
 
     def step(self, batch: Batch, observers: Observers) -> Outcome | None:
         """Make a training step, count it and show it; None where its solve failed and it was

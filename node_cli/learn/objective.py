@@ -11,6 +11,7 @@ from node_cli.learn.evaluation import Metrics
 from node_cli.learn.observer import Further
 from node_cli.learn.update import Outcome
 from node_cli.machine.device import Backend
+from node_cli.machine.ranks import ALONE, Ranks
 from node_cli.models.model import Model
 from node_cli.models.shape import Shape
 from node_cli.records.columns import Record
@@ -52,8 +53,9 @@ class Objective(Protocol[Batch]):
     def batches_per_epoch(self) -> int:
         """Training steps of an epoch."""
 
-    def __init__(self, config: Config, model: Any, backend: Backend) -> None:
-        """Load the data. ``model``: from ``build``. Raises ``UserError`` where data is missing."""
+    def __init__(self, config: Config, model: Any, backend: Backend, ranks: Ranks = ALONE) -> None:
+        """Load the data. ``model``: from ``build``. ``ranks``: the processes that learn together,
+        each from its part of every batch. Raises ``UserError`` where data is missing."""
 
     @staticmethod
     def check(config: Config) -> None:

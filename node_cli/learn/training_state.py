@@ -37,7 +37,9 @@ class TrainingState:
         batches_per_epoch: int,
         inputs: Inputs | None,
         folder: RunFolder,
+        processes: int = 1,
     ) -> None:
+        """``processes``: that train together; the state is the same whatever their number."""
         self.config = config
         self.model = model
         self.optimizer = optimizer
@@ -47,6 +49,7 @@ class TrainingState:
         self.on_cuda = backend.device.type == "cuda"
         self.progress = Progress()
         self.folder = folder
+        self.processes = processes
         self.fingerprints = Fingerprints(folder.growing)
 
     def save(self, *, is_best: bool) -> None:
@@ -70,6 +73,7 @@ class TrainingState:
             },
             "first_steps": [start.size for start in self.model.warm_starts()],
             "threads": torch.get_num_threads(),
+            "processes": self.processes,
             "config": self.config.model_dump(),
             "inputs": self.inputs.plain() if self.inputs else None,
         }

@@ -22,6 +22,7 @@ from node_cli.learn.observer import Further
 from node_cli.learn.regularisation import Regularisation
 from node_cli.learn.update import Outcome
 from node_cli.machine.device import Backend
+from node_cli.machine.ranks import ALONE, Ranks
 from node_cli.models import flow
 from node_cli.models.flow import Flow
 from node_cli.ode.failures import SolveFailed
@@ -48,7 +49,8 @@ class TrajectoryFit:
     sample = STATE
     inputs = None
 
-    def __init__(self, config: Config, model: Flow, backend: Backend) -> None:
+    def __init__(self, config: Config, model: Flow, backend: Backend, ranks: Ranks = ALONE) -> None:
+        assert not ranks.several, "refused: a step is one solve"
         self.config = config
         self.model = model
         self.backend = backend

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from node_cli.ode.solver import Solver
 
@@ -58,6 +59,10 @@ class SolveFailed(RuntimeError):
         what = f"backward solve: {reason}" if backward else reason
         super().__init__(f"{what} at {where} ({solver}). {advice}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To be handed to another process."""
+        return _again, (self.args, vars(self))
+
     def of_backward_solve(self, state: str) -> "SolveFailed":
         """This failure as one of the backward solve; ``state``: what is solved there."""
         return SolveFailed(
@@ -74,6 +79,13 @@ class SolveFailed(RuntimeError):
             backward=True,
             state=state,
         )
+
+
+def _again(args: tuple[str], attributes: dict[str, Any]) -> SolveFailed:
+    error = SolveFailed.__new__(SolveFailed)
+    error.args = args
+    vars(error).update(attributes)
+    return error
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from node_cli.learn.objective import Objective
 from node_cli.learn.trajectory_fit import TrajectoryFit
 from node_cli.machine import compiler, device, threads
 from node_cli.machine.environment import environment
+from node_cli.machine.ranks import ALONE, Ranks, here
 from node_cli.models.batch_norm import norms_inside
 from node_cli.models.blocks import ODEBlock
 from node_cli.models.describe import describe, parameter_count
@@ -29,6 +30,7 @@ from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks import observers
 from node_cli.tasks.initial_weights import InitialWeights
+from node_cli.tasks.together import check_processes
 from node_cli.trained.formats import check_installed
 from node_cli.trained.loading import of_config
 
@@ -44,6 +46,7 @@ def preflight(config: Config) -> None:
     images, the observers are there. Cost: building the model."""
 
     if not TASKS[config.task].reads_data:
+        check_processes(config, here())
         if config.format is not None:
             check_installed(config.format)
 
@@ -66,7 +69,13 @@ def preflight(config: Config) -> None:
         for name in config.observers:
             observers.kind_of(name)
 
-    check_all(lambda: device.choose(config), parts, lambda: objective.check(config), watching)
+    check_all(
+        lambda: check_processes(config, here()),
+        lambda: device.choose(config),
+        parts,
+        lambda: objective.check(config),
+        watching,
+    )
 
 
 def _check_batch_norm(config: Config, model: Model) -> None:
@@ -98,18 +107,26 @@ def load_for_evaluation(location: str, model: Model) -> tuple[Path, Progress]:
 class Setup:
     """Device, model and data of a run."""
 
-    def __init__(self, config: Config, kept_threads: int | None = None) -> None:
+    def __init__(
+        self, config: Config, kept_threads: int | None = None, ranks: Ranks = ALONE
+    ) -> None:
         """Load the data and build the model. ``kept_threads``: the number of threads of a run that
-        goes on. Raises ``UserError`` where data or model cannot be had."""
+        goes on. ``ranks``: the processes that it is trained by. Raises ``UserError`` where data or
+        model cannot be had."""
         self.config = config
-        self.backend = device.choose(config, notice=complain)
+        self.ranks = ranks
+        with ranks.together():
+            self.backend = device.choose(config, notice=complain)
+        ranks.check_same("device", self.backend.device.type)
         device.activate(self.backend, deterministic=config.deterministic)
         kind = objective_of(config)
         torch.manual_seed(config.seed)
         self.model = kind.build(config).to(self.backend.device, self.backend.dtype)
         if config.compile:
             compiler.compile_model(self.model, self.backend)
-        self.objective: Objective[Any] = kind(config, self.model, self.backend)
+        self.objective: Objective[Any] = ranks.one_first(
+            lambda: kind(config, self.model, self.backend, ranks)
+        )
         sample = self.objective.sample
         torch.set_num_threads(threads.choose(config, self.model, sample, kept_threads))
 
@@ -126,6 +143,7 @@ class Setup:
             "solver": str(solver) if solver else None,
             "engine": solver.engine if solver else None,
             "sensitivity": config.sensitivity.name if config.sensitivity else None,
+            **({"processes": self.ranks.size} if self.ranks.several else {}),
             "environment": environment(self.backend, config.packages),
         }
 
@@ -145,6 +163,7 @@ class Setup:
                 "sensitivity": self._sensitivity(),
                 **self._training(),
                 "device": str(self.backend) + self._compiled(),
+                **self._processes(),
                 "seed": str(config.seed),
                 "folder": str(folder.path),
             }
@@ -168,6 +187,15 @@ class Setup:
             "optimizer": f"{_chosen(config.optimizer)}, schedule {_chosen(config.schedule)}",
             "training": f"{epochs} of {steps}" + augmented + smoothed,
         }
+
+    def _processes(self) -> dict[str, str]:
+        """Who trains together; nothing where one process does."""
+        if not self.ranks.several:
+            return {}
+        size = self.config.batch_size // self.config.train.accumulate
+        least, rest = divmod(size, self.ranks.size)
+        each = f"{least} or {least + 1}" if rest else str(least)
+        return {"processes": f"{self.ranks.size}, each computes {each} of {size} images"}
 
     def _compiled(self) -> str:
         if not self.model.is_compiled:

@@ -10,8 +10,12 @@ from node_cli.config.tree import get
 from node_cli.display import Display
 from node_cli.errors import UserError, one_line
 from node_cli.learn.average import trained
+from node_cli.learn.evaluation import Diverged
 from node_cli.learn.loop import Trainer
+from node_cli.learn.observer import Observers
+from node_cli.machine.ranks import here
 from node_cli.machine.threads import usable
+from node_cli.ode.failures import SolveFailed
 from node_cli.records import checkpoints
 from node_cli.records.checkpoint_schema import DoesNotFit
 from node_cli.records.columns import CHANGES
@@ -19,7 +23,7 @@ from node_cli.records.files import read_csv, rows_up_to, write_csv
 from node_cli.records.measures import unit
 from node_cli.records.run_folder import RunFolder
 from node_cli.records.splits import evaluated, trained_split
-from node_cli.stopping import stop_on_signal
+from node_cli.stopping import Interrupted, stop_on_signal
 from node_cli.tasks.initial_weights import InitialWeights
 from node_cli.tasks.observers import observers
 from node_cli.tasks.setup import Setup
@@ -37,25 +41,41 @@ class Training:
     def __init__(self, config: Config, folder: RunFolder) -> None:
         self.config = config
         self.folder = folder
-        checkpoint = checkpoints.load(folder.last) if folder.last.exists() else None
+        self.ranks = ranks = here()
+        ranks.tell((config, folder.path))
+        checkpoint = ranks.of_first(
+            lambda: checkpoints.load(folder.last) if folder.last.exists() else None
+        )
         # A checkpoint without "threads" is from before they could be chosen.
         kept_threads = checkpoint.get("threads", usable()) if checkpoint else None
-        self.setup = setup = Setup(config, kept_threads)
-        self.trainer = Trainer(config, setup.objective, setup.backend, folder)
+        if ranks.several and kept_threads is not None:
+            kept_threads = min(kept_threads, usable())
+        self.setup = setup = Setup(config, kept_threads, ranks)
+        self.trainer = Trainer(config, setup.objective, setup.backend, folder, ranks)
         self.initial: InitialWeights | None = None
-        self.began = config
-        if checkpoint is None and config.init_from is not None:
+        self.began, self.began_with = config, ranks.size
+        with ranks.together():
+            self._load(checkpoint)
+        ranks.take_from_first(setup.model.state_dict().values())
+
+    def _load(self, checkpoint: dict[str, Any] | None) -> None:
+        """Take over what a checkpoint holds, or the weights to start from."""
+        config, folder, setup = self.config, self.folder, self.setup
+        if checkpoint is None and config.init_from is not None and self.ranks.first:
             strict = config.init_from_strict
             self.initial = InitialWeights.read(config.init_from, setup.model, strict=strict)
             self.initial.put_into(setup.model)
         if checkpoint is not None:
             self.began, _ = checked(checkpoint["config"])
+            self.began_with = checkpoint.get("processes", 1)
             try:
                 self.trainer.state.load_state_dict(checkpoint)
             except DoesNotFit as error:
                 raise UserError(f"{folder.last}: does not fit ({one_line(error)})") from error
-            if folder.best.exists():  # which may never be written again
+            if self.ranks.first and folder.best.exists():  # which may never be written again
                 checkpoints.load(folder.best)
+        if not self.ranks.first:
+            return
         progress = self.trainer.progress
         folder.check_records(
             steps=progress.step,
@@ -69,15 +89,16 @@ class Training:
     def run(self, display: Display) -> End:
         """Train to the end. Raises what ``Trainer.run`` raises."""
         config, folder, objective = self.config, self.folder, self.setup.objective
-        self.setup.show_header(display, folder)
-        if self.initial is not None:
-            folder.write_init_from(self.initial.record())
-            for line in self.initial.in_words(config):
-                display.line(line)
-        self._record_changes()
-        objective.begin(folder)
-        with stop_on_signal() as stop:
-            reason = self.trainer.run(observers(config, folder, display), stop)
+        with self.ranks.in_step(SolveFailed, Diverged, Interrupted):
+            self.setup.show_header(display, folder)
+            if self.initial is not None:
+                folder.write_init_from(self.initial.record())
+                for line in self.initial.in_words(config):
+                    display.line(line)
+            self._record_changes()
+            objective.begin(folder)
+            with stop_on_signal() as stop:
+                reason = self.trainer.run(observers(config, folder, display), stop)
         if reason:
             display.line(f"stopped: {reason}")
         with trained(self.trainer.average):
@@ -106,6 +127,11 @@ class Training:
                 return End(metrics[name], reason)
         loss = metrics["train_loss"]
         return End(None if loss is None else -loss, reason)
+
+    def follow(self) -> None:
+        """Train along with the first process, and write nothing. Raises as ``run``."""
+        with stop_on_signal() as stop:
+            self.trainer.run(Observers({}), stop)
 
     @property
     def _holdout(self) -> str:
@@ -148,6 +174,9 @@ class Training:
             for key in keys()
             if (new := get(now, key)) != get(before, key)
         ]
+        if self.began_with != self.ranks.size:
+            counts = {"before": str(self.began_with), "after": str(self.ranks.size)}
+            rows.append({"step": step, "key": "processes", **counts})
         if rows or folder.changes.exists():
             kept = rows_up_to(folder.changes, CHANGES.columns, step - 1)
             write_csv(folder.changes, CHANGES.columns, [*kept, *rows])
