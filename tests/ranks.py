@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch._dynamo  # noqa: F401, which every run imports, and a fork then has
+
 from node_cli.cli.main import main
 from tests.commands import Result, in_a_fork
 

@@ -27,11 +27,13 @@ class RankLost(ConnectionError):
 class Ranks:
     """One process alone: the first of one.
 
-    ``rank``: from 0 to ``size`` - 1. ``rank`` 0, the ``first``, writes all files, and prints.
+    ``rank``: from 0 to ``size`` - 1; the ``first`` one writes all files, and prints. ``raised``: the
+    error that was last raised in all processes.
     """
 
     rank = 0
     size = 1
+    raised: BaseException | None = None
 
     @property
     def first(self) -> bool:
@@ -122,7 +124,6 @@ class Several(Ranks):
         self.torch = distributed
         self.rank = distributed.get_rank()
         self.size = distributed.get_world_size()
-        self.raised: BaseException | None = None  # in all processes
         self.has_left = False
 
     @contextmanager

@@ -6,9 +6,11 @@ from node_cli.config.tasks import TASKS
 from node_cli.errors import UserError
 from node_cli.learn.evaluation import Diverged
 from node_cli.machine.ranks import RankLost, Ranks
-from node_cli.ode.failures import SolveFailed
 from node_cli.records.run_folder import RunFolder
 from node_cli.stopping import Interrupted
+
+EQUAL = (Diverged, Interrupted)
+"""What every process raises, since all have the same numbers; beside what ``Ranks`` hands on."""
 
 
 def check_processes(config: Config, ranks: Ranks) -> None:
@@ -38,11 +40,12 @@ def train_along(ranks: Ranks) -> int:
 
     try:
         while not isinstance(told := ranks.told(), int):
+            config, path = told
             try:
-                config, path = told
                 Training(config, RunFolder(path)).follow()
-            except (UserError, SolveFailed, Diverged, Interrupted):
-                continue  # the first process has it, too, and tells of it
+            except (Exception, Interrupted) as error:
+                if error is not ranks.raised and not isinstance(error, EQUAL):
+                    raise
     except RankLost:
         return 1
     return told

@@ -10,12 +10,10 @@ from node_cli.config.tree import get
 from node_cli.display import Display
 from node_cli.errors import UserError, one_line
 from node_cli.learn.average import trained
-from node_cli.learn.evaluation import Diverged
 from node_cli.learn.loop import Trainer
 from node_cli.learn.observer import Observers
 from node_cli.machine.ranks import here
 from node_cli.machine.threads import usable
-from node_cli.ode.failures import SolveFailed
 from node_cli.records import checkpoints
 from node_cli.records.checkpoint_schema import DoesNotFit
 from node_cli.records.columns import CHANGES
@@ -23,11 +21,12 @@ from node_cli.records.files import read_csv, rows_up_to, write_csv
 from node_cli.records.measures import unit
 from node_cli.records.run_folder import RunFolder
 from node_cli.records.splits import evaluated, trained_split
-from node_cli.stopping import Interrupted, stop_on_signal
+from node_cli.stopping import stop_on_signal
 from node_cli.tasks.initial_weights import InitialWeights
 from node_cli.tasks.observers import observers
 from node_cli.tasks.setup import Setup
 from node_cli.tasks.task import End
+from node_cli.tasks.together import EQUAL
 
 
 class Training:
@@ -89,7 +88,7 @@ class Training:
     def run(self, display: Display) -> End:
         """Train to the end. Raises what ``Trainer.run`` raises."""
         config, folder, objective = self.config, self.folder, self.setup.objective
-        with self.ranks.in_step(SolveFailed, Diverged, Interrupted):
+        with self.ranks.in_step(*EQUAL):
             self.setup.show_header(display, folder)
             if self.initial is not None:
                 folder.write_init_from(self.initial.record())

@@ -202,18 +202,6 @@ def test_folders_are_recorded_so_that_they_hold_anywhere(
     assert f"root: {tmp_path / 'images'}\n" in shown
 
 
-def test_several_processes_of_torchrun_are_refused(
-    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else each would train the same model, in a folder of its own."""
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    result = node_train(*QUICK)
-    assert result.code == 2
-    assert result.err == "error: torchrun: a model is trained by one process, there are 2\n"
-    assert not [*tmp_path.iterdir()]
-
-
 def test_python_m_is_the_same_door(tmp_path: Path) -> None:
     result = in_new_process("model=convv", cwd=tmp_path)
     assert result.code == 2

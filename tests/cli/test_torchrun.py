@@ -1,20 +1,15 @@
 """Several processes train one model, as torchrun starts them."""
 
-import json
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from node_cli.config.schema import Config
-from node_cli.machine.ranks import ALONE, Several
 from node_cli.ode.failures import SolveFailed
-from node_cli.ode.sensitivity.methods import SENSITIVITIES
-from node_cli.records.files import read_csv
+from node_cli.ode.solver import Solver
 from node_cli.records.run_folder import RunFolder
 from tests.commands import NodeTrain
 from tests.folders import rows
@@ -71,3 +66,131 @@ def test_three_processes_are_one(node_train: NodeTrain, tmp_path: Path) -> None:
     assert all(other.code == 0 and other.out == "" for other in others), others
     assert "processes    3, each computes 3 or 4 of 10 images" in first.out
     assert_equal(one, RunFolder(tmp_path / "run"))
+
+
+def go_wrong(monkeypatch: pytest.MonkeyPatch, error: Exception, *, at: int, rank: int) -> None:
+    """Let the gradient of one step raise in one process."""
+    from node_cli.learn.classification import Classification
+
+    gradient = Classification.gradient
+
+    def failing(self: Classification, batch: object, step: int) -> object:
+        if step == at and self.ranks.rank == rank:
+            raise error
+        return gradient(self, batch, step)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Classification, "gradient", failing)
+
+
+def failed_solve() -> SolveFailed:
+    return SolveFailed("it did not work", solver=Solver("rk4"), advice="Give up.", t=0.5)
+
+
+def wait_for(path: Path, lines: int) -> None:
+    """Until a file has so many lines."""
+    deadline = time.monotonic() + 120
+    while not path.exists() or path.read_text().count("\n") < lines:
+        assert time.monotonic() < deadline, path
+        time.sleep(0.01)
+
+
+def test_all_skip_what_one_cannot_solve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_wrong(monkeypatch, failed_solve(), at=1, rank=1)
+    skip = ["train.on_solver_failure=skip", "batch_size=27"]
+    first, second = together(2, *SMALL, *FIXED, *skip, folder=tmp_path)
+    assert (first.code, second.code) == (0, 0), first.out
+    losses = [row["loss"] for row in rows(tmp_path / "run/steps.csv")]
+    assert [n for n, loss in enumerate(losses, start=1) if not loss] == [2]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (failed_solve(), "failed: it did not work at t=0.5 (rk4). Give up.\n"),
+        (MemoryError("no"), "failed: out of memory; what helps: a smaller batch_size"),
+    ],
+)
+def test_an_error_of_one_process_is_told_by_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    go_wrong(monkeypatch, error, at=2, rank=1)
+    first, second = together(2, *SMALL, *FIXED, "batch_size=27", folder=tmp_path)
+    assert (first.code, second.code, second.out) == (1, 1, "")
+    assert words in first.out
+    assert first.out.count("failed") == 1
+    assert RunFolder(tmp_path / "run").read_status()["exit_code"] == 1
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_any_process_ends_all_with_a_checkpoint(
+    node_train: NodeTrain, tmp_path: Path, rank: int
+) -> None:
+    """And one process goes on, to where it would have come by itself."""
+    many = [*SMALL, *FIXED, "batch_size=9", "epochs=4"]
+    pids = start(2, many, tmp_path)
+    wait_for(tmp_path / "run/steps.csv", 8)
+    os.kill(pids[rank], signal.SIGTERM)
+    results = ended(pids, tmp_path)
+    assert [r.code for r in results] == [130, 130], results
+    assert "interrupted: checkpoint written; go on with: node-train resume=run" in results[0].out
+    assert results[1].out == ""
+    one = one_process(tmp_path, node_train, *many)
+    done = len(rows(tmp_path / "run/steps.csv"))
+    assert 7 <= done < 36
+    assert node_train("resume=run").code == 0
+    several = RunFolder(tmp_path / "run")
+    assert_equal(one, several)
+    changes = [(r["key"], r["before"], r["after"]) for r in rows(several.changes)]
+    assert changes == [("processes", "2", "1")]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_is_killed_ends_the_others(
+    node_train: NodeTrain, tmp_path: Path, rank: int
+) -> None:
+    """With one line, where the first one is left; and nothing is lost that a checkpoint has."""
+    many = [*SMALL, *FIXED, "batch_size=9", "epochs=4", "train.checkpoint_every=5"]
+    pids = start(2, many, tmp_path)
+    wait_for(tmp_path / "run/steps.csv", 8)
+    os.kill(pids[rank], signal.SIGKILL)
+    results = ended(pids, tmp_path)
+    assert results[rank].code == -signal.SIGKILL
+    assert results[1 - rank].code == 1
+    if rank:
+        assert "failed: run: another process of this training has ended\n" in results[0].out
+    else:
+        assert results[1].out == ""
+    resumed = together(2, "resume=run", folder=tmp_path)
+    assert [r.code for r in resumed] == [0, 0], resumed
+    assert_equal(one_process(tmp_path, node_train, *many), RunFolder(tmp_path / "run"))
+
+
+def test_a_full_disk_of_the_first_process_ends_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("node_cli.records.checkpoints.save", full)
+    first, second = together(2, *SMALL, *FIXED, "batch_size=27", folder=tmp_path)
+    assert (first.code, second.code, second.out) == (1, 1, "")
+    assert first.out.endswith("failed: run: No space left on device\n")
+
+
+def test_bad_input_is_told_once(tmp_path: Path) -> None:
+    first, second = together(2, "data.limit=90", "epochs=x", folder=tmp_path)
+    assert (first.code, second.code, second.out) == (2, 2, "")
+    assert first.out == "error: epochs=x: must be a valid integer, not text\n"
+    for typed, words in [
+        (["-m", "seed=0,1"], "-m: is for one process"),
+        (["table=fashion_dense"], "table=fashion_dense: is for one process"),
+        (["report", "."], "report: is for one process"),
+        (["task=check_gradients"], "task=check_gradients: not with 2 processes of torchrun"),
+        (["data=spiral_linear"], "data=spiral_linear: not with 2 processes of torchrun"),
+        (["device=cuda:0"], "device=cuda:0: not with 2 processes of torchrun"),
+        (["batch_size=1"], "batch_size=1: too few images for 2 processes of torchrun"),
+    ]:
+        first, second = together(2, *typed, folder=tmp_path)
+        assert (first.code, second.code, second.out) == (2, 2, ""), first.out
+        assert words in first.out
+    assert {path.suffix for path in tmp_path.iterdir()} == {".log"}
