@@ -27,8 +27,8 @@ class RankLost(ConnectionError):
 class Ranks:
     """One process alone: the first of one.
 
-    ``rank``: from 0 to ``size`` - 1; the ``first`` one writes all files, and prints. ``raised``: the
-    error that was last raised in all processes.
+    ``rank``: from 0 to ``size`` - 1; the ``first`` one writes all files, and prints. ``raised``:
+    the error that was last raised in all processes.
     """
 
     rank = 0

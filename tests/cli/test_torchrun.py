@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,10 +11,11 @@ import pytest
 import torch
 
 from node_cli.ode.failures import SolveFailed
+from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.ode.solver import Solver
 from node_cli.records.run_folder import RunFolder
 from tests.commands import NodeTrain
-from tests.folders import rows
+from tests.folders import TIMES_AND_MEMORY, assert_same_run, rows
 from tests.ranks import ended, start, together
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -37,7 +40,8 @@ def one_process(folder: Path, node_train: NodeTrain, *arguments: str) -> RunFold
 
 
 def assert_equal(one: RunFolder, several: RunFolder, tolerance: float = 1e-12) -> None:
-    """Weights, optimizer and records are those of one process, times and memory aside."""
+    """Weights and records are those of one process, times and memory aside, and the drift, which is
+    a norm over the images of a process."""
     a, b = (torch.load(run.last, weights_only=True) for run in (one, several))
     for name, value in a["model"].items():
         assert torch.allclose(value.double(), b["model"][name].double(), 0, tolerance), name
@@ -49,7 +53,7 @@ def assert_equal(one: RunFolder, several: RunFolder, tolerance: float = 1e-12) -
     for file in ("steps.csv", "epochs.csv", "evaluations.csv"):
         for left, right in zip(rows(one.path / file), rows(several.path / file), strict=True):
             for column, cell in left.items():
-                if "second" in column or column in ("images_per_s", "peak_memory_mib"):
+                if "drift" in column or column in TIMES_AND_MEMORY:
                     continue
                 if cell == right[column]:
                     continue
@@ -103,6 +107,7 @@ def test_all_skip_what_one_cannot_solve(tmp_path: Path, monkeypatch: pytest.Monk
     assert [n for n, loss in enumerate(losses, start=1) if not loss] == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -121,6 +126,7 @@ def test_an_error_of_one_process_is_told_by_the_first(
     assert RunFolder(tmp_path / "run").read_status()["exit_code"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_signal_to_any_process_ends_all_with_a_checkpoint(
     node_train: NodeTrain, tmp_path: Path, rank: int
@@ -144,6 +150,7 @@ def test_a_signal_to_any_process_ends_all_with_a_checkpoint(
     assert changes == [("processes", "2", "1")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_is_killed_ends_the_others(
     node_train: NodeTrain, tmp_path: Path, rank: int
@@ -165,6 +172,7 @@ def test_a_process_that_is_killed_ends_the_others(
     assert_equal(one_process(tmp_path, node_train, *many), RunFolder(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_of_the_first_process_ends_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,3 +202,60 @@ def test_bad_input_is_told_once(tmp_path: Path) -> None:
         assert (first.code, second.code, second.out) == (2, 2, ""), first.out
         assert words in first.out
     assert {path.suffix for path in tmp_path.iterdir()} == {".log"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES)
+def test_every_gradient_method_with_two_and_four_processes(
+    sensitivity: str, node_train: NodeTrain, tmp_path: Path
+) -> None:
+    """With a last batch of one image, at sizes that neither two nor four divide."""
+    typed = [*FIXED, *SMALL, "batch_size=10", f"sensitivity={sensitivity}", "model=conv_dense"]
+    one = one_process(tmp_path, node_train, *typed)
+    for count in (2, 4):
+        run = tmp_path / f"run{count}"
+        results = together(count, *typed, f"hydra.run.dir={run}", folder=tmp_path)
+        assert [r.code for r in results] == [0] * count, results
+        assert_equal(one, RunFolder(run))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["solver.first_step=warm", "sensitivity=backsolve", "optimizer=adamw"],
+        ["model=conv_bn", "solver=euler", "solver.n_steps=2", "eval.test=end", "train.ema=0.9"],
+        ["model.dropout_before=0.5", "data.augment=[cutmix,flip]"],
+    ],
+)
+def test_resumed_equals_uninterrupted(typed: list[str], tmp_path: Path) -> None:
+    """To the last bit with the same number of processes: statistics, dropout and first sizes are
+    those that a checkpoint holds, or follow from the step."""
+    typed = [*SMALL, "batch_size=9", "train.checkpoint_every=5", *typed]
+    whole = tmp_path / "whole"
+    assert together(2, *typed, f"hydra.run.dir={whole}", folder=tmp_path)[0].code == 0
+    pids = start(2, typed, tmp_path)
+    wait_for(tmp_path / "run/steps.csv", 8)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    ended(pids, tmp_path)
+    assert RunFolder(tmp_path / "run").standing() == "lost"
+    assert together(2, "resume=run", folder=tmp_path)[0].code == 0
+    assert_same_run(RunFolder(whole), RunFolder(tmp_path / "run"))
+
+
+@pytest.mark.slow
+def test_torchrun_itself(tmp_path: Path) -> None:
+    torchrun = ["torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    typed = [*SMALL, *FIXED, "batch_size=27", "epochs=1"]
+    done = subprocess.run(
+        [sys.executable, "-m", *torchrun, "-m", "node_cli", *typed],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("[1/1]") == 1
+    assert RunFolder(tmp_path / "run").read_result()["processes"] == 2

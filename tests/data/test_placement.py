@@ -88,7 +88,7 @@ def test_a_run_from_the_host_is_the_same_run(
         calls.append(device)
         return copied_ahead(whole, parts, device)
 
-    def from_host(whole, size, device, order=None):  # type: ignore[no-untyped-def]
+    def from_host(whole, size, device, order=None, turn=None):  # type: ignore[no-untyped-def]
         count = len(whole) if order is None else len(order)
         slices = (slice(start, start + size) for start in range(0, count, size))
         return ahead(whole, (s if order is None else order[s] for s in slices), device)
