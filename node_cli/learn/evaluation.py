@@ -209,9 +209,7 @@ def evaluate_splits(
         for name, images in chosen.items():
             given = model, images, size, preprocess, backend
             with told_of_evaluation(name, step):
-                found[name] = _batch_by_batch(
-                    *given, skip=skip, answers=bool(further), ranks=ranks
-                )
+                found[name] = _batch_by_batch(*given, skip=skip, answers=bool(further), ranks=ranks)
     metrics = {
         name: _metrics([*_dealt(ranks.gathered(batches))], further)
         for name, batches in found.items()

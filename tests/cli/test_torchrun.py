@@ -211,6 +211,7 @@ def test_every_gradient_method_with_two_and_four_processes(
 ) -> None:
     """With a last batch of one image, at sizes that neither two nor four divide."""
     typed = [*FIXED, *SMALL, "batch_size=10", f"sensitivity={sensitivity}", "model=conv_dense"]
+    typed += ["eval.metrics=[top_k,calibration_error]", "eval.batch_size=50"]
     one = one_process(tmp_path, node_train, *typed)
     for count in (2, 4):
         run = tmp_path / f"run{count}"
