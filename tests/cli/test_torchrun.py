@@ -194,7 +194,7 @@ def test_bad_input_is_told_once(tmp_path: Path) -> None:
         (["table=fashion_dense"], "table=fashion_dense: is for one process"),
         (["report", "."], "report: is for one process"),
         (["task=check_gradients"], "task=check_gradients: not with 2 processes of torchrun"),
-        (["data=spiral_linear"], "data=spiral_linear: not with 2 processes of torchrun"),
+        (["experiment=spiral_linear"], "data=spiral_linear: not with 2 processes of torchrun"),
         (["device=cuda:0"], "device=cuda:0: not with 2 processes of torchrun"),
         (["batch_size=1"], "batch_size=1: too few images for 2 processes of torchrun"),
     ]:
