@@ -28,6 +28,8 @@ class Traits:
         of_steps: whether it needs the accepted steps of the forward solve, and so a gradient method
             that differentiates them.
         differentiates_f: whether it evaluates derivatives of f, which are then differentiated.
+        forward_mode: whether these are Jacobian-vector products, which torch does not have of an f
+            that changes a buffer, as BatchNorm does.
         compiles: whether it works with ``compile=true``.
         ends: whether it moves the end of the interval, where a trajectory has data.
     """
@@ -40,6 +42,7 @@ class Traits:
     estimate: Estimate | None = None
     of_steps: bool = False
     differentiates_f: bool = False
+    forward_mode: bool = False
     compiles: bool = False
     ends: bool = False
 
@@ -132,6 +135,7 @@ REGULARISERS: dict[str, Traits] = {
         cost="K - 1 nested Jacobian-vector products with each evaluation of f, which are "
         "differentiated again",
         differentiates_f=True,
+        forward_mode=True,
     ),
     "steer": Traits(
         "the end of the interval drawn at random; evaluation keeps the interval",

@@ -28,6 +28,7 @@ from node_cli.records.average_schema import check_trained, trained_weights
 from node_cli.records.checkpoint_schema import DoesNotFit
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
+from node_cli.regularisers.installed import traits_of
 from node_cli.tasks import observers
 from node_cli.tasks.initial_weights import InitialWeights
 from node_cli.tasks.together import check_processes
@@ -79,10 +80,20 @@ def preflight(config: Config) -> None:
 
 
 def _check_batch_norm(config: Config, model: Model) -> None:
-    if config.eval.batch_norm is not None and not norms_inside(model):
+    """Whether what depends on BatchNorm inside f fits the model."""
+    inside = bool(norms_inside(model))
+    if config.eval.batch_norm is not None and not inside:
         raise UserError(
             f"eval.batch_norm={config.eval.batch_norm}: not used, f has no BatchNorm inside"
         )
+    traits = {name: traits_of(name) for name in config.regularize}
+    for name, known in traits.items():
+        if inside and known is not None and known.forward_mode:
+            raise UserError(
+                f"regularize=[{name}]: not with BatchNorm inside f (model.field="
+                f"{config.model.field}), which torch cannot differentiate in forward mode; choose "
+                "another field, or another regulariser"
+            )
 
 
 def load_for_evaluation(location: str, model: Model) -> tuple[Path, Progress]:

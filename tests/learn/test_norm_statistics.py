@@ -212,6 +212,10 @@ def test_f_compiled_gives_the_same(tmp_path: Path, what: str) -> None:
             ["model=conv_bn", "eval.batch_norm=batch"],
             "batch_norm=batch: choose from per_time, running",
         ),
+        (
+            ["model=conv_bn", "regularize=[taylor]"],
+            r"regularize=\[taylor\]: not with BatchNorm inside f \(model.field=conv_bn\)",
+        ),
     ],
 )
 def test_what_is_refused(typed: list[str], message: str) -> None:

@@ -98,7 +98,8 @@ def mixture(draw: random.Random) -> list[str]:
     """Overrides that are accepted together: each is drawn, and left out where it is refused."""
     chosen: list[str] = [*QUICK]
     for choices in CHOICES:
-        more = [*chosen, *draw.choice(choices).split()]
+        drawn = [*chosen, *draw.choice(choices).split()]
+        more = [*{typed.partition("=")[0]: typed for typed in drawn}.values()]  # each key once
         for tried in (more, [typed for typed in more if not typed.startswith("solver.max_nfe")]):
             if _accepted(tried):
                 chosen = tried
