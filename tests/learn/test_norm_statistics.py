@@ -214,7 +214,7 @@ def test_f_compiled_gives_the_same(tmp_path: Path, what: str) -> None:
         ),
         (
             ["model=conv_bn", "regularize=[taylor]"],
-            r"regularize=\[taylor\]: not with BatchNorm inside f \(model.field=conv_bn\)",
+            r"regularize=\[taylor\]: not with BatchNorm inside f \(model.field=conv_bn",
         ),
     ],
 )
