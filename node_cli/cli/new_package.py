@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
 
@@ -27,14 +28,16 @@ def new_package(arguments: Sequence[str]) -> str:
     """Write the package into a new folder of its name; return what to type next.
 
     ``arguments``: what was typed after ``new``. Raises ``UserError`` for a name that a package
-    cannot have, and where the folder is there already.
+    cannot have, or that a module has, and where the folder is there already.
     """
     if len(arguments) != 1:
         raise UserError("new: needs the name of a package, for example node-train new my_parts")
     (name,) = arguments
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or iskeyword(name) or name == "node_cli":
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or iskeyword(name):
         raise UserError(f"new {name}: a name has small letters, digits and _, as in my_parts")
     folder = Path(name)
+    if not folder.exists() and find_spec(name) is not None:
+        raise UserError(f"new {name}: Python has a module of this name already; choose another")
     try:
         folder.mkdir()
         for source, place in FILES.items():
@@ -49,7 +52,7 @@ def new_package(arguments: Sequence[str]) -> str:
     return (
         f"{folder.absolute()}: a field, a data set, a regulariser, an observer, tests, and an "
         "experiment. Next:\n"
-        f"  pip install -e {name}\n"
-        f"  pytest {name}\n"
+        f'  pip install -e "{name}[test]"\n'
+        f"  python -m pytest {name}\n"
         f"  node-train --config-dir {name}/conf experiment={name}"
     )

@@ -22,7 +22,7 @@ def parts_text() -> str:
     for kind, row in KINDS.items():
         lines += [f"{kind}, chosen by {row.key.removesuffix('.name')}"]
         lines += [
-            f"  {name:<18}{words}{_options(kind, name)}".rstrip()
+            f"  {name:<18}{words.removesuffix('.')}{_options(kind, name)}".rstrip()
             for name, words in ours(kind).items()
         ]
         lines += [f"  {part.name:<18}{_described(part)}" for part in installed(kind).values()]

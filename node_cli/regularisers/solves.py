@@ -1,6 +1,6 @@
 """The solves of a training step with its regularisers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -65,7 +65,7 @@ class RegularisedSolves:
         steps = self._of(OfSteps)
         penalties = tuple(x.penalty(self.generators[name]) for name, x in steps.items())
         paths = self._of(OfPath)
-        integrands = [x.integrand(y, self.generators[name]) for name, x in paths.items()]
+        integrands = {name: x.integrand(y, self.generators[name]) for name, x in paths.items()}
 
         if integrands:
             further = sum(path.further for path in paths.values())
@@ -95,10 +95,7 @@ class RegularisedSolves:
 
     def _add(self, names: Iterable[str], values: Iterable[Tensor]) -> None:
         for name, value in zip(names, values, strict=True):
-            if value.ndim:
-                raise UserError(
-                    f"regularize={name}: measures {[*value.shape]}, must be a 0-dim tensor"
-                )
+            _check(name, value)
             before = self.measured.get(name)
             self.measured[name] = value if before is None else before + value
 
@@ -106,13 +103,14 @@ class RegularisedSolves:
 class WithIntegrals(nn.Module):
     """dy/dt = f(t, y) and integrals along y as one ODE, of a flat vector: y, then each integral.
 
-    ``shape``: of y. ``further``: evaluations that the integrands make each time, to be counted.
+    ``integrands``: by the names of their regularisers. ``shape``: of y. ``further``: evaluations
+    that the integrands make each time, to be counted.
     """
 
     def __init__(
         self,
         field: nn.Module,
-        integrands: Sequence[Integrand],
+        integrands: Mapping[str, Integrand],
         shape: torch.Size,
         work: Work,
         further: int,
@@ -128,7 +126,10 @@ class WithIntegrals(nn.Module):
         y = state[: self.shape.numel()].view(self.shape)
         dy = self.field(t, y)
         self.work.nfe_penalty += self.further
-        found = [integrand(self.field, t, y, dy) for integrand in self.integrands]
+        found = []
+        for name, integrand in self.integrands.items():
+            found.append(integrand(self.field, t, y, dy))
+            _check(name, found[-1])
         return torch.cat([dy.reshape(-1).to(state.dtype), torch.stack(found).to(state.dtype)])
 
 
@@ -142,6 +143,12 @@ class _Counted:
     def __call__(self, t: Tensor, y: Tensor) -> Tensor:
         self.work.nfe_penalty += 1
         return self.f(t, y)
+
+
+def _check(name: str, value: Tensor) -> None:
+    """Raise ``UserError`` where a regulariser measures more than one number."""
+    if value.ndim:
+        raise UserError(f"regularize={name}: measures {[*value.shape]}, must be a 0-dim tensor")
 
 
 def _drawn(t: Tensor, generator: torch.Generator) -> float:

@@ -16,7 +16,7 @@ def test_the_written_package_works(
 ) -> None:
     result = node_train("new", "my_parts")
     assert result.code == 0
-    assert "pip install -e my_parts" in result.out
+    assert 'pip install -e "my_parts[test]"' in result.out
     install.register(tmp_path / "my_parts")
     tests = runpy.run_path(str(tmp_path / "my_parts" / "tests" / "test_parts.py"))
     tests["test_the_field_keeps_the_shape_and_has_its_option"]()
@@ -38,6 +38,8 @@ def test_the_written_package_works(
         (["../up"], "new ../up: a name has small letters, digits and _, as in my_parts"),
         (["class"], "new class: a name has small letters"),
         (["here"], "is there already"),
+        (["torch"], "new torch: Python has a module of this name already; choose another"),
+        (["node_cli"], "new node_cli: Python has a module of this name already"),
     ],
 )
 def test_mistakes_write_nothing(

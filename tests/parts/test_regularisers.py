@@ -185,6 +185,10 @@ def test_what_cannot_be_made_or_measures_no_number_is_one_line(
             SPEED.replace("flatten()[0]", "flatten()[:3]"),
             "regularize=size: measures [3], must be a 0-dim tensor",
         ),
+        (
+            SPEED.replace(".pow(self.power).mean()", ".pow(self.power)"),
+            "regularize=speed: measures [16, 20], must be a 0-dim tensor",
+        ),
     ):
         install(files={"speed.py": text}, entries=ENTRIES)
         result = node_train("regularize=[speed,size]", *SHORT)
