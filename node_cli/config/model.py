@@ -135,8 +135,13 @@ ModelConfig = Annotated[
 
 
 def unused(tree: Tree, typed: Collection[str]) -> dict[str, str]:
-    """A way to augment where nothing is augmented; a number of blocks beside those of stages."""
-    return _unused_augmentation(tree, typed) | _unused_blocks(tree, typed)
+    """A way to augment where nothing is augmented; a number of blocks beside those of stages; a
+    field of no core."""
+    lines = _unused_augmentation(tree, typed) | _unused_blocks(tree, typed)
+    if get(tree, "model.core") == "none" and "model.field" in typed:
+        key = "model.field"
+        lines[key] = f"{show(tree, key)}: not used, model.core=none has no field f"
+    return lines
 
 
 def _unused_blocks(tree: Tree, typed: Collection[str]) -> dict[str, str]:

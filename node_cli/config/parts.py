@@ -7,6 +7,7 @@ from functools import cache
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticSerializationError
 
+from node_cli.config import files
 from node_cli.config.messages import close_to, not_among, plain, wrong_value
 from node_cli.config.tree import Tree, get, lay, show
 from node_cli.errors import UserError
@@ -40,7 +41,8 @@ def unused(tree: Tree, typed: Collection[str]) -> dict[str, str]:
         # Those of a file were written for its own part: none hold for another one that was typed.
         mine = {o for o in given if {row.options, f"{row.options}.{o}"} & {*typed}}
         asked = mine if row.key in typed else {*given}
-        for name in asked - {*names}:
+        told = mine if _is_of_another_file(tree, typed, row) else asked
+        for name in told - {*names}:
             key = f"{row.options}.{name}"
             lines[key] = f"{key}={plain(given[name])}: not used{why(name)}"
         left = {name: v for name, v in given.items() if name in asked & {*names}}
@@ -48,6 +50,21 @@ def unused(tree: Tree, typed: Collection[str]) -> dict[str, str]:
         if row.key == "data.name" and not names:
             tree["data"].pop("options")  # other sets have keys of their own
     return lines
+
+
+def _is_of_another_file(tree: Tree, typed: Collection[str], row: Kind) -> bool:
+    """Whether an option that nobody typed, and the chosen part does not have, is one of a part that
+    another file has chosen: of the model without its core, or of an experiment whose model or data
+    was typed otherwise. What stands in a file of the user's own may be misspelt."""
+    if _has_no_field(tree, row):
+        return True
+    section = row.key.partition(".")[0]
+    choice = get(tree, f"{section}.name")
+    return section in typed and isinstance(choice, str) and choice in files.choices(section)
+
+
+def _has_no_field(tree: Tree, row: Kind) -> bool:
+    return row.key == "model.field" and get(tree, "model.core") == "none"
 
 
 def settle(tree: Tree) -> tuple[dict[str, str], list[str]]:
@@ -73,7 +90,7 @@ def settle(tree: Tree) -> tuple[dict[str, str], list[str]]:
             else:
                 place = f"{row.key}.{name}" if row.key in problems else row.key
                 problems[place] = _unknown(kind, row, name, made_with)
-        if row.options and row.key not in problems:
+        if row.options and row.key not in problems and not _has_no_field(tree, row):
             problems |= _settle_options(tree, kind, row)
     tree[PACKAGES] = needed
     notes += [
@@ -85,7 +102,9 @@ def settle(tree: Tree) -> tuple[dict[str, str], list[str]]:
 
 
 def _named(tree: Tree, row: Kind) -> Iterator[str]:
-    """The names that a configuration chooses of a kind."""
+    """The names that a configuration chooses of a kind, and uses."""
+    if _has_no_field(tree, row):
+        return
     value = get(tree, row.key)
     if row.key == "model.field" and isinstance(stages := get(tree, "model.stages"), list):
         value = [value, *(stage.get("field") for stage in stages if isinstance(stage, dict))]
@@ -110,7 +129,7 @@ def _options_of_choice(
 ) -> tuple[Collection[str] | None, Callable[[str], str]]:
     """The options that the chosen part has, None where that cannot be told; and what to say of
     another one."""
-    if row.key == "model.field" and get(tree, "model.core") == "none":
+    if _has_no_field(tree, row):
         return (), lambda name: ", model.core=none has no field f"
     name, choice = get(tree, row.key), show(tree, row.key.removesuffix(".name"))
     there: list[str] | None = []

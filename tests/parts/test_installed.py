@@ -62,8 +62,12 @@ def test_options_have_the_types_and_defaults_of_the_signature(
             "model.field_options.width=4: not used by model.field=linear, which has no options",
         ),
         (
-            ["model.field=damped", "model.core=none", "model.field_options.width=4"],
+            ["model.core=none", "model.field_options.width=4"],
             "model.field_options.width=4: not used, model.core=none has no field f",
+        ),
+        (
+            ["model.field=damped", "model.core=none"],
+            "model.field=damped: not used, model.core=none has no field f",
         ),
         (
             ["data=blobs", "data.options.nois=1"],
@@ -96,6 +100,35 @@ def test_of_another_field_than_the_file_has_its_options_are_not_asked_for(
     assert job.config.model.field_options["width"] == 3
     (job,) = composed("model=mine", "model.field=dense", config_dir=tmp_path)
     assert job.config.model.field_options == {}
+    (job,) = composed("model=mine", "model.core=plain", config_dir=tmp_path)
+    assert job.config.model.field_options["width"] == 3
+    (job,) = composed("model=mine", "model.core=none", config_dir=tmp_path)
+    assert job.config.model.field_options == job.config.packages == {}
+
+
+def test_options_of_an_experiment_whose_parts_were_typed_otherwise(
+    install: Installer, tmp_path: Path
+) -> None:
+    """They were written for its own model and data; what a file of the user's own has is not."""
+    install()
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "model").mkdir()
+    experiment = (
+        "# @package _global_\ndefaults:\n  - override /data: blobs\n  - override /model: dense\n"
+        "data:\n  options: {noise: 0.3}\nmodel:\n  field_options: {width: 7}\n"
+    )
+    (tmp_path / "experiment" / "mine.yaml").write_text(experiment)
+    model = "defaults: [_model, _self_]\nname: mine\nstem: dense\nfield: linear\nhead: linear\n"
+    (tmp_path / "model" / "mine.yaml").write_text(model)
+    (job,) = composed("experiment=mine", config_dir=tmp_path)
+    assert job.config.model.field_options["width"] == 7
+    chosen = ["experiment=mine", "data=digits", "model=linear_field", "model.stem=dense"]
+    (job,) = composed(*chosen, "model.head=linear", config_dir=tmp_path)
+    assert job.config.model.field_options == {}
+    with pytest.raises(UserError, match=r"field_options.width=7: not used by model.field=linear"):
+        composed("experiment=mine", "model=mine", config_dir=tmp_path)
+    with pytest.raises(UserError, match=r"noise=0.2: not used by data=digits, which has no"):
+        composed("experiment=mine", "data=digits", "data.options.noise=0.2", config_dir=tmp_path)
 
 
 def test_a_run_its_records_and_what_is_said_where_the_package_is_missing(
