@@ -52,6 +52,7 @@ class SolverSection(Section):
         tol = options.pop("tol", None)
         for key in TOLERANCES & options.keys():
             options[key] = options[key] or tol
+        options.pop("shared_steps", None)  # by those that solve, not by the solver
         options["jump_t"] = tuple(options["jump_t"]) if options["jump_t"] else None
         return Solver(**options)
 
@@ -74,7 +75,7 @@ class AdaptiveOfTorchdiffeq(_Tolerances):
     """Adaptive Runge-Kutta methods, in torchdiffeq's implementation."""
 
     chosen_by: ClassVar = {"name": _of_kind("adaptive"), "engine": ["torchdiffeq"]}
-    spare: ClassVar = ["controller"]
+    spare: ClassVar = ["controller", "shared_steps"]
     first_step: Literal["warm"] | PositiveFloat | None = None
     max_steps: PositiveInt | None = None
     max_nfe: PositiveInt | None = None
@@ -82,13 +83,15 @@ class AdaptiveOfTorchdiffeq(_Tolerances):
 
 
 class Adaptive(_Tolerances):
-    """Adaptive Runge-Kutta methods."""
+    """Adaptive Runge-Kutta methods. ``shared_steps``: those of one training in several processes
+    are the same, chosen by the whole batch."""
 
     chosen_by: ClassVar = {"name": _of_kind("adaptive")}
     first_step: Literal["warm"] | PositiveFloat | None = None
     controller: Controller | None = None
     max_steps: PositiveInt | None = None
     max_nfe: PositiveInt | None = None
+    shared_steps: bool
     engine: Engine
 
 
@@ -130,6 +133,11 @@ class Scipy(_Tolerances):
 SolverConfig = Annotated[
     AdaptiveOfTorchdiffeq | Adaptive | Fixed | ExplicitAdams | ImplicitAdams | Scipy, Variants()
 ]
+
+
+def shares_steps(section: SolverSection | None) -> bool:
+    """Whether processes that train together choose the same steps."""
+    return isinstance(section, Adaptive) and section.shared_steps
 
 
 def method_of(name: Any) -> Method | None:
@@ -184,5 +192,25 @@ def impossible(tree: Tree) -> list[str]:
         lines.append(
             "solver.first_step=warm: not with solver.engine=torchdiffeq; give a number, or "
             "take engine=native"
+        )
+    return lines + _steps_not_shared(tree)
+
+
+def _steps_not_shared(tree: Tree) -> list[str]:
+    """What chooses steps by other numbers than sums over the images of all processes."""
+    if get(tree, "solver.shared_steps") is not True:
+        return []
+    lines, back = [], method_of(get(tree, "sensitivity.solver"))
+    if get(tree, "compile") is True:
+        lines.append("solver.shared_steps=true: not with compile=true")
+    if get(tree, "sensitivity.norm") == "full":
+        lines.append(
+            "solver.shared_steps=true: not with sensitivity.norm=full, by which steps depend on "
+            "sums over all images; take sensitivity.norm=seminorm"
+        )
+    if back and back.kind not in ("adaptive", "fixed"):
+        lines.append(
+            f"solver.shared_steps=true: not with {show(tree, 'sensitivity.solver')}; choose from "
+            f"{', '.join(native())}"
         )
     return lines

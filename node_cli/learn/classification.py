@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import get_total_norm
 
 from node_cli.config.schema import Config
+from node_cli.config.solver import shares_steps
 from node_cli.config.tasks import TASKS
 from node_cli.data import sources
 from node_cli.data.augment import Augmented
@@ -42,6 +43,7 @@ from node_cli.machine.ranks import ALONE, Ranks
 from node_cli.models import classifier
 from node_cli.models.classifier import Classifier
 from node_cli.ode.failures import SolveFailed
+from node_cli.ode.norms import SharedNorm
 from node_cli.ode.work import Work
 from node_cli.records.columns import (
     BOUNDARY,
@@ -203,6 +205,7 @@ class BatchGradient:
         self.ranks = ranks
         self.group_size = config.batch_size // config.train.accumulate
         self.usual_size = ranks.part(self.group_size)[1]
+        self.sharing = model.ode_blocks if ranks.several and shares_steps(config.solver) else []
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.loss: nn.Module = Loss(model.head, backend.dtype, config.train.label_smoothing)
         self.regularisation = Regularisation(config, model, steps)
@@ -256,6 +259,8 @@ class BatchGradient:
     ) -> tuple[list[Tensor], Penalties]:
         """Add ``share`` times the gradient of a group of images; return what they add to the loss,
         the number of correct ones, and what the regularisers have measured."""
+        for block in self.sharing:
+            block.norm = SharedNorm(self.ranks.add_up, counts=share > 0)
         with compiler.for_batch(self.model, len(images), self.usual_size):
             with self.backend.autocast(), self.regularisation.of_step(step) as penalties:
                 loss, correct = self.loss(self.model.features(images), labels)

@@ -46,7 +46,7 @@ class Trainer(Generic[Batch]):
         self.ranks = ranks
         self.batches_per_epoch = objective.batches_per_epoch
         self.columns = {record: recorded(config, record) for record in (STEPS, EPOCHS)}
-        gradient = shared(objective.gradient, ranks, self.model, config.seed)
+        gradient = shared(objective.gradient, ranks, self.model, config)
         self.update = Update(config, self.model, gradient)
         decay = config.train.ema
         self.average = None if decay is None else Average(self.model, decay)

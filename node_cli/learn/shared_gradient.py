@@ -8,11 +8,14 @@ from typing import Generic
 import torch
 from torch.nn.utils import get_total_norm
 
+from node_cli.config.schema import Config
+from node_cli.config.solver import shares_steps
 from node_cli.data.streams import stream, whole_number
 from node_cli.learn.objective import Batch
 from node_cli.learn.update import Outcome
 from node_cli.machine.ranks import Ranks, Several
 from node_cli.models.model import Model
+from node_cli.ode.failures import SolveFailed
 from node_cli.records.measures import penalty_of
 from node_cli.records.units import Value
 
@@ -34,9 +37,14 @@ class SharedOutcome(Outcome):
         return {**(self.numbers or {})}
 
 
-def shared(gradient: Gradient[Batch], ranks: Ranks, model: Model, seed: int) -> Gradient[Batch]:
+def shared(
+    gradient: Gradient[Batch], ranks: Ranks, model: Model, config: Config
+) -> Gradient[Batch]:
     """``SharedGradient`` of several processes; of one, ``gradient`` itself."""
-    return SharedGradient(gradient, ranks, model, seed) if isinstance(ranks, Several) else gradient
+    if not isinstance(ranks, Several):
+        return gradient
+    in_solves = shares_steps(config.solver)
+    return SharedGradient(gradient, ranks, model, config.seed, in_solves=in_solves)
 
 
 class SharedGradient(Generic[Batch]):
@@ -54,12 +62,22 @@ class SharedGradient(Generic[Batch]):
     Where the computation fails in any process, all raise the error of the lowest rank.
     """
 
-    def __init__(self, gradient: Gradient[Batch], ranks: Several, model: Model, seed: int) -> None:
-        """``gradient``: adds the share of this process's part to the parameters' ``grad``."""
+    def __init__(
+        self,
+        gradient: Gradient[Batch],
+        ranks: Several,
+        model: Model,
+        seed: int,
+        *,
+        in_solves: bool,
+    ) -> None:
+        """``gradient``: adds the share of this process's part to the parameters' ``grad``.
+        ``in_solves``: the processes also wait for each other in every step of a solve."""
         self.ranks = ranks
         self.model = model
         self.gradient = gradient
         self.seed = seed
+        self.in_solves = in_solves
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.buffers = [*model.buffers()]
 
@@ -74,6 +92,8 @@ class SharedGradient(Generic[Batch]):
         try:
             outcome = self.gradient(batch, step)
         except Exception as failure:
+            if self.in_solves and not isinstance(failure, SolveFailed):
+                raise  # the others wait elsewhere
             error = failure
         self._forget_own_state()
         self._add_up(error)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from node_cli.ode.engines.compiled.field import CompiledField
 from node_cli.ode.field import FunctionalCall
+from node_cli.ode.norms import Norm, rms_norm
 from node_cli.ode.penalties import StepPenalty
 from node_cli.ode.problem import Problem
 from node_cli.ode.sensitivity.method import Sensitivity
@@ -33,7 +34,7 @@ class ODEBlock(nn.Module):
     ``functional``: the field is called with its parameters and buffers passed in. Raises
     ``SolveFailed``. The step sizes of an adaptive solver depend on the whole batch, and with them,
     within the tolerance, the result for each sample. First step sizes are remembered here, in
-    training alone, for solvers with ``first_step="warm"``.
+    training alone, for solvers with ``first_step="warm"``. ``norm`` measures states in training.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class ODEBlock(nn.Module):
         self.solver = solver
         self.sensitivity = sensitivity
         self.first_steps = FirstSteps()
+        self.norm: Norm = rms_norm
         self.solves: Solves | None = None
         self._meter: Meter | None = None
         self._work = Work(reads_later=True)
@@ -102,8 +104,9 @@ class ODEBlock(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """``at`` with another field, and what each penalty on the steps has measured, (P,)."""
         first_steps = self.first_steps if self.training else self.first_steps.copy()
+        norm = self.norm if self.training else rms_norm
         problem = Problem.posed(
-            field, y, t, self.solver, self._work, first_steps, penalties=penalties
+            field, y, t, self.solver, self._work, first_steps, penalties=penalties, norm=norm
         )
         if penalties:
             return self.sensitivity.penalised(problem)

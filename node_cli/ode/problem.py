@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from node_cli.ode.checks import check_start
 from node_cli.ode.field import Autocast, Tensors
-from node_cli.ode.norms import Norm, rms_norm
+from node_cli.ode.norms import Norm, SharedNorm, rms_norm
 from node_cli.ode.penalties import StepPenalty
 from node_cli.ode.solver import FirstSteps, Solver
 from node_cli.ode.work import CountedField, Work
@@ -63,6 +63,12 @@ class Problem:
         autocast, tensors = Autocast(y0.device.type), Tensors(field)
         first_steps = first_steps or FirstSteps()
         return cls(field, y0, t, solver, work, autocast, tensors, first_steps, penalties, norm)
+
+    @property
+    def shared(self) -> SharedNorm | None:
+        """The norm by which several processes choose the same steps, backwards too; None where they
+        do not."""
+        return self.norm if isinstance(self.norm, SharedNorm) else None
 
     @property
     def parameters(self) -> list[nn.Parameter]:

@@ -5,11 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from math import nan
 from pathlib import Path
 
 import pytest
 import torch
 
+from node_cli.config.schema import Config
+from node_cli.errors import UserError
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.ode.solver import Solver
@@ -260,3 +264,63 @@ def test_torchrun_itself(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("[1/1]") == 1
     assert RunFolder(tmp_path / "run").read_result()["processes"] == 2
+
+
+SHARED = ["solver.tol=1e-5", "solver.shared_steps=true", "precision=float64"]
+
+
+@pytest.mark.parametrize(
+    "sensitivity",
+    [
+        *("discrete", pytest.param("checkpointed", marks=pytest.mark.slow)),
+        pytest.param("gauss", marks=pytest.mark.slow),
+        pytest.param("interpolating", marks=pytest.mark.slow),
+        pytest.param("backsolve sensitivity.norm=seminorm", marks=pytest.mark.slow),
+    ],
+)
+def test_shared_steps_are_those_of_one_process(
+    sensitivity: str, node_train: NodeTrain, tmp_path: Path
+) -> None:
+    """With a process that no image of the last batch is left for. The counts are equal, and the
+    weights but for rounding: a step size is a power of the rounded error."""
+    typed = [*SMALL, *SHARED, "batch_size=16", *f"sensitivity={sensitivity}".split()]
+    one = one_process(tmp_path, node_train, *typed)
+    results = together(2, *typed, folder=tmp_path)
+    assert [r.code for r in results] == [0, 0], results
+    assert_equal(one, RunFolder(tmp_path / "run"))
+
+
+def test_shared_steps_fail_together(tmp_path: Path) -> None:
+    """Where the numbers of one process are not finite, none waits for it."""
+
+    def spoil(rank: int) -> None:
+        if rank == 1:
+            from node_cli.models.blocks import ODEBlock
+
+            solve = ODEBlock.solve
+            ODEBlock.solve = lambda self, field, y, *more: solve(self, field, y * nan, *more)
+
+    first, second = together(2, *SMALL, *SHARED, "batch_size=16", folder=tmp_path, before=spoil)
+    assert (first.code, second.code) == (1, 1)
+    assert "is not finite where a step begins" in first.out
+
+
+@pytest.mark.slow
+def test_shared_steps_with_penalties_and_four_processes(tmp_path: Path) -> None:
+    """All come to an end, and so have made the same steps."""
+    typed = [*SMALL, *SHARED, "batch_size=16", "regularize=[kinetic,error,steer,local]"]
+    results = together(4, *typed, folder=tmp_path)
+    assert [r.code for r in results] == [0] * 4, results
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["compile=true"],
+        ["sensitivity=backsolve"],
+        ["sensitivity=gauss", "sensitivity.solver=scipy"],
+    ],
+)
+def test_steps_that_cannot_be_shared(typed: list[str], configure: Callable[..., Config]) -> None:
+    with pytest.raises(UserError, match="solver.shared_steps=true: not with "):
+        configure("solver.shared_steps=true", *typed)

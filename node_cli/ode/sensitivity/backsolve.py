@@ -58,7 +58,7 @@ class Backsolve(Sensitivity):
             f"backsolve {self.norm}",
             derivative,
             state_in_words="(y, adjoint, gradient)",
-            norm=layout.norm(self.norm),
+            norm=layout.norm(self.norm, problem.shared),
         )
         solver = backward_solver(problem, self.solver)
         backwards = backward_solve(engine, system, solver)

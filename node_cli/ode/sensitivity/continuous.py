@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from node_cli.ode.norms import Norm, rms_norm
+from node_cli.ode.norms import Norm, SharedNorm, rms_norm
 from node_cli.ode.problem import Gradients, Problem
 from node_cli.ode.sensitivity.methods import NormName
 from node_cli.ode.solver import Solver
@@ -49,17 +49,22 @@ def integrate_adjoint(problem: Problem, y: Tensor, grad_y: Tensor, cross: Cross)
     return Gradients(grad_t, adjoint, by_parameters)
 
 
-def relative_to_lambda(cross: Cross) -> Cross:
+def relative_to_lambda(cross: Cross, shared: SharedNorm | None) -> Cross:
     """``cross``, lambda and g in units of the RMS that lambda has where the interval begins.
 
     The result is the same, since the equations are linear; but the tolerances become relative, and
     the steps do not depend on the scale of the loss. Where the loss is a mean over many images,
     lambda is far below any usual atol, and its error would not be controlled at all.
+
+    ``shared``: takes the RMS over the parts of several processes.
     """
 
     def scaled(i: int, adjoint: Tensor, by_parameters: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        largest = _one_for_zero(adjoint.abs().max())
-        unit = _one_for_zero(largest * rms_norm(adjoint / largest))  # no square leaves its range
+        if shared:
+            unit = _one_for_zero(shared(adjoint)).to(adjoint.dtype)
+        else:
+            largest = _one_for_zero(adjoint.abs().max())
+            unit = _one_for_zero(largest * rms_norm(adjoint / largest))  # squares stay in range
         adjoint, by_parameters = cross(i, adjoint / unit, [g / unit for g in by_parameters])
         return adjoint * unit, [g * unit for g in by_parameters]
 
@@ -99,10 +104,15 @@ class Layout:
         shapes = self.shapes[: self.count]
         return [piece.view(shape) for piece, shape in zip(pieces[:-1], shapes, strict=True)]
 
-    def norm(self, name: NormName) -> Norm:
+    def norm(self, name: NormName, shared: SharedNorm | None = None) -> Norm:
         """The largest RMS norm among all tensors; for ``seminorm`` among the states alone, but
-        NaN where an integral is not finite."""
+        NaN where an integral is not finite. ``shared``: over the states of several processes; only
+        with ``seminorm``, since an integral is a sum over all their images."""
         semi = name == "seminorm"
+        if shared:
+            if not semi:
+                raise ValueError("steps of several processes are shared with norm=seminorm alone")
+            return self._shared_seminorm(shared)
         sizes = self.sizes[: self.count] if semi else self.sizes
         roots = vector([size**-0.5 for size in sizes], self.example)
 
@@ -111,5 +121,12 @@ class Layout:
             norms = torch.stack([torch.linalg.vector_norm(x) for x in pieces[: len(sizes)]])
             found = (norms * roots).max()
             return found + 0 * torch.linalg.vector_norm(pieces[-1]) if semi else found
+
+        return largest
+
+    def _shared_seminorm(self, shared: SharedNorm) -> Norm:
+        def largest(flat: Tensor) -> Tensor:
+            pieces = flat.split_with_sizes(self.state_sizes)
+            return shared.largest(pieces[: self.count], finite=pieces[-1])
 
         return largest

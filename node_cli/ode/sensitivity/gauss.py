@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from node_cli.ode.engines.engine import DenseRecord, Engine, backward_solve
+from node_cli.ode.norms import rms_norm
 from node_cli.ode.problem import AdjointSystem, Differentiable, Gradients, Nodes
 from node_cli.ode.sensitivity.continuous import (
     backward_solver,
@@ -69,6 +70,7 @@ class Gauss(Sensitivity):
             "gauss",
             derivative,
             state_in_words="adjoint, relative to its end",
+            norm=problem.shared or rms_norm,
             with_parameters=False,
         )
         solver = backward_solver(problem, self.solver)
@@ -84,4 +86,4 @@ class Gauss(Sensitivity):
                 torch._foreach_add_(by_parameters, integral)
             return adjoint, by_parameters
 
-        return integrate_adjoint(problem, y, grad_y, relative_to_lambda(cross))
+        return integrate_adjoint(problem, y, grad_y, relative_to_lambda(cross, problem.shared))

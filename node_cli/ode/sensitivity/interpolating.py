@@ -57,7 +57,7 @@ class Interpolating(Sensitivity):
             f"interpolating {self.norm}",
             derivative,
             state_in_words="(adjoint, gradient), relative to the adjoint",
-            norm=layout.norm(self.norm),
+            norm=layout.norm(self.norm, problem.shared),
         )
         solver = backward_solver(problem, self.solver)
         backwards = backward_solve(engine, system, solver, along=record)
@@ -69,4 +69,4 @@ class Interpolating(Sensitivity):
             adjoint, *by_parameters = layout.split(backwards.solve(end, problem.t[[i, i - 1]]))
             return adjoint, by_parameters
 
-        return integrate_adjoint(problem, y, grad_y, relative_to_lambda(cross))
+        return integrate_adjoint(problem, y, grad_y, relative_to_lambda(cross, problem.shared))

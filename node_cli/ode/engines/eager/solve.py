@@ -224,8 +224,9 @@ class _Solve(Solve):
 
     def _check_first(self, first: Stage) -> None:
         """Fail where y or f is not finite where a step begins. Asks the device for one number, and
-        only where something was not finite."""
-        if not math.isfinite(first.y.abs().max() + first.k.abs().max()):
+        only where something was not finite. By the norm, so that processes which share their steps
+        fail together."""
+        if not math.isfinite(self.norm(first.y * 0 + first.k * 0)):
             self._fail_where_it_begins()
 
     def _attempt(self, t1: float) -> tuple[list[float], Attempt]:
