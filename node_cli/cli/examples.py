@@ -7,9 +7,8 @@ from pydantic.fields import FieldInfo
 from node_cli.cli.ranges import choices_of
 from node_cli.config.files import choices, default_choices, root_values, values_of
 from node_cli.config.messages import plain
-from node_cli.config.schema import Config, variants
+from node_cli.config.schema import choice_of, several, types_of, variants
 from node_cli.config.section import variant_of
-from node_cli.regularisers.table import REGULARISERS
 
 # What a key, or a choice, needs beside it.
 NEEDS = {
@@ -71,7 +70,7 @@ ANY_NUMBER = {int: "10", float: "0.1"}
 def of_choice(group: str, choice: str) -> str:
     """``node-train solver=rk4``, with what else the choice needs."""
     typed = f"{group}={choice}"
-    return _command(NEEDS.get(typed, ""), f"{group}=[{choice}]" if group == "regularize" else typed)
+    return _command(NEEDS.get(typed, ""), f"{group}=[{choice}]" if group in several() else typed)
 
 
 def of_key(key: str) -> str:
@@ -79,17 +78,16 @@ def of_key(key: str) -> str:
     if key in WHOLE:
         return WHOLE[key]
     group, _, name = key.rpartition(".")
-    if group.startswith("regularize."):
-        chosen = group.partition(".")[2]
-        field = REGULARISERS[chosen].options.model_fields[name]
-        default = values_of("regularize", chosen)[name]
-        return _command(f"regularize=[{chosen}]", f"{key}={_value(key, field, default)}")
+    if chosen := choice_of(key):
+        section, choice = chosen
+        field = types_of(key)[0].model_fields[name]
+        default = values_of(section, choice)[name]
+        return _command(f"{section}=[{choice}]", f"{key}={_value(key, field, default)}")
     if group not in default_choices():
         default = root_values()
         for part in key.split("."):
             default = default[part]
-        types = variants(group) if group else (Config,)
-        field = next(t.model_fields[name] for t in types if name in t.model_fields)
+        field = next(t.model_fields[name] for t in types_of(key) if name in t.model_fields)
         return _command(NEEDS.get(key, ""), f"{key}={_value(key, field, default)}")
     choice, field = _having(group, name)
     values = values_of(group, choice)

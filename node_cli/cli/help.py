@@ -5,12 +5,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from node_cli.config.files import CONF, choices
-from node_cli.config.schema import Config, keys, options, sections, variants
+from node_cli.config.schema import Config, keys, options, sections, several, types_of, variants
 from node_cli.config.section import OneOf, Section
 from node_cli.parts.installed import choices as names
 from node_cli.parts.installed import installed
 from node_cli.parts.kinds import KINDS
-from node_cli.regularisers.table import REGULARISERS
 
 MOST_WORDS = 8  # that a key is shown with
 
@@ -76,8 +75,9 @@ def help_text() -> str:
     groups = {
         folder.name: choices(folder.name) for folder in sorted(CONF.iterdir()) if folder.is_dir()
     }
-    groups["data"] += installed("data")
-    groups["regularize"] += installed("regulariser")
+    for kind, row in KINDS.items():
+        if (group := row.key.removesuffix(".name")) in groups:
+            groups[group] += installed(kind)
     parts = {kind: names(kind) for kind, row in KINDS.items() if not {kind, row.key} & {*groups}}
     lines = "\n".join(_wrapped(words) for words in _keys())
     return TEXT.format(groups=_listed(groups), parts=_listed(parts), keys=lines)
@@ -98,12 +98,15 @@ def _keys() -> list[list[str]]:
         [f"{section}.{key}{_values(variants(section), key)}" for key in options(section)]
         for section in sections()
     ]
-    of_regularisers = [
-        f"regularize.{name}.{key}{_values([traits.options], key)}"
-        for name, traits in REGULARISERS.items()
-        for key in traits.options.takes()
+    of_choices = [
+        [
+            key + _values(types_of(key), key.rpartition(".")[2])
+            for key in keys()
+            if key.startswith(f"{section}.")
+        ]
+        for section in several()
     ]
-    return [root, *of_sections, of_regularisers]
+    return [root, *of_sections, *of_choices]
 
 
 def _values(types: Iterable[type[Section]], key: str) -> str:

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from node_cli.config import defaults
 from node_cli.config.check import checked
 from node_cli.config.messages import plain
-from node_cli.config.schema import Config
+from node_cli.config.schema import Config, several
 from node_cli.config.section import absolute
 from node_cli.config.tasks import SPLIT_KEYS, TASKS
 from node_cli.config.tree import Tree, get, lay, put
@@ -77,11 +77,12 @@ def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:
     if get(tree, "data.name") == get(merged, "data.name"):
         for key in set(SPLIT_KEYS) - typed:
             put(tree, key, get(merged, key))
-    if any(key.partition(".")[0] == "regularize" for key in typed):  # or refused, by the task
-        merged["regularize"] = tree.get("regularize", {})
+    for section in several():  # as a whole, or refused by the task
+        if any(key.partition(".")[0] == section for key in typed):
+            merged[section] = tree.get(section, {})
     for key in (*COMMAND_KEYS, *sorted(typed)):
         section, is_inner, _ = key.partition(".")
-        if section == "regularize":
+        if section in several():
             continue
         if is_inner and merged[section] is not None:
             lay(merged, key, get(tree, key))

@@ -19,7 +19,7 @@ from node_cli.cli.job_lines import JobLines
 from node_cli.cli.resume import check_unchanged, command_of, job_in, lift, rest_of
 from node_cli.cli.under_way import under_way, update_summary
 from node_cli.config.messages import shell_override
-from node_cli.config.schema import Config, keys, sections
+from node_cli.config.schema import Config, keys, sections, several
 from node_cli.config.section import absolute
 from node_cli.config.tasks import TASKS
 from node_cli.display import Display, last_line, tell
@@ -224,7 +224,7 @@ def preflight_all(command: Command) -> None:
 
 def _check_published(config: Config) -> None:
     """Raise ``UserError`` where a published table names what a run does not have."""
-    known = {*keys(), *(f"{name}.name" for name in sections()), "regularize"}
+    known = {*keys(), *(f"{name}.name" for name in sections()), *several()}
     for i, table in enumerate(config.published or []):
         if wrong := table.setting.keys() - known:
             raise UserError(f"published.{i}.setting: {', '.join(sorted(wrong))}: no such key")

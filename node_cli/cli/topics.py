@@ -14,14 +14,13 @@ from node_cli.cli.ranges import range_of
 from node_cli.config import comments, sources
 from node_cli.config.files import CONF, choices, default_choices, root_values, values_of, written_in
 from node_cli.config.messages import close_to, plain
-from node_cli.config.schema import Config, keys, sections, variants
-from node_cli.config.section import Section, variant_of
+from node_cli.config.schema import choice_of, keys, sections, several, types_of, variants
+from node_cli.config.section import variant_of
 from node_cli.config.tasks import TASKS
 from node_cli.errors import UserError
 from node_cli.parts.installed import choices as names
 from node_cli.parts.kinds import KINDS
 from node_cli.parts.ours import ours
-from node_cli.regularisers.table import REGULARISERS
 
 WIDTH = 100
 ROOT = CONF / "config.yaml"
@@ -103,7 +102,7 @@ def _of_choice(group: str, choice: str) -> Lines:
     yield from _row("example", examples.of_choice(group, choice))
     yield from _row("file", _place(written_in(group, choice)[0]))
     values = values_of(group, choice)
-    prefix = f"{group}.{choice}" if group == "regularize" else group
+    prefix = f"{group}.{choice}" if group in several() else group
     own = {key: values[name] for key in keys() if (name := _option(key, prefix)) in values}
     yield from _key_rows("keys", own, {key: plain(value) for key, value in own.items()})
 
@@ -178,7 +177,7 @@ def _written(key: str) -> list[tuple[Path, str]]:
     """The files that a key stands in with a comment, and its name there: that of the default choice
     first, then those that most choices build on."""
     group, _, name = key.rpartition(".")
-    if group.startswith("regularize."):
+    if choice_of(key):
         return []
     if group not in default_choices():
         return [(ROOT, key)]
@@ -210,8 +209,8 @@ def _meaning(key: str) -> str:
 def _default(key: str) -> str:
     """The default; where choices differ, each with those that have it."""
     group, _, name = key.rpartition(".")
-    if group.startswith("regularize."):
-        return plain(values_of("regularize", group.partition(".")[2])[name])
+    if chosen := choice_of(key):
+        return plain(values_of(*chosen)[name])
     if group not in default_choices():
         value = root_values()
         for part in key.split("."):
@@ -230,11 +229,8 @@ def _default(key: str) -> str:
 
 def _fields(key: str) -> list[FieldInfo]:
     """The fields of a key, one for each variant that has it."""
-    group, _, name = key.rpartition(".")
-    types: tuple[type[Section], ...] = variants(group) if group in sections() else (Config,)
-    if group.startswith("regularize."):
-        types = (REGULARISERS[group.partition(".")[2]].options,)
-    return [variant.model_fields[name] for variant in types if name in variant.model_fields]
+    name = key.rpartition(".")[2]
+    return [kind.model_fields[name] for kind in types_of(key) if name in kind.model_fields]
 
 
 def _range(key: str) -> str:

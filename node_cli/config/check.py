@@ -12,21 +12,28 @@ from node_cli.config import (
     defaults,
     model,
     parts,
-    regularize,
     rules,
     sensitivity,
+    several_choices,
     solver,
     train,
 )
 from node_cli.config.eval import unused_batch_norm, unused_first_step, unused_top_k
 from node_cli.config.messages import close_to, not_among, plain, wrong_value
-from node_cli.config.schema import Config, keys, options, sections, variants
+from node_cli.config.schema import (
+    OF_THE_ODE,
+    Config,
+    choice_of,
+    keys,
+    keys_of_choice,
+    options,
+    sections,
+    several,
+    variants,
+)
 from node_cli.config.section import Section, choice_in_words, drop_unused, variant_of
 from node_cli.config.tree import WRONG, Tree, get, put, show
 from node_cli.errors import UserError
-
-# Groups that concern the solve alone.
-OF_THE_ODE = ("solver", "sensitivity", "regularize")
 
 
 def checked(
@@ -82,9 +89,9 @@ def _without_unused(tree: Tree, typed: set[str]) -> tuple[Tree, list[str], dict[
         for key in sorted(k for k in typed if k.split(".")[0] in OF_THE_ODE):
             core = get(tree, "model.core")
             unused[key] = f"{show(tree, key)}: not used, model.core={core} has no ODE"
-        tree["solver"] = tree["sensitivity"] = None
-        tree["regularize"] = {}
-    unused |= regularize.drop_unused(tree, typed) | rules.unused_start(tree, typed)
+        for section in OF_THE_ODE:
+            tree[section] = {} if section in several() else None
+    unused |= several_choices.drop_unused(tree, typed) | rules.unused_start(tree, typed)
     return tree, problems, unused | _of_other_variants(tree, typed)
 
 
@@ -180,7 +187,7 @@ def _key(location: tuple[int | str, ...]) -> str:
     section = str(location[0])
     if section == "published":
         return ".".join(map(plain, location))
-    if section == "regularize":
+    if section in several():
         return ".".join(map(str, location))
     if section not in sections():
         return section
@@ -194,7 +201,7 @@ def unknown_key(key: str, value: Any) -> str:
     """The line for a key that the schema does not have."""
     known = [
         *keys(),
-        *regularize.keys(key.split(".")[1:2]),
+        *(keys_of_choice(*chosen) if (chosen := choice_of(key)) else ()),
         *sections(),
         "experiment",
         "table",

@@ -6,7 +6,7 @@ A configuration that an older version has written lacks the keys that are new si
 import re
 from typing import Any
 
-from node_cli.config import data, regularize
+from node_cli.config import data, several_choices
 from node_cli.config.files import common_values, default_choices, root_values, values_of
 from node_cli.config.schema import Config, sections, variants
 from node_cli.config.section import variant_of
@@ -17,7 +17,7 @@ def fill(tree: Tree) -> None:
     """Give missing keys the defaults of the shipped files: those of the root, and of the groups
     the files that were chosen. A choice that has no file among these takes what all choices of its
     group have in common."""
-    regularize.fill(tree)
+    several_choices.fill(tree)
     data.translate(tree)
     missing = [name for name in Config.model_fields if name not in tree]
     if not missing and not any(_lacks_options(tree, section) for section in sections()):

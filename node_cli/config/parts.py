@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails, PydanticSerializationError
 
 from node_cli.config import files
 from node_cli.config.messages import close_to, not_among, plain, wrong_value
+from node_cli.config.schema import choice_of, several
 from node_cli.config.tree import Tree, get, lay, show
 from node_cli.errors import UserError
 from node_cli.parts.installed import InstalledNames, choices, installed, named, unusable, version_of
@@ -22,9 +23,9 @@ PACKAGES = "packages"
 
 def is_option(key: str) -> bool:
     """Whether a key is an option of a part: which ones there are, the part says."""
-    group, _, inner = key.partition(".")
-    if group == "regularize":
-        return inner.partition(".")[0] in InstalledNames("regulariser")
+    if chosen := choice_of(key):
+        section, choice = chosen
+        return choice in InstalledNames(several()[section].kind)
     return any(key.startswith(f"{options}.") for options in OPTIONS)
 
 

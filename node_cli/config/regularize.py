@@ -1,19 +1,16 @@
 """The regularisers that were chosen: the options of each by its name, and what they need."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny, create_model
 
-from node_cli.config import files
-from node_cli.config.messages import plain
-from node_cli.config.section import Section
+from node_cli.config.section import Section, Several
 from node_cli.config.solver import method_of
 from node_cli.config.tree import Tree, get, show
 from node_cli.errors import UserError
 from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.ode.tableaus import TABLEAUS
-from node_cli.parts.installed import choices
 from node_cli.regularisers.installed import traits_of
 from node_cli.regularisers.options import Options, Weighted
 from node_cli.regularisers.table import REGULARISERS, Traits, has
@@ -30,9 +27,6 @@ def _each_of_its_type(values: Any) -> Any:
     return dict(section.model_validate({name: values[name] for name in types}))
 
 
-RegularizeConfig = Annotated[dict[str, SerializeAsAny[Options]], BeforeValidator(_each_of_its_type)]
-
-
 def _known(name: str) -> Traits | None:
     """What is known of a regulariser; None where there is none, or it cannot be used, which is told
     elsewhere."""
@@ -42,48 +36,15 @@ def _known(name: str) -> Traits | None:
         return None
 
 
-def keys(names: Iterable[str] = REGULARISERS) -> list[str]:
-    """The keys of regularisers; without ``names`` of every one of ours."""
-    return [
-        f"regularize.{name}.{option}"
-        for name in names
-        if (traits := _known(name))
-        for option in traits.options.takes()
-    ]
+def _options_of(name: str) -> type[Options] | None:
+    return traits.options if (traits := _known(name)) else None
 
 
-def fill(tree: Tree) -> None:
-    """Give options that are missing the defaults of the shipped files; none is chosen where the
-    section is missing."""
-    chosen = tree.setdefault("regularize", {})
-    if isinstance(chosen, dict):
-        for name, options in chosen.items():
-            if isinstance(options, dict) and "name" in options:
-                chosen[name] = files.values_of("regularize", name) | options
-
-
-def drop_unused(tree: Tree, typed: Collection[str]) -> dict[str, str]:
-    """Drop options of regularisers that are not chosen; a line for each that was typed. A file
-    composed before may have set them, and only a file of the group has the name in it."""
-    chosen = tree.get("regularize")
-    lines: dict[str, str] = {}
-    if not isinstance(chosen, dict):
-        return {}
-    names = [name for name, options in chosen.items() if _is_chosen(options)]
-    for name in chosen.keys() - {*names}:
-        if name in choices("regulariser"):
-            instead = f"{name} is not among regularize={plain(names)}"
-            lines |= {
-                key: f"{show(tree, key)}: not used, {instead}"
-                for key in sorted(typed)
-                if key.startswith(f"regularize.{name}.")
-            }
-            chosen.pop(name)
-    return lines
-
-
-def _is_chosen(options: Any) -> bool:
-    return not isinstance(options, dict) or "name" in options
+RegularizeConfig = Annotated[
+    dict[str, SerializeAsAny[Options]],
+    BeforeValidator(_each_of_its_type),
+    Several("regulariser", REGULARISERS, _options_of),
+]
 
 
 def moving(chosen: Mapping[str, Options]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from node_cli.config import data, model, optimizer, regularize, sensitivity, solver, train
 from node_cli.config.eval import missing_top_k
-from node_cli.config.schema import Config, Precision
+from node_cli.config.schema import Config, Precision, several
 from node_cli.config.tasks import TASKS, TaskTraits
 from node_cli.config.tree import Tree, get, put, show
 from node_cli.data.catalog import TRAJECTORIES
@@ -43,8 +43,9 @@ def fix_for_task(tree: Tree) -> None:
         put(tree, "sensitivity.norm", None)
     if "compile" in traits.unread:
         put(tree, "compile", False)
-    if "regularize" in traits.unread:
-        tree["regularize"] = {}
+    for section in several():
+        if section in traits.unread:
+            tree[section] = {}
     if traits.gradients != "chosen":
         put(tree, "train.accumulate", 1)
     if not traits.trains:

@@ -5,14 +5,13 @@ Defaults stand in the YAML files alone; a None means that there is no such limit
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
-from node_cli.config import regularize
 from node_cli.config.data import DataConfig, ImageData, TrajectoryData
 from node_cli.config.eval import EvalConfig
 from node_cli.config.model import ModelConfig
@@ -20,7 +19,7 @@ from node_cli.config.optimizer import OptimizerConfig
 from node_cli.config.published import PublishedTable
 from node_cli.config.regularize import RegularizeConfig
 from node_cli.config.schedule import ScheduleConfig
-from node_cli.config.section import Location, OneOf, Section
+from node_cli.config.section import Location, OneOf, Section, Several
 from node_cli.config.sensitivity import SensitivityConfig, WithNorm, WithoutNorm
 from node_cli.config.solver import SolverConfig
 from node_cli.config.sweep import SweepConfig
@@ -49,6 +48,9 @@ def _threads(value: object) -> object:
 
 WRITTEN = ("packages",)
 """Keys that a configuration has, and nobody sets."""
+
+OF_THE_ODE = ("solver", "sensitivity", "regularize")
+"""Sections that concern the solve alone."""
 
 
 class Config(Section):
@@ -131,10 +133,45 @@ def sections() -> tuple[str, ...]:
     return tuple(name for name in Config.model_fields if variants(name))
 
 
+@cache
+def several() -> Mapping[str, Several]:
+    """The sections of several choices at once, by name."""
+    return {
+        name: mark
+        for name, field in Config.model_fields.items()
+        for mark in field.metadata
+        if isinstance(mark, Several)
+    }
+
+
+def choice_of(key: str) -> tuple[str, str] | None:
+    """The section and the choice of an option ``SECTION.CHOICE.OPTION``; None for other keys."""
+    section, _, inner = key.partition(".")
+    choice, _, option = inner.partition(".")
+    return (section, choice) if section in several() and option else None
+
+
+def types_of(key: str) -> tuple[type[Section], ...]:
+    """The types of what a key stands in: the variants of a section, the options of a choice, or for
+    a root key ``Config``."""
+    if found := choice_of(key):
+        section, choice = found
+        kind = several()[section].options(choice)
+        return (kind,) if kind else ()
+    section, _, name = key.rpartition(".")
+    return variants(section) if name and section in sections() else (Config,)
+
+
 def options(section: str) -> list[str]:
     """The keys of a section that some variant has, but for ``name``, which says which file of the
     group was chosen."""
     return list(dict.fromkeys(key for variant in variants(section) for key in variant.takes()))
+
+
+def keys_of_choice(section: str, choice: str) -> list[str]:
+    """The keys of a choice in a section of several; none where it is not known."""
+    kind = several()[section].options(choice)
+    return [f"{section}.{choice}.{key}" for key in kind.takes()] if kind else []
 
 
 @cache
@@ -142,8 +179,9 @@ def keys() -> tuple[str, ...]:
     """Every key that can be set, those of sections dotted: ``epochs``, ``solver.tol``."""
     dotted = []
     for name in (name for name in Config.model_fields if name not in WRITTEN):
-        if name == "regularize":
-            dotted += regularize.keys()
+        if name in several():
+            for choice in several()[name].ours:
+                dotted += keys_of_choice(name, choice)
         else:
             dotted += [f"{name}.{key}" for key in options(name)] if name in sections() else [name]
     return tuple(dotted)

@@ -4,7 +4,7 @@ Most choices have a variant of their own, whose fields are the options that it t
 a section has follows from the values of its own keys, mostly from ``name``.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args
@@ -110,6 +110,20 @@ class OneOf:
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         return core_schema.literal_schema(list(self.choices))
+
+
+@dataclass(frozen=True, eq=False)
+class Several:
+    """``Annotated[dict[str, Section], Several(...)]``: a section in which several choices of its
+    group hold at once, each with its options below its name: ``SECTION.CHOICE.OPTION``.
+
+    ``kind``: of the parts that installed packages bring for it. ``ours``: the names of our own
+    choices. ``options``: the type of those of a choice, None where that is not known.
+    """
+
+    kind: str
+    ours: Collection[str]
+    options: Callable[[str], type[Section] | None]
 
 
 def absolute(path: str) -> str:

@@ -38,5 +38,5 @@ def show(tree: Tree, key: str) -> str:
     """``key=value``; for a group, the name of what was chosen, or the list of them."""
     value = get(tree, key)
     if isinstance(value, dict):
-        value = list(value) if key == "regularize" else value.get("name")
+        value = value.get("name") if "name" in value or "." in key else [*value]
     return f"{key}={plain(value)}"
