@@ -4,35 +4,26 @@ Hydra stops at the first mistake, accepts ``+epocs=3``, and meets some errors wi
 each override is looked at first, and Hydra composes those that are sound.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
-from hydra._internal.hydra import Hydra
-from hydra._internal.sources_registry import SourcesRegistry
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
-from hydra.plugins.config_source import ConfigResult
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig
 
 from node_cli.cli import tables
+from node_cli.cli.hydra_files import HydraFiles
 from node_cli.cli.hydra_keys import LAUNCHERS, PLUGIN_GROUPS, SWEEPERS, problem_with_key, refused
 from node_cli.cli.over_checkpoint import configure, plain_tree
 from node_cli.cli.overrides import CommandLine, Override, Parser
 from node_cli.config.check import unknown_key, used_keys
-from node_cli.config.files import CONF, INSTALLED_DATA, default_choices
-from node_cli.config.limits import check_interpolations, check_yaml
+from node_cli.config.files import CONF, default_choices
 from node_cli.config.messages import not_among, plain
 from node_cli.config.parts import is_option
 from node_cli.config.schema import Config, keys, sections
+from node_cli.config.tree import Tree
 from node_cli.errors import UserError, one_line
-from node_cli.parts.installed import installed
 
 
 @dataclass(frozen=True)
@@ -64,31 +55,32 @@ class Command:
     is_launched: bool = False
 
 
+class Composed(NamedTuple):
+    """What Hydra has made of one job.
+
+    ``typed``: the keys that were. ``written``: its overrides as they were typed. ``overrides``:
+    those to be told of it and to be typed for it again. ``own``: those for Hydra to compose it
+    again, without Hydra's own. ``tree``: the configuration.
+    """
+
+    typed: set[str]
+    written: list[str]
+    overrides: list[str]
+    own: list[str]
+    tree: Tree
+
+
 class Composer:
     """Hydra over our configuration; ``config_dir``: a folder with further files of the user's."""
 
     def __init__(self, config_name: str | None = None, config_dir: str | None = None) -> None:
         self.config_name = config_name or "config"
         self.config_dir = config_dir
-        _store_installed()
-        search_path = create_config_search_path(str(CONF))
-        if config_dir is not None:
-            if not Path(config_dir).is_dir():
-                raise UserError(f"--config-dir {config_dir}: no such folder")
-            search_path.prepend(
-                provider="command-line",
-                path=f"file://{Path(config_dir).absolute()}",
-                anchor=SearchPathQuery(provider="schema"),
-            )
-        self.search_path = search_path
+        self.files = HydraFiles(self.config_name, config_dir)
 
     def __enter__(self) -> "Composer":
-        self.hydra = Hydra.create_main_hydra2("node-train", self.search_path)
-        self.loader = self.hydra.config_loader
-        self.files: Any = SourcesRegistry.instance().resolve("file")
-        self.unlimited = self.files.load_config
-        self.files.load_config = _limited(self.unlimited)  # type: ignore[method-assign]
-        self.parser = Parser(self.loader)
+        self.files.open()
+        self.parser = Parser(self.files.loader)
         return self
 
     def __exit__(
@@ -97,8 +89,7 @@ class Composer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        GlobalHydra.instance().clear()
-        self.files.load_config = self.unlimited
+        self.files.close()
 
     def parse(self, overrides: Sequence[str]) -> CommandLine:
         """What was typed, to be composed by ``command`` or ``tables``."""
@@ -150,22 +141,14 @@ class Composer:
         self, expanded: list[list[Override]], multirun: bool, problems: list[str]
     ) -> Command:
         """The command of the jobs ``expanded``; raises what is wrong with them and ``problems``."""
-        composed = []
+        composed: list[Composed] = []
         is_all, is_launched = True, False
         for job in expanded:
             sound = self._sound(job, multirun, problems)
             try:
-                forced = [_forced(override) for override in sound]
-                cfg = self.hydra.compose_config(self.config_name, forced, RunMode.RUN)
-                check_interpolations(OmegaConf.to_container(cfg, resolve=False))
-                _name_without_pluses(cfg)
+                cfg = self.files.compose([_forced(override) for override in sound])
                 folder = Path(cfg.hydra.sweep.dir if multirun else cfg.hydra.run.dir).expanduser()
-                texts = [str(override).lstrip("+") for override in cfg.hydra.overrides.task]
-                written = [str(o.parsed.input_line).lstrip("+") for o in sound]
-                if not multirun:  # Hydra runs it with what was typed, not with what it has read
-                    texts = [text for text in written if not text.startswith("hydra")]
-                own = [text for text in forced if not text.startswith("hydra")]
-                composed.append(({o.key for o in sound}, written, texts, own, plain_tree(cfg)))
+                composed.append(_composed(cfg, sound, multirun))
                 problems += refused(cfg)
                 is_all = is_all and cfg.hydra.sweeper["_target_"] == SWEEPERS[0]
                 is_launched = is_launched or cfg.hydra.launcher["_target_"] != LAUNCHERS[0]
@@ -173,14 +156,14 @@ class Composer:
                 problems.append(f"the configuration cannot be composed: {one_line(error)}")
         used = set()
         if multirun:
-            used = {key for typed, _, _, _, tree in composed for key in used_keys(tree, typed)}
+            used = {key for one in composed for key in used_keys(one.tree, one.typed)}
         jobs = []
-        for typed, written, texts, own, tree in composed:
+        for one in composed:
             try:
-                config, notes = configure(tree, typed, elsewhere=used)
-                jobs.append(Job(texts, config, notes, own))
+                config, notes = configure(one.tree, one.typed, elsewhere=used)
+                jobs.append(Job(one.overrides, config, notes, one.own))
             except UserError as error:
-                problems += _as_typed(error.problems, written)
+                problems += _as_typed(error.problems, one.written)
         if problems:
             raise UserError(*dict.fromkeys(problems))
         return Command(jobs, folder, is_all=is_all, is_launched=is_launched)
@@ -201,7 +184,7 @@ class Composer:
         key, value = override.key, override.value
         if key.split(".")[0].split("/")[0] == "hydra":
             return problem_with_key(key, value, multirun) or self._problem_with_plugin(key, value)
-        if choices := self._choices(key, folders):
+        if choices := self.files.choices(key, folders):
             if override.text.startswith("+"):
                 return f"{override.text}: leave out the +"
             takes_several = isinstance(default_choices().get(key), list)
@@ -212,7 +195,7 @@ class Composer:
                 return None
             value = next(choice for choice in several if choice not in choices)
             inner, _, name = str(value).rpartition("/")
-            if inner and name in self._choices(f"{key}/{inner}", folders):
+            if inner and name in self.files.choices(f"{key}/{inner}", folders):
                 return None
             if self.config_dir and Path(self.config_dir, key, f"{value}.yml").is_file():
                 return f"{key}={plain(value)}: {value}.yml must be named {value}.yaml"
@@ -226,31 +209,20 @@ class Composer:
     def _problem_with_plugin(self, key: str, value: Any) -> str | None:
         """What is wrong with the choice of a launcher or a sweeper."""
         group = key.replace(".", "/", 1)
-        if group not in PLUGIN_GROUPS or value in (choices := self._choices(group, [])):
+        if group not in PLUGIN_GROUPS or value in (choices := self.files.choices(group, [])):
             return None
         extra = "; more come with pip install 'node-train[launchers]'"
         return not_among(key, value, choices) + extra * (group == PLUGIN_GROUPS[0])
 
-    def _choices(self, group: str, folders: list[str]) -> list[str]:
-        """The files of a group but for those that only others build on; empty for a plain key."""
-        found = self.loader.get_group_options(group, ObjectType.CONFIG, self.config_name, folders)
-        return [option for option in found if not option.startswith("_")]
 
-
-def _store_installed() -> None:
-    """Let Hydra know the data sets and regularisers of installed packages, which have no files of
-    their own."""
-    for name in installed("data"):
-        node = {"defaults": [INSTALLED_DATA, "_self_"], "name": name}
-        ConfigStore.instance().store(name, node, group="data", provider="installed packages")
-    for name in installed("regulariser"):
-        ConfigStore.instance().store(
-            name,
-            {"name": name},
-            group="regularize",
-            package=f"regularize.{name}",
-            provider="installed packages",
-        )
+def _composed(cfg: DictConfig, sound: Sequence[Override], multirun: bool) -> Composed:
+    """The job of the overrides that Hydra has seen, and of the configuration that it has made."""
+    written = [str(override.parsed.input_line).lstrip("+") for override in sound]
+    overrides = [str(override).lstrip("+") for override in cfg.hydra.overrides.task]
+    if not multirun:  # Hydra runs it with what was typed, not with what it has read
+        overrides = [text for text in written if not text.startswith("hydra")]
+    own = [text for text in map(_forced, sound) if not text.startswith("hydra")]
+    return Composed({o.key for o in sound}, written, overrides, own, plain_tree(cfg))
 
 
 def _as_typed(problems: Sequence[str], texts: Sequence[str]) -> list[str]:
@@ -270,25 +242,6 @@ def _same_number(*overrides: str) -> bool:
         return len({float(text.partition("=")[2]) for text in overrides}) == 1
     except ValueError:
         return False
-
-
-def _limited(load: Callable[..., ConfigResult]) -> Callable[..., ConfigResult]:
-    """Hydra's reading of a file, which is looked at first: see ``config.limits``."""
-
-    def load_config(self: Any, config_path: str) -> ConfigResult:
-        check_yaml(Path(self.path, self._normalize_file_name(config_path)))
-        return load(self, config_path)
-
-    return load_config
-
-
-def _name_without_pluses(cfg: DictConfig) -> None:
-    """``hydra.job.override_dirname`` as it was typed, without what ``_forced`` has added."""
-    job = cfg.hydra.job
-    separator = job.config.override_dirname.item_sep
-    name = separator.join(part.lstrip("+") for part in job.override_dirname.split(separator))
-    with flag_override(cfg.hydra, ["readonly", "struct"], [False, False]):
-        job.override_dirname = name
 
 
 def _forced(override: Override) -> str:

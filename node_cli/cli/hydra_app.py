@@ -74,10 +74,10 @@ def launch(command: Command) -> None:
     ):
         # The mode is what Hydra adds itself to a command with -m.
         own += [quoted("hydra.sweep.dir", folder), f"hydra.mode={RunMode.MULTIRUN.name}"]
-        config = composer.hydra.compose_config(composer.config_name, own, RunMode.MULTIRUN)
+        config = composer.files.hydra.compose_config(composer.config_name, own, RunMode.MULTIRUN)
         hydra.version.setbase(VERSION)
         HydraConfig.instance().set_config(config)
-        context = HydraContext(composer.loader, Callbacks(config))
+        context = HydraContext(composer.files.loader, Callbacks(config))
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=_job, config=config
         )

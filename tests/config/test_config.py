@@ -103,7 +103,7 @@ def test_the_resolved_configuration_is_itself_a_valid_one(configure: Configure) 
 
 def default_tree() -> dict[str, object]:
     with Composer() as composer:
-        return plain_tree(composer.hydra.compose_config("config", [], run_mode=None))
+        return plain_tree(composer.files.hydra.compose_config("config", [], run_mode=None))
 
 
 junk = st.recursive(
