@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "records": {"errors", "config", "ode.work"},
     "learn": {*BASE, "data", "models", "machine", "records", "regularisers"},
     "trained": {"errors", "config", "ode", "data", "models", "machine", "records", "learn"},
-    "tasks": {*BASE, "data", "models", "machine", "records", "learn", "trained"},
+    "tasks": {*BASE, "data", "models", "machine", "records", "learn", "trained", "regularisers"},
     "report": {"errors", "config.published", *(f"records.{name}" for name in TORCH_FREE_RECORDS)},
     "cli": {
         *BASE - {"ode"},
