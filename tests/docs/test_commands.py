@@ -104,9 +104,9 @@ def test_commands(
         match words:
             case ["node-train", "new", _]:
                 assert node_train(*words[1:]).code == 0
-            case ["pip", "install", "-e", name] if (tmp_path / name / "pyproject.toml").is_file():
-                install.register(tmp_path / name)
-            case ["pytest", name] if (tmp_path / name / "tests").is_dir():
+            case ["pip", "install", "-e", name] if name.endswith("[test]"):
+                install.register(tmp_path / name.removesuffix("[test]"))
+            case ["python", "-m", "pytest", name] if (tmp_path / name / "tests").is_dir():
                 pass  # a test of ``new`` runs them
             case ["node-train", *arguments]:
                 if tuple(words) in DONE:
