@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from node_cli.config.schema import several
+
 PACKAGE = Path(__file__).parents[1] / "node_cli"
 
 TORCH_FREE_RECORDS = (
@@ -141,6 +143,16 @@ def test_what_answers_at_once_does_not_import_torch(part: str) -> None:
             for alias in node.names
         }
         assert not any(name.split(".")[0] in ("torch", "torchvision") for name in names)
+
+
+def test_a_section_of_several_choices_is_known_by_its_row_alone() -> None:
+    """What handles sections asks ``config.schema.several``, and names none of them."""
+    general = ["check", "defaults", "parts", "rules", "several_choices", "tree"]
+    files = [PACKAGE / "config" / f"{name}.py" for name in general]
+    files += (PACKAGE / "cli").glob("*.py")
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        assert not any(f'"{section}{end}' in text for section in several() for end in '".'), path
 
 
 def test_files_stay_short() -> None:

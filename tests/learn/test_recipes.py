@@ -16,6 +16,7 @@ from node_cli.data.augmentations import OPTIONS
 from node_cli.errors import UserError
 from node_cli.learn.classification import Classification, Loss
 from node_cli.records import checkpoints
+from node_cli.records.early_stop import reason_to_stop
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.initial_weights import InitialWeights
 from node_cli.tasks.setup import load_for_evaluation
@@ -193,19 +194,21 @@ def test_the_average_is_that_of_torch_and_moves_nothing(
     assert epoch["nfe_eval_mean"] == rows(plain.epochs)[0]["nfe_eval_mean"]
 
 
-def test_the_average_is_the_trained_model(configure: Configure, tmp_path: Path) -> None:
+def test_the_average_is_the_trained_model(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its holdout accuracy chooses best.pt, and stops; all that takes a checkpoint takes it."""
-    options = ["data.limit=200", "data.holdout=0.3", "batch_size=16", "optimizer.lr=0.1"]
-    averaging = [*options, "train.ema=0.9", "epochs=6", "train.target=0.33"]
-    folder = run(configure(*averaging), tmp_path / "run")
-    epochs = rows(folder.epochs)
-    best = {
-        split: max(epochs, key=lambda row: float(row[f"{split}_accuracy"]))
-        for split in ("holdout", "holdout_ema")
-    }
-    assert best["holdout"] != best["holdout_ema"], "else this shows nothing"
-    assert str(folder.read_result()["best"]["epoch"]) == best["holdout_ema"]["epoch"]
-    assert epochs[-1] == best["holdout_ema"], "the first that reaches the target"
+    monkeypatch.setattr("node_cli.learn.state_paths.INTERVALS", 2)
+    options = ["data.limit=100", "data.holdout=0.3", "batch_size=16", "optimizer.lr=0.1"]
+    options += ["solver=euler", "solver.n_steps=2", "train.ema=0.8"]
+    folder = run(configure(*options, "epochs=2"), tmp_path / "run")
+    first, second = rows(folder.epochs)
+    assert float(first["holdout_accuracy"]) < float(second["holdout_accuracy"])
+    assert float(first["holdout_ema_accuracy"]) > float(second["holdout_ema_accuracy"]) > 0.1
+    assert folder.read_result()["best"]["epoch"] == 1
+    best = float(first["holdout_ema_accuracy"])
+    longer = configure(*options, "epochs=3", f"train.target={best}")
+    assert reason_to_stop(longer, folder, 10**9).endswith("after epoch 2 of 3")
 
     average = torch.load(folder.best, weights_only=True)["ema"]["weights"]
 
@@ -214,14 +217,14 @@ def test_the_average_is_the_trained_model(configure: Configure, tmp_path: Path) 
         assert all(torch.equal(w, average[name]) for name, w in found.items())
 
     assert_average(load(folder.path).classifier.state_dict())
-    model = Classification.build(configure(*averaging))
+    model = Classification.build(longer)
     load_for_evaluation(str(folder.path), model)
     assert_average(model.state_dict())
     assert_average(InitialWeights.read(str(folder.path), model, strict=True).weights)
 
-    found = run(configure("task=eval", f"checkpoint={folder.path}"), tmp_path / "eval")
-    (last,) = [r for r in rows(found.evaluations) if r["split"] == "holdout_ema"]
-    assert last["accuracy"] == best["holdout_ema"]["holdout_ema_accuracy"]
+    found = run(configure("task=eval", f"checkpoint={folder.last}"), tmp_path / "eval")
+    (last,) = [row for row in rows(found.evaluations) if row["split"] == "holdout_ema"]
+    assert last["accuracy"] == second["holdout_ema_accuracy"]
     assert rows(found.paths) == rows(folder.paths), "which plots show"
     raw = torch.load(folder.last, weights_only=True)
     raw["config"]["train"]["ema"] = None
