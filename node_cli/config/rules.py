@@ -109,15 +109,12 @@ def impossible(tree: Tree) -> list[str]:
 
 
 def _impossible_observers(tree: Tree) -> list[str]:
-    """Observers without the one that the records come from, or one of them twice."""
+    """An observer that is named twice."""
     names = get(tree, "observers")
     if not isinstance(names, list):
         return []
-    lines = []
-    if "files" not in names:
-        lines.append(f"{show(tree, 'observers')}: must have files among them, the records of a run")
     twice = [name for name in dict.fromkeys(map(str, names)) if names.count(name) > 1]
-    return lines + [f"{show(tree, 'observers')}: {name} is given twice" for name in twice]
+    return [f"{show(tree, 'observers')}: {name} is given twice" for name in twice]
 
 
 def imprecise(config: Config) -> list[str]:

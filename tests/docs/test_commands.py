@@ -27,6 +27,7 @@ from tests.packages import Installer
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
+OF_EXTRAS = ("hydra/launcher=", "hydra/sweeper=", "tensorboard", "mlflow")
 RUN = "outputs/2026-11-21/10-15-00-123456"
 MOST_JOBS = 3
 
@@ -112,7 +113,7 @@ def test_commands(
                 if tuple(words) in DONE:
                     continue
                 DONE.add(tuple(words))
-                if any("hydra/launcher" in argument for argument in arguments):  # of an extra
+                if any(word in argument for argument in arguments for word in OF_EXTRAS):
                     check_composition([a for a in arguments if not a.startswith("hydra")])
                     continue
                 if not is_cheap(arguments):
