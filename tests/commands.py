@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from node_cli.cli.compose import Composer, Job
+from node_cli.cli.command import Job
+from node_cli.cli.compose import Composer
 
 QUICK = ["data.limit=150", "epochs=1"]
 

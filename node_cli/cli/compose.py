@@ -4,55 +4,28 @@ Hydra stops at the first mistake, accepts ``+epocs=3``, and meets some errors wi
 each override is looked at first, and Hydra composes those that are sound.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from node_cli.cli import tables
+from node_cli.cli.command import Command, Job
 from node_cli.cli.hydra_files import HydraFiles
 from node_cli.cli.hydra_keys import LAUNCHERS, PLUGIN_GROUPS, SWEEPERS, problem_with_key, refused
 from node_cli.cli.over_checkpoint import configure, plain_tree
 from node_cli.cli.overrides import CommandLine, Override, Parser
+from node_cli.cli.search import TARGET, search_of
 from node_cli.config.check import unknown_key, used_keys
 from node_cli.config.files import CONF, default_choices
 from node_cli.config.messages import not_among, plain
 from node_cli.config.parts import is_option
-from node_cli.config.schema import Config, keys, sections
+from node_cli.config.schema import keys, sections
 from node_cli.config.tree import Tree
 from node_cli.errors import UserError, one_line
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run to be: what was typed for it, its configuration, and notes for the user.
-
-    ``composed``: what Hydra has to be given for it, in a process of a launcher.
-    """
-
-    overrides: Sequence[str]
-    config: Config
-    notes: Sequence[str]
-    composed: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Command:
-    """The jobs of one command line, the folder for it, and the overrides for Hydra to compose, of
-    a table those of Hydra's own part.
-
-    ``is_all``: whether these are all the jobs; a sweeper plugin chooses more as it goes.
-    ``is_launched``: whether a launcher plugin runs them.
-    """
-
-    jobs: Sequence[Job]
-    folder: Path
-    overrides: Sequence[str] = ()
-    is_all: bool = True
-    is_launched: bool = False
 
 
 class Composed(NamedTuple):
@@ -99,8 +72,14 @@ class Composer:
         """Every job of a command line, checked. Raises ``UserError`` with every problem found."""
         problems = [*typed.problems]
         jobs = typed.jobs(self.parser, multirun=multirun, problems=problems)
-        command = self._command(jobs, multirun, problems)
+        command = self._command(jobs, multirun, problems, typed.overrides)
         return replace(command, overrides=[_forced(override) for override in typed.overrides])
+
+    def chosen(self, command: Command, typed: CommandLine, values: Mapping[str, Any]) -> Job:
+        """The job of a search with these values. Raises ``UserError``."""
+        fixed = [o for o in typed.overrides if o.key not in values]
+        job = [*fixed, *self.parse([f"{key}={value}" for key, value in values.items()]).overrides]
+        return self._command([job], True, [], typed.overrides, command.used).jobs[0]
 
     def tables(self, typed: CommandLine) -> list[Command]:
         """One sweep for each table that ``table=`` names, in a folder of its name. What else is
@@ -138,11 +117,18 @@ class Composer:
         return commands
 
     def _command(
-        self, expanded: list[list[Override]], multirun: bool, problems: list[str]
+        self,
+        expanded: list[list[Override]],
+        multirun: bool,
+        problems: list[str],
+        typed: Sequence[Override] = (),
+        elsewhere: Collection[str] = (),
     ) -> Command:
-        """The command of the jobs ``expanded``; raises what is wrong with them and ``problems``."""
+        """The command of the jobs ``expanded``; raises what is wrong with them and ``problems``.
+        ``typed``: all that was. ``elsewhere``: keys that are of use to other jobs."""
         composed: list[Composed] = []
-        is_all, is_launched = True, False
+        is_launched = False
+        sweeper: Any = {"_target_": SWEEPERS[0]}
         for job in expanded:
             sound = self._sound(job, multirun, problems)
             try:
@@ -150,13 +136,13 @@ class Composer:
                 folder = Path(cfg.hydra.sweep.dir if multirun else cfg.hydra.run.dir).expanduser()
                 composed.append(_composed(cfg, sound, multirun))
                 problems += refused(cfg)
-                is_all = is_all and cfg.hydra.sweeper["_target_"] == SWEEPERS[0]
+                sweeper = OmegaConf.to_container(cfg.hydra.sweeper)
                 is_launched = is_launched or cfg.hydra.launcher["_target_"] != LAUNCHERS[0]
             except Exception as error:  # whatever a file leads Hydra to
                 problems.append(f"the configuration cannot be composed: {one_line(error)}")
-        used = set()
+        used = set(elsewhere)
         if multirun:
-            used = {key for one in composed for key in used_keys(one.tree, one.typed)}
+            used |= {key for one in composed for key in used_keys(one.tree, one.typed)}
         jobs = []
         for one in composed:
             try:
@@ -164,9 +150,15 @@ class Composer:
                 jobs.append(Job(one.overrides, config, notes, one.own))
             except UserError as error:
                 problems += _as_typed(error.problems, one.written)
+        search = None
+        if sweeper["_target_"] == TARGET:
+            try:
+                search = search_of(sweeper, typed, [job.config for job in jobs])
+            except UserError as error:
+                problems += error.problems
         if problems:
             raise UserError(*dict.fromkeys(problems))
-        return Command(jobs, folder, is_all=is_all, is_launched=is_launched)
+        return Command(jobs, folder, is_launched=is_launched, search=search, used=used)
 
     def _sound(self, job: list[Override], multirun: bool, problems: list[str]) -> list[Override]:
         """The overrides that Hydra may see; a problem is added for each of the others."""

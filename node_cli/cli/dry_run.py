@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from node_cli.cli.compose import Command
+from node_cli.cli.command import Command
 from node_cli.display import Display, tell
 from node_cli.errors import complain, one_line
 from node_cli.tasks.rehearsal import Rehearsed, rehearse, steps_of

@@ -17,7 +17,8 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
 from node_cli.cli import workers
-from node_cli.cli.compose import Command, Composer, Job
+from node_cli.cli.command import Command, Job
+from node_cli.cli.compose import Composer
 from node_cli.cli.hydra_keys import LAUNCHERS
 from node_cli.cli.over_checkpoint import configure, plain_tree
 from node_cli.cli.overrides import Parser, key_of
@@ -54,9 +55,9 @@ def hand_over(args: argparse.Namespace, *overrides: str) -> None:
         raise UserError(f"--package {args.package}: not in the configuration") from error
 
 
-def launch(command: Command) -> None:
+def launch(command: Command, begin: int = 0) -> None:
     """Hand the jobs of a sweep over to its launcher plugin, each to begin, or to go on where it
-    was. Raises as ``hand_over``.
+    was. ``begin``: the number of the first. Raises as ``hand_over``.
 
     The launcher is given a list of jobs, as Hydra's own sweeper gives it one: so the rows of a
     table can be launched like the combinations of ``-m``.
@@ -84,7 +85,9 @@ def launch(command: Command) -> None:
         at_once = config.hydra.sweeper.get("max_batch_size") or len(jobs)
         workers.begin(typed.overrides)
         for first in range(0, len(jobs), at_once):
-            for end in launcher.launch(jobs[first : first + at_once], initial_job_idx=first):
+            for end in launcher.launch(
+                jobs[first : first + at_once], initial_job_idx=begin + first
+            ):
                 _ = end.return_value  # raises what the job raised
 
 

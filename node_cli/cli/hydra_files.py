@@ -18,6 +18,7 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from node_cli.cli.search import DEFAULTS, NAME
 from node_cli.config.files import CONF, INSTALLED_DATA
 from node_cli.config.limits import check_interpolations, check_yaml
 from node_cli.config.schema import several
@@ -31,8 +32,8 @@ class HydraFiles:
 
     def __init__(self, config_name: str, config_dir: str | None) -> None:
         self.config_name = config_name
-        _store_installed()
         search_path = create_config_search_path(str(CONF))
+        _store_installed()
         if config_dir is not None:
             if not Path(config_dir).is_dir():
                 raise UserError(f"--config-dir {config_dir}: no such folder")
@@ -73,9 +74,10 @@ class HydraFiles:
 
 
 def _store_installed() -> None:
-    """Let Hydra know the data sets and regularisers of installed packages, which have no files of
-    their own."""
+    """Let Hydra know our search, in the place of the plugin of that name, and the data sets and
+    regularisers of installed packages, which have no files of their own."""
     store = ConfigStore.instance().store
+    store(NAME, DEFAULTS, group="hydra/sweeper", provider="node-train")
     for name in installed("data"):
         node = {"defaults": [INSTALLED_DATA, "_self_"], "name": name}
         store(name, node, group="data", provider="installed packages")

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from node_cli.cli import search
 from node_cli.config.messages import plain
 from node_cli.errors import one_line
 
@@ -17,8 +18,8 @@ HYDRA_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.searchpath", *PLUGIN_KE
 
 SWEEP_KEYS = ("hydra.sweep.", *PLUGIN_KEYS)
 
-# The only classes that a configuration may name: launchers, sweepers and the latter's samplers. All
-# are Hydra's own or those of its published plugins. An exact list, since Hydra calls whatever a
+# The only classes that a configuration may name: launchers and sweepers. All are Hydra's own, those
+# of its published plugins, or ours. An exact list, since Hydra calls whatever a
 # ``_target_`` names, and its packages hold functions that run commands.
 LAUNCHERS = (
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
@@ -26,24 +27,15 @@ LAUNCHERS = (
     "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
     "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
 )
-SWEEPERS = (
-    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
-    "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper",
-)
-SAMPLERS = tuple(
-    f"optuna.samplers.{name}Sampler"
-    for name in ("TPE", "Random", "CmaEs", "NSGAII", "MOTPE", "Grid", "QMC", "BruteForce", "GP")
-)
+SWEEPERS = ("hydra._internal.core_plugins.basic_sweeper.BasicSweeper", search.TARGET)
 TARGETS = {
     "hydra.launcher._target_": LAUNCHERS,
     "hydra.sweeper._target_": SWEEPERS,
-    "hydra.sweeper.sampler._target_": SAMPLERS,
 }
 
 # Options of plugins that are code: a Python function's name, lines of a job's shell script.
-CODE_OPTIONS = (
-    "sweeper.custom_search_space",
-    *(f"launcher.{name}" for name in ("setup", "python", "srun_args", "additional_parameters")),
+CODE_OPTIONS = tuple(
+    f"launcher.{name}" for name in ("setup", "python", "srun_args", "additional_parameters")
 )
 
 

@@ -2,12 +2,13 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from node_cli.cli.compose import Job
+from node_cli.cli.command import Job
+from node_cli.cli.overrides import key_of
 from node_cli.display import Display
 from node_cli.records.measures import unit
 from node_cli.records.run_folder import RunFolder
@@ -23,18 +24,32 @@ TOLD = ("test_accuracy", "holdout_accuracy", "train_accuracy", "test_loss", "tra
 class JobLines:
     """Tells the end of jobs, from their files: they may run in other processes."""
 
-    def __init__(self, sweep: Path, jobs: Sequence[Job]) -> None:
-        self.folders = [RunFolder(sweep / str(number)) for number in range(len(jobs))]
-        self.before = [folder.read_status() for folder in self.folders]
-        self.open = [n for n, status in enumerate(self.before) if status.get("status") != "done"]
+    def __init__(
+        self,
+        sweep: Path,
+        jobs: Sequence[Job],
+        first: int = 0,
+        count: int | None = None,
+        keys: Collection[str] = (),
+    ) -> None:
+        """``first``: the number of the first job, where there are ``count`` in all. ``keys``: those
+        that tell them apart, by default those that do not have the same value in all."""
+        self.first, self.count = first, count or len(jobs)
+        self.folders = {n: RunFolder(sweep / str(n)) for n in range(first, first + len(jobs))}
+        self.before = {n: folder.read_status() for n, folder in self.folders.items()}
+        self.open = [n for n, status in self.before.items() if status.get("status") != "done"]
         self.begun = time.monotonic()
         self.ended_here = self.failed = 0
         common = set.intersection(*({*job.overrides} for job in jobs)) if len(jobs) > 1 else set()
-        self.names = [" ".join(o for o in job.overrides if o not in common) for job in jobs]
+        told = (
+            [o for o in job.overrides if (key_of(o) in keys if keys else o not in common)]
+            for job in jobs
+        )
+        self.names = dict(zip(self.folders, map(" ".join, told), strict=True))
 
     def announcement(self, number: int) -> str:
         """A line for a job that begins now."""
-        return f"job {number} ({number + 1}/{len(self.names)}): {self.names[number]}"
+        return f"job {number} ({number + 1}/{self.count}): {self.names[number]}"
 
     def look(self) -> None:
         """Print a line for each job that has ended since the last look."""
@@ -65,7 +80,8 @@ class JobLines:
             self.look()
 
     def _line(self, number: int, status: str, reason: str) -> str:
-        count, left = len(self.names), len(self.open)
+        count = self.count
+        left = count - self.first - len(self.folders) + len(self.open)
         running = sum(self.folders[n].standing() == "running" for n in self.open)
         parts = [f"{running} running"] * (running > 0) + [f"{self.failed} failed"]
         if left:

@@ -24,7 +24,7 @@ from node_cli.stopping import stops_on_signal
 if TYPE_CHECKING:  # imported where needed: --help answers without any of them, --cfg without torch
     from collections.abc import Callable, Sequence
 
-    from node_cli.cli.compose import Command
+    from node_cli.cli.command import Command
     from node_cli.cli.overrides import CommandLine
 
 
@@ -208,12 +208,16 @@ def _start(command: "Command", args: argparse.Namespace) -> int:
     from node_cli.cli import runs
     from node_cli.cli.dry_run import dry_run
     from node_cli.cli.hydra_app import hand_over
-    from node_cli.cli.under_way import under_way
+    from node_cli.cli.published import show_published
     from node_cli.config.messages import quoted
     from node_cli.display import last_line
     from node_cli.records.run_folder import RunFolder
 
     runs.preflight_all(command)
+    if args.dry_run and command.search:
+        raise UserError(
+            "--dry-run: not with hydra/sweeper=optuna, which chooses its jobs as it goes"
+        )
     if args.dry_run:
         _check_empty(command.folder)
         return dry_run([command], one=not args.multirun)
@@ -221,15 +225,10 @@ def _start(command: "Command", args: argparse.Namespace) -> int:
     folder = RunFolder(command.folder)
     if not args.multirun:
         hand_over(args, *command.overrides, quoted("hydra.run.dir", str(folder.path)))
-        runs.show_published(folder.path, [folder])
+        show_published(folder.path, [folder])
         last_line(folder.path)
         return runs.exit_code(folder)
-    if command.is_all:
-        return runs.run_sweeps(folder.path, [command])
-    # A sweeper plugin chooses the jobs as it goes.
-    with runs.resumable(folder.path), under_way(folder.path):
-        hand_over(args, *command.overrides, quoted("hydra.sweep.dir", str(folder.path)))
-    return runs.finish_sweep(command)
+    return runs.run_sweeps(folder.path, [command])
 
 
 def _run_tables(commands: "Sequence[Command]", args: argparse.Namespace) -> int:
@@ -271,8 +270,8 @@ def _claim(command: "Command", args: argparse.Namespace, *, is_sweep: bool) -> N
             _check_empty(folder)
             if is_sweep:
                 where = (args.config_name, args.config_dir, str(Path.cwd()))
-                jobs = len(command.jobs) if command.is_all else None
-                sweep_folder.write(folder, sweep_folder.Typed(args.overrides, *where, jobs))
+                typed = sweep_folder.Typed(args.overrides, *where, command.count)
+                sweep_folder.write(folder, typed)
             else:
                 (job,) = command.jobs
                 RunFolder(folder).write_config(job.config.model_dump(), job.overrides)

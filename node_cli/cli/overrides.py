@@ -10,8 +10,8 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 from hydra.core.override_parser.types import Override as HydraOverride
-from hydra.core.override_parser.types import RangeSweep
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -94,8 +94,9 @@ class CommandLine:
         """The overrides of each job, every combination of the values that they stand for.
 
         ``multirun``: whether one may stand for several. A line is added to ``problems`` for each
-        that must not, or that has no values. Another sweeper than Hydra's own chooses its values as
-        it goes: then there is one job, with what it does not choose.
+        that must not, or that has no values. Where another sweeper than Hydra's own chooses, the
+        jobs are those by which its values are checked: each of them in turn, those of other keys
+        the first ones; of an interval and of a range the ends.
         """
         sweeper = self.find("hydra/sweeper")
         has_sweeper = sweeper is not None and sweeper.value != "basic"
@@ -105,8 +106,6 @@ class CommandLine:
             key = override.parsed.get_key_element().lstrip("+")
             if problem := override.problem_with_several(multirun=multirun):
                 problems.append(problem)
-            elif override.several and has_sweeper:
-                continue
             elif key in by_key and (override.several or len(by_key[key]) > 1):
                 problems.append(f"{override.text}: {key} is given twice; give all values at once")
             elif (count := override.count()) > MOST_JOBS:
@@ -115,7 +114,9 @@ class CommandLine:
                 )
             else:
                 try:
-                    by_key[key] = list(parser.singles(override))
+                    chosen = has_sweeper and override.several
+                    values = parser.ends if chosen else parser.singles
+                    by_key[key] = list(values(override))
                 except OmegaConfBaseException:  # of choice() and the like inside a list
                     problems.append(f"{override.text}: write the values out, {key}=A,B")
                 except Exception as error:  # whatever its arguments lead Hydra to
@@ -127,6 +128,12 @@ class CommandLine:
         if count > MOST_JOBS:
             problems.append(f"{count:,} jobs; {AT_MOST}")
             return []
+        if has_sweeper:
+            firsts = {key: values[0] for key, values in by_key.items() if values}
+            others = ((k, value) for k, values in by_key.items() for value in values[1:])
+            return [
+                list((firsts | change).values()) for change in ({}, *({k: v} for k, v in others))
+            ]
         return [list(job) for job in product(*by_key.values())]
 
 
@@ -165,6 +172,17 @@ class Parser:
                 yield self._parsed(text)
             else:
                 yield Override(override.key, text, False, override.parsed)
+
+    def ends(self, override: Override) -> Iterator[Override]:
+        """The override once per value, of an interval or a range once per end."""
+        match override.parsed.value():
+            case IntervalSweep(start=start, end=end):
+                yield from (self._parsed(f"{override.key}={end}") for end in (start, end))
+            case RangeSweep():
+                values = override.value
+                yield from (self._parsed(f"{override.key}={v}") for v in (values[0], values[-1]))
+            case _:
+                yield from self.singles(override)
 
     def _parsed(self, text: str) -> Override:
         key, is_set, value = text.partition("=")

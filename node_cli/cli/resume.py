@@ -2,14 +2,15 @@
 
 import contextlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from node_cli.cli.compose import Command, Composer, Job
-from node_cli.cli.overrides import key_of
+from node_cli.cli.command import Command, Job
+from node_cli.cli.compose import Composer
+from node_cli.cli.overrides import CommandLine, key_of
 from node_cli.config import data, regularize
 from node_cli.config.check import checked
 from node_cli.config.messages import plain
@@ -90,22 +91,31 @@ def job_in(sweep: Path, name: str) -> Job | None:
         return None
 
 
+def chosen_job(command: Command, values: Mapping[str, Any]) -> Job:
+    """Return the job of a search that has these values. Raises ``UserError``."""
+    with _composing(command.folder) as (composer, typed):
+        return composer.chosen(command, typed, values)
+
+
+@contextlib.contextmanager
+def _composing(folder: Path) -> Iterator[tuple[Composer, CommandLine]]:
+    """What composes the sweep in a folder, and what was typed for it, in the folder where that
+    was."""
+    typed = sweep_folder.read(folder)
+    # Paths that were typed start from where they were typed, unless this is another machine.
+    directory = typed.working_directory if Path(typed.working_directory).is_dir() else "."
+    with contextlib.chdir(directory), Composer(typed.config_name, typed.config_dir) as composer:
+        yield composer, composer.parse(typed.overrides)
+
+
 def command_of(folder: Path) -> Command:
     """Return the jobs of the sweep in a folder, composed again from what was typed for it.
 
     Of a table the file as it is now; of several tables the one that the folder is named after. Job
     N belongs into the folder N. Raises ``UserError`` where the configuration is no longer valid.
     """
-    typed = sweep_folder.read(folder)
     here = Path.cwd() / folder
-    # Paths that were typed start from where they were typed, unless this is another machine.
-    directory = typed.working_directory if Path(typed.working_directory).is_dir() else "."
-    with contextlib.chdir(directory), Composer(typed.config_name, typed.config_dir) as composer:
-        command_line = composer.parse(typed.overrides)
-        if command_line.find("hydra/sweeper"):
-            raise UserError(
-                f"resume={folder}: a sweeper chose its values; resume its runs one by one"
-            )
+    with _composing(folder) as (composer, command_line):
         if command_line.find("table"):
             named = {c.folder.name: c for c in composer.tables(command_line)}
             if here.name not in named:
@@ -118,6 +128,8 @@ def command_of(folder: Path) -> Command:
 
 def check_unchanged(command: Command) -> None:
     """Raise ``UserError`` where a table has changed since a job of it began."""
+    if command.search:  # whose jobs are those of its study
+        return
     for number, job in enumerate(command.jobs):
         begun = RunFolder(command.folder / str(number)).read_overrides()
         old, new = ({*_lasting(overrides)} for overrides in (begun, job.overrides))

@@ -7,19 +7,20 @@ by Hydra, which calls it for each job; tables and resumed runs and sweeps are st
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from node_cli.cli.compose import Command, Job
+from node_cli.cli.command import Command, Job
 from node_cli.cli.fail_fast import failed_job, forget_failure, note_failure
 from node_cli.cli.hydra_app import launch
 from node_cli.cli.job_lines import JobLines
-from node_cli.cli.resume import check_unchanged, command_of, job_in, lift, rest_of
+from node_cli.cli.published import check_published, show_published
+from node_cli.cli.resume import check_unchanged, chosen_job, command_of, job_in, lift, rest_of
+from node_cli.cli.search import Search
 from node_cli.cli.under_way import under_way, update_summary
 from node_cli.config.messages import shell_override
-from node_cli.config.schema import Config, keys, sections, several
 from node_cli.config.section import absolute
 from node_cli.config.tasks import TASKS
 from node_cli.display import Display, last_line, tell
@@ -28,8 +29,6 @@ from node_cli.machine.ranks import here
 from node_cli.records import sweep_folder
 from node_cli.records.files import short
 from node_cli.records.run_folder import RunFolder
-from node_cli.report import comparison
-from node_cli.report.comparison_text import texts
 from node_cli.report.run_plots import plot_run
 from node_cli.report.summary import add_row, as_text
 from node_cli.tasks.run import execute
@@ -111,28 +110,49 @@ def run_sweeps(path: Path, commands: Sequence[Command]) -> int:
 
 
 def _run_sweep(command: Command) -> int:
-    refused = False
     with under_way(command.folder):
-        sweep_folder.set_jobs(command.folder, len(command.jobs))
+        sweep_folder.set_jobs(command.folder, command.count)
         forget_failure(command.folder)
-        lines, display = JobLines(command.folder, command.jobs), Display()
-        if command.is_launched:
-            with lines.looking():
-                launch(command)
-            return finish_sweep(command)
-        for number, job in enumerate(command.jobs):
-            folder = RunFolder(command.folder / str(number))
-            end = run_job(
-                folder,
-                partial(new_or_rest, folder, job),
-                announce=lines.announcement(number),
-                sweep=command.folder,
-                fail_fast=job.config.sweep.fail_fast,
-                display=display,
-            )
-            refused |= end.refused
-            lines.look()
+        if command.search:
+            return _run_search(command, command.search)
+        refused = _run_jobs(command, JobLines(command.folder, command.jobs), Display())
     return max(finish_sweep(command), int(refused))
+
+
+def _run_jobs(command: Command, lines: JobLines, display: Display) -> bool:
+    """Run jobs of a sweep; return whether one was refused."""
+    if command.is_launched:
+        with lines.looking():
+            launch(command, lines.first)
+        return False
+    refused = False
+    for number, job in enumerate(command.jobs, lines.first):
+        folder = RunFolder(command.folder / str(number))
+        end = run_job(
+            folder,
+            partial(new_or_rest, folder, job),
+            announce=lines.announcement(number),
+            sweep=command.folder,
+            fail_fast=job.config.sweep.fail_fast,
+            display=display,
+        )
+        refused |= end.refused
+        lines.look()
+    return refused
+
+
+def _run_search(command: Command, search: Search) -> int:
+    """Run the trials of a search that have not ended yet; return the exit code."""
+    trials, display = search.trials(command.folder), Display()
+    while batch := trials.batch():
+        jobs = [chosen_job(command, values) for values in batch.values()]
+        lines = JobLines(command.folder, jobs, min(batch), command.count, search.keys)
+        _run_jobs(replace(command, jobs=jobs), lines, display)
+        for number in batch:
+            trials.end(number)
+    code = finish_sweep(command)
+    trials.tell_best(display)
+    return code
 
 
 def new_or_rest(folder: RunFolder, job: Job) -> Job | None:
@@ -218,20 +238,8 @@ def preflight_all(command: Command) -> None:
     """
     check_all(
         *(partial(preflight, job.config) for job in command.jobs),
-        *(partial(_check_published, job.config) for job in command.jobs),
+        *(partial(check_published, job.config) for job in command.jobs),
     )
-
-
-def _check_published(config: Config) -> None:
-    """Raise ``UserError`` where a published table names what a run does not have."""
-    known = {*keys(), *(f"{name}.name" for name in sections()), *several()}
-    for i, table in enumerate(config.published or []):
-        if wrong := table.setting.keys() - known:
-            raise UserError(f"published.{i}.setting: {', '.join(sorted(wrong))}: no such key")
-        if unknown := comparison.unknown_columns(table.columns):
-            raise UserError(
-                f"published.{i}.columns: {', '.join(unknown)}: not in the records of a run"
-            )
 
 
 @contextlib.contextmanager
@@ -259,22 +267,9 @@ def finish_sweep(command: Command) -> int:
     display.line(f"\n{command.folder / 'summary.csv'}")
     done = {row["job"] for row in rows if row["status"] == "done"}
     show_published(command.folder, [RunFolder(command.folder / name) for name in sorted(done)])
-    tell("sweep", folder=str(command.folder), jobs=len(command.jobs), done=len(done))
+    tell("sweep", folder=str(command.folder), jobs=command.count, done=len(done))
     last_line(command.folder)
-    return 0 if done.issuperset(map(str, range(len(command.jobs)))) else 1
-
-
-def show_published(path: Path, folders: Sequence[RunFolder]) -> None:
-    """Print the published numbers that belong to runs beside theirs; write published.csv."""
-    try:
-        if comparisons := comparison.compare(folders):
-            comparison.write(path / "published.csv", comparisons)
-    except Exception as error:  # a damaged run, a full disk
-        complain(f"{path}: no comparison with published numbers ({one_line(error)})")
-        return
-    display = Display()
-    for text in texts(comparisons):
-        display.report(f"\n{text.title}\n{text.body(display.width)}".rstrip())
+    return 0 if done.issuperset(map(str, range(command.count))) else 1
 
 
 def exit_code(folder: RunFolder) -> int:

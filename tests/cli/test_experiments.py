@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from node_cli.cli import runs
-from node_cli.cli.compose import Command, Job
+from node_cli.cli.command import Command, Job
 from node_cli.config.files import CONF
 from node_cli.config.schema import Config
 from node_cli.data.catalog import IMAGES

@@ -24,12 +24,6 @@ CODE = "a configuration may not name code to run"
         ("hydra/launcher", f"_target_: {BASIC}\nsetup: [touch x]", f"hydra.launcher.setup: {CODE}"),
         ("hydra/sweeper", "_target_: hydra.core.plugins.Plugins", CODE),
         ("hydra/sweeper", "_target_: optuna.samplers.TPESampler", CODE),
-        (
-            "hydra/sweeper",
-            "_target_: hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper\n"
-            "custom_search_space: os.system",
-            f"hydra.sweeper.custom_search_space: {CODE}",
-        ),
     ],
 )
 def test_code_in_a_file_is_refused(

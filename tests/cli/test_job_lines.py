@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from node_cli.cli.compose import Job
+from node_cli.cli.command import Job
 from node_cli.cli.job_lines import JobLines
 from node_cli.records.run_folder import RunFolder, Status
 from tests.commands import NodeTrain

@@ -161,10 +161,16 @@ def test_several_values_are_several_jobs() -> None:
         [["epochs=3"]],
         ["seed=1,2: several values need -m (or brackets, for a list)"],
     )
-    assert jobs("hydra/sweeper=optuna", "seed=1,2", "x=3") == (
-        [["hydra/sweeper=optuna", "x=3"]],
-        [],
-    ), "it chooses the values of seed itself"
+    search = ["hydra/sweeper=optuna", "seed=1,2,3", "x=interval(0,1)", "y=range(5)", "z=3"]
+    found, problems = jobs(*search)
+    assert problems == []
+    assert [job[1:] for job in found] == [
+        ["seed=1", "x=0.0", "y=0", "z=3"],
+        ["seed=2", "x=0.0", "y=0", "z=3"],
+        ["seed=3", "x=0.0", "y=0", "z=3"],
+        ["seed=1", "x=1.0", "y=0", "z=3"],
+        ["seed=1", "x=0.0", "y=4", "z=3"],
+    ], "those by which the values are checked"
 
 
 @pytest.mark.parametrize(

@@ -102,17 +102,6 @@ def test_the_result_of_fewer_epochs_does_not_outlive_them(
     assert after["train_accuracy"] != before["train_accuracy"]
 
 
-def test_what_a_sweeper_chose_is_not_known_to_a_resume(
-    node_train: NodeTrain, tmp_path: Path
-) -> None:
-    sweep = ["-m", *QUICK, "hydra/sweeper=basic", "seed=0,1", "hydra.sweep.dir=s"]
-    assert node_train(*sweep).code == 0
-    refused = node_train("resume=s")
-    assert refused.code == 2
-    assert "resume its runs one by one" in refused.err
-    assert node_train("resume=s/1").code == 0
-
-
 def test_a_sweep_is_not_run_twice_at_a_time(node_train: NodeTrain, tmp_path: Path) -> None:
     assert node_train("-m", *QUICK, "seed=0,1", "hydra.sweep.dir=s").code == 0
     with RunFolder(tmp_path / "s").locked():
