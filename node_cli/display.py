@@ -31,16 +31,24 @@ class Display:
         self.width = self.console.width if self.console.is_terminal else None
         self._told: dict[str, str] = {}
 
-    def line(self, text: str = "") -> None:
-        """Print a line."""
+    def line(self, text: str = "", hanging: int = 0) -> None:
+        """Print a line; one that is longer than the terminal ends between words, and what follows
+        is indented by ``hanging``. Rows of tables stay as they are."""
+        if self.width is not None and len(text) > self.width and not text.startswith("|"):
+            follows = " " * hanging
+            options = {"break_long_words": False, "break_on_hyphens": False}
+            text = "\n".join(
+                part
+                for line in text.splitlines()
+                for part in textwrap.wrap(line, self.width, subsequent_indent=follows, **options)
+                or [""]
+            )
         self.console.print(text)
 
     def report(self, text: str) -> None:
-        """Print lines of Markdown; those that are longer than the terminal end between words."""
+        """Print lines of Markdown."""
         for line in text.splitlines():
-            wide = self.width is not None and len(line) > self.width and not line.startswith("|")
-            for part in textwrap.wrap(line, self.width or 0) if wide else [line]:
-                self.line(part)
+            self.line(line)
 
     def news(self, facts: Mapping[str, str]) -> None:
         """Print those facts that are not as they were told last, as of the jobs of a sweep."""
@@ -51,7 +59,7 @@ class Display:
         """Print a line ``name  value`` for each fact, the values aligned."""
         width = max(map(len, facts))
         for name, value in facts.items():
-            self.line(f"{name:<{width}}  {value}")
+            self.line(f"{name:<{width}}  {value}", hanging=width + 2)
 
 
 class _Output:

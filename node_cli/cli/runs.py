@@ -115,7 +115,10 @@ def _run_sweep(command: Command) -> int:
         forget_failure(command.folder)
         if command.search:
             return _run_search(command, command.search)
-        refused = _run_jobs(command, JobLines(command.folder, command.jobs), Display())
+        lines, display = JobLines(command.folder, command.jobs), Display()
+        if done := command.count - len(lines.open):
+            display.line(f"{done} of {command.count} jobs are done already")
+        refused = _run_jobs(command, lines, display)
     return max(finish_sweep(command), int(refused))
 
 
@@ -131,7 +134,7 @@ def _run_jobs(command: Command, lines: JobLines, display: Display) -> bool:
         end = run_job(
             folder,
             partial(new_or_rest, folder, job),
-            announce=lines.announcement(number),
+            announce=lines.announcement(number) if number in lines.open else "",
             sweep=command.folder,
             fail_fast=job.config.sweep.fail_fast,
             display=display,
@@ -163,19 +166,12 @@ def new_or_rest(folder: RunFolder, job: Job) -> Job | None:
 
 
 def _rest(folder: RunFolder, typed: Mapping[str, Any], begun: Job | None = None) -> Job | None:
-    """What is left of a run; says so where nothing is. Raises ``UserError``.
+    """What is left of a run; None where nothing is. Raises ``UserError``.
 
     ``begun``: the job of its sweep that it is the rest of, if known.
     """
     job = rest_of(folder, typed, begun)
-    if job is None:
-        reason = folder.read_status().get("reason")
-        Display().line(
-            f"{folder.path}: this run has stopped ({reason}); {lift(str(reason))}"
-            if reason
-            else f"{folder.path}: this run is finished; train it further with epochs=N"
-        )
-    else:
+    if job is not None:
         has_weights = folder.last.exists()  # of its own, by now
         preflight(job.config.model_copy(update={"init_from": None} if has_weights else {}))
     return job
@@ -217,7 +213,14 @@ def resume(location: str, typed: Mapping[str, Any]) -> int:
     def prepare() -> Job | None:
         nonlocal is_finished
         job = _rest(folder, typed, job_in(sweep, path.name) if sweep else None)
-        is_finished = job is None
+        if job is None:
+            is_finished = True
+            reason = folder.read_status().get("reason")
+            Display().line(
+                f"{path}: this run has stopped ({reason}); {lift(str(reason))}"
+                if reason
+                else f"{path}: this run is finished; train it further with epochs=N"
+            )
         return job
 
     try:

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from node_cli.learn.evaluation import Metrics
 from node_cli.learn.objective import Objective
-from node_cli.learn.observer import Further
+from node_cli.learn.observer import Further, Seen, unseen
 from node_cli.records.splits import averaged_split
 
 
@@ -74,13 +74,13 @@ def trained(average: Average | None) -> AbstractContextManager[None]:
 
 
 def evaluate_both(
-    objective: Objective[Any], average: Average | None, step: int
+    objective: Objective[Any], average: Average | None, step: int, seen: Seen = unseen
 ) -> tuple[dict[str, Metrics], Further]:
     """Evaluate the weights, and the average of them beside, as splits of further names; what is
     recorded beside the metrics is of the weights. Raises as ``Objective.evaluate``."""
-    metrics, further = objective.evaluate(step)
+    metrics, further = objective.evaluate(step, seen)
     if average is not None:
         with average.in_place():
-            averaged, _ = objective.evaluate(step)
+            averaged, _ = objective.evaluate(step, seen)
         metrics |= {averaged_split(name): found for name, found in averaged.items()}
     return metrics, further

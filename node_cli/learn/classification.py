@@ -30,7 +30,7 @@ from node_cli.learn.evaluation import Metrics, evaluate_splits
 from node_cli.learn.metrics import check as check_metrics
 from node_cli.learn.metrics import confusion
 from node_cli.learn.norm_statistics import statistics_for_evaluation, warn_of_gap
-from node_cli.learn.observer import Further
+from node_cli.learn.observer import Further, Seen, unseen
 from node_cli.learn.plane import boundary, points, vector_field
 from node_cli.learn.regularisation import Penalties, Regularisation
 from node_cli.learn.state_flow import classes, flow
@@ -120,7 +120,7 @@ class Classification:
         labels = labels.to(example) if labels.is_floating_point() else labels.to(example.device)
         return cross_entropy(logits.to(example.dtype), labels)
 
-    def evaluate(self, step: int) -> tuple[dict[str, Metrics], Further]:
+    def evaluate(self, step: int, seen: Seen = unseen) -> tuple[dict[str, Metrics], Further]:
         config = self.config
         at_the_end = step == config.epochs * self.batches_per_epoch
         metrics = evaluate_splits(
@@ -132,6 +132,7 @@ class Classification:
             step,
             test=at_the_end or config.eval.test == "always" or not TASKS[config.task].trains,
             ranks=self.ranks,
+            seen=seen,
         )
         return metrics, {}
 

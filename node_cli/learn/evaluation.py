@@ -17,6 +17,7 @@ from node_cli.data.images import ImageSet
 from node_cli.data.streams import stream
 from node_cli.learn.metrics import FurtherMetrics
 from node_cli.learn.norm_statistics import statistics_for_evaluation
+from node_cli.learn.observer import Seen, unseen
 from node_cli.machine import compiler
 from node_cli.machine.device import Backend
 from node_cli.machine.ranks import ALONE, Ranks
@@ -98,6 +99,8 @@ def _batch_by_batch(
     skip: bool,
     answers: bool,
     ranks: Ranks = ALONE,
+    seen: Seen = unseen,
+    split: str = "",
 ) -> list[_Batch]:
     """Evaluate every batch; of several processes each those that it is dealt, one by one."""
     training = model.training
@@ -105,7 +108,8 @@ def _batch_by_batch(
     turn = ranks.rank, ranks.size
     found: list[_Batch] = []
     measured: list[Tensor] = []  # of each batch: loss, and number of correct images
-    for batch in in_batches(images, batch_size, backend.device, turn=turn):
+    for number, batch in enumerate(in_batches(images, batch_size, backend.device, turn=turn)):
+        seen(split, min(number * ranks.size * batch_size, len(images)), len(images))
         try:
             with backend.autocast(), compiler.for_batch(model, len(batch), batch_size):
                 logits = model(preprocess(batch.pixels))
@@ -187,12 +191,13 @@ def evaluate_splits(
     *,
     test: bool = True,
     ranks: Ranks = ALONE,
+    seen: Seen = unseen,
 ) -> dict[str, Metrics]:
     """Evaluate the splits that there are, after ``step`` training steps; return metrics by split.
 
     ``test``: whether the test split is among them. Training images are evaluated as ``eval.train``
-    says. ``ranks``: the processes that evaluate together. Raises ``Diverged`` where a loss is not
-    finite, and ``SolveFailed``.
+    says. ``ranks``: the processes that evaluate together. ``seen``: is told how far it is before
+    each batch. Raises ``Diverged`` where a loss is not finite, and ``SolveFailed``.
     """
     chosen = {name: splits[name] for name in ("holdout", "test") if name in splits}
     if not test:
@@ -208,8 +213,9 @@ def evaluate_splits(
     ):
         for name, images in chosen.items():
             given = model, images, size, preprocess, backend
+            how = {"skip": skip, "answers": bool(further), "ranks": ranks}
             with told_of_evaluation(name, step):
-                found[name] = _batch_by_batch(*given, skip=skip, answers=bool(further), ranks=ranks)
+                found[name] = _batch_by_batch(*given, **how, seen=seen, split=name)
     metrics = {
         name: _metrics([*_dealt(ranks.gathered(batches))], further)
         for name, batches in found.items()

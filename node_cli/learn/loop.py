@@ -189,7 +189,9 @@ class Trainer(Generic[Batch]):
         """Evaluate every split that ``eval`` asks for after this step."""
         start = time.perf_counter()
         progress = self.progress
-        metrics, further = evaluate_both(self.objective, self.average, progress.step)
+        metrics, further = evaluate_both(
+            self.objective, self.average, progress.step, observers.evaluating
+        )
         rows = list(evaluation_rows(metrics, progress.step, progress.current_epoch))
         observers.evaluation(rows, further)
         progress.sums.eval_seconds += time.perf_counter() - start

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from node_cli.config.schema import Config
 from node_cli.data.inputs import Inputs
 from node_cli.learn.evaluation import Metrics
-from node_cli.learn.observer import Further
+from node_cli.learn.observer import Further, Seen, unseen
 from node_cli.learn.update import Outcome
 from node_cli.machine.device import Backend
 from node_cli.machine.ranks import ALONE, Ranks
@@ -81,9 +81,9 @@ class Objective(Protocol[Batch]):
         ``model``: the model or a copy of it, on any device and of any dtype.
         """
 
-    def evaluate(self, step: int) -> tuple[dict[str, Metrics], Further]:
+    def evaluate(self, step: int, seen: Seen = unseen) -> tuple[dict[str, Metrics], Further]:
         """Evaluate after ``step`` steps; return metrics by split, and rows of the ``further``
-        records. Raises ``Diverged`` and ``SolveFailed``."""
+        records. ``seen``: is told how far it is. Raises ``Diverged`` and ``SolveFailed``."""
 
     def begin(self, folder: RunFolder) -> None:
         """Write what is known of the data before training."""

@@ -18,6 +18,14 @@ Further = Mapping[Record, Sequence[Row]]
 """What an evaluation records beside its metrics: a learned trajectory, say."""
 
 
+Seen = Callable[[str, int, int], object]
+"""Is told how far an evaluation is: the split, how many of its images are done, and all of them."""
+
+
+def unseen(split: str, done: int, images: int) -> None:
+    """Where nobody wants to know."""
+
+
 @dataclass(frozen=True)
 class TrainingFacts:
     """What is known when a training starts.
@@ -49,6 +57,9 @@ class Observer(Protocol):
     def step(self, progress: Progress, row: Row) -> None:
         """A step was made. ``row``: of steps.csv; without a loss where the batch was skipped."""
 
+    def evaluating(self, split: str, done: int, images: int) -> None:
+        """An evaluation has done so many of a split's images. An observer may be without this."""
+
     def evaluation(self, rows: Sequence[Row], further: Further) -> None:
         """The model was evaluated. ``rows``: of evaluations.csv, one for each split."""
 
@@ -74,6 +85,13 @@ class Observers:
 
     def step(self, progress: Progress, row: Row) -> None:
         self._tell(lambda observer: observer.step(progress, row))
+
+    def evaluating(self, split: str, done: int, images: int) -> None:
+        def tell(observer: Observer) -> None:
+            if hasattr(observer, "evaluating"):  # packages of before have none
+                observer.evaluating(split, done, images)
+
+        self._tell(tell)
 
     def evaluation(self, rows: Sequence[Row], further: Further) -> None:
         self._tell(lambda observer: observer.evaluation(rows, further))

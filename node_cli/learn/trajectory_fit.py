@@ -18,7 +18,7 @@ from node_cli.learn.evaluation import (
     told_of_evaluation,
     without_budget,
 )
-from node_cli.learn.observer import Further
+from node_cli.learn.observer import Further, Seen, unseen
 from node_cli.learn.regularisation import Regularisation
 from node_cli.learn.update import Outcome
 from node_cli.machine.device import Backend
@@ -89,7 +89,7 @@ class TrajectoryFit:
         return mse_loss(model(states[0], batch.times), states)
 
     @torch.no_grad()
-    def evaluate(self, step: int) -> tuple[dict[str, Metrics], Further]:
+    def evaluate(self, step: int, seen: Seen = unseen) -> tuple[dict[str, Metrics], Further]:
         times, states = self.data.times, self.data.states
         training = self.model.training
         self.model.eval()

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from node_cli.config.schema import Config
 from node_cli.display import Display
-from node_cli.learn.observer import Further, Row, TrainingFacts
+from node_cli.learn.observer import Further, Observer, Row, TrainingFacts
 from node_cli.learn.recorded import recorded
 from node_cli.records.columns import EPOCHS, EVALUATIONS, STEPS, Record
 from node_cli.records.files import CsvLog
@@ -13,7 +13,7 @@ from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
 
 
-class CsvFiles:
+class CsvFiles(Observer):
     """Appends each row to its file at once, and waits for the disk before a checkpoint."""
 
     required: ClassVar[bool] = True

@@ -1,19 +1,18 @@
 """The observer that prints a JSON object for each epoch, and while something is compiled:
 ``--json``."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
 from node_cli.config.schema import Config
 from node_cli.display import Display, tell
-from node_cli.learn.observer import Further, Row, TrainingFacts
+from node_cli.learn.observer import Observer, Row, TrainingFacts
 from node_cli.ode.engines.compiled.function import WATCHERS
-from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
 
 
-class JsonLines:
+class JsonLines(Observer):
     """Prints the row of epochs.csv of each epoch, and the folder that it belongs to."""
 
     required: ClassVar[bool] = False
@@ -30,17 +29,8 @@ class JsonLines:
         tell("compiling", folder=str(self.folder.path), what=what)
         yield
 
-    def step(self, progress: Progress, row: Row) -> None:
-        pass
-
-    def evaluation(self, rows: Sequence[Row], further: Further) -> None:
-        pass
-
     def epoch(self, row: Row) -> None:
         tell("epoch", folder=str(self.folder.path), **row)
-
-    def checkpoint(self) -> None:
-        pass
 
     def end(self) -> None:
         WATCHERS.remove(self.compiling)

@@ -11,7 +11,7 @@ from node_cli.config.messages import plain
 from node_cli.config.schema import Config, keys
 from node_cli.config.tree import get
 from node_cli.display import Display
-from node_cli.learn.observer import Further, Row, TrainingFacts
+from node_cli.learn.observer import Further, Observer, Row, TrainingFacts
 from node_cli.records.files import read_json, write_text
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
@@ -24,7 +24,7 @@ AT_ONCE = 1000
 """Points in one message: as many as MLflow takes."""
 
 
-class MlFlow:
+class MlFlow(Observer):
     """Sends the points of every row, and the configuration as parameters, to where MLflow says
     (MLFLOW_TRACKING_URI; without it a file mlflow.db in the working directory).
 

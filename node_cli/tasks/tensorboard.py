@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 from node_cli.config.schema import Config
 from node_cli.display import Display
-from node_cli.learn.observer import Further, Row, TrainingFacts
+from node_cli.learn.observer import Further, Observer, Row, TrainingFacts
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.points import Points, of_epoch, of_evaluation, of_step
 
 
-class TensorBoard:
+class TensorBoard(Observer):
     """Writes the points of every row into the folder ``tensorboard`` of the run, at its step.
 
     A resume starts a file that tells TensorBoard to forget what the ones before have after the

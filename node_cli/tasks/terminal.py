@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 
 from node_cli.config.schema import Config
 from node_cli.display import Display
-from node_cli.learn.observer import Further, Row, TrainingFacts
+from node_cli.learn.observer import Further, Observer, Row, TrainingFacts
 from node_cli.ode.engines.compiled.function import WATCHERS
 from node_cli.records.measures import unit
 from node_cli.records.progress import Progress
@@ -19,6 +19,8 @@ from node_cli.records.run_folder import RunFolder
 from node_cli.records.splits import averaged_split
 from node_cli.records.units import Value
 
+BAR = (10, 40)  # cells, on a terminal of 80 columns and on a wide one
+WIDTH_FOR_SPEED = 90  # columns
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
 
 
@@ -37,7 +39,7 @@ class _Since:
         return f"{self.words} {self.seconds:.0f} s"
 
 
-class Terminal:
+class Terminal(Observer):
     """Shows a bar with the newest numbers on a terminal; elsewhere a line now and then."""
 
     required: ClassVar[bool] = False
@@ -56,7 +58,7 @@ class Terminal:
         if self.display.live:
             self.bar = Bar(
                 TextColumn("epoch {task.fields[epoch]}/" + str(self.epochs)),
-                BarColumn(bar_width=10),
+                BarColumn(bar_width=self._bar_width()),
                 TextColumn("{task.fields[numbers]}"),
                 TimeRemainingColumn(),
                 console=self.display.console,
@@ -79,7 +81,8 @@ class Terminal:
         self._line(f"  compiled {what} in {since.seconds:.1f} s")
 
     def step(self, progress: Progress, row: Row) -> None:
-        numbers = _numbers(progress, row)
+        with_speed = self.display.width is None or self.display.width >= WIDTH_FOR_SPEED
+        numbers = _numbers(progress, row, with_speed=with_speed)
         if row["loss"] is None:
             self._line(f"  step {progress.step}: {numbers}")
         if self.bar:
@@ -89,6 +92,13 @@ class Terminal:
         elif time.monotonic() - self.last_line > PLAIN_INTERVAL:
             place = f"step {progress.sums.batches}/{self.batches_per_epoch}"
             self._line(f"  epoch {progress.current_epoch}, {place}  {numbers}")
+
+    def evaluating(self, split: str, done: int, images: int) -> None:
+        words = f"evaluating {split}, {done:,} of {images:,}"
+        if self.bar:
+            self.bar.update(self.task, numbers=words)
+        elif time.monotonic() - self.last_line > PLAIN_INTERVAL:
+            self._line(f"  {words}")
 
     def evaluation(self, rows: Sequence[Row], further: Further) -> None:
         for row in rows:
@@ -110,28 +120,29 @@ class Terminal:
                 break
         self._line("  ".join(parts) + _nfe(row["nfe_forward_mean"], row["nfe_backward_mean"]))
 
-    def checkpoint(self) -> None:
-        pass
-
     def end(self) -> None:
         WATCHERS.remove(self.compiling)
         if self.bar:
             self.bar.stop()
+
+    def _bar_width(self) -> int:
+        least, most = BAR
+        return min(most, max(least, least + (self.display.width or 0) - WIDTH_FOR_SPEED))
 
     def _line(self, text: str) -> None:
         self.last_line = time.monotonic()
         self.display.line(text)
 
 
-def _numbers(progress: Progress, row: Row) -> str:
+def _numbers(progress: Progress, row: Row, *, with_speed: bool) -> str:
     """The newest numbers, in few digits."""
     if row["loss"] is None:
         return "batch skipped, its solve failed"
     sums, nfe = progress.sums, _nfe(row["nfe_forward"], row["nfe_backward"])
     if (accuracy := sums.accuracy()) is None:
         return f"loss {row['loss']:.3g}{nfe}"
-    speed = f"{sums.images / sums.seconds:,.0f} img/s"
-    return f"loss {row['loss']:.3f}  accuracy {accuracy:.1%}{nfe}  {speed}"
+    speed = f"  {sums.images / sums.seconds:,.0f} img/s" * with_speed
+    return f"loss {row['loss']:.3f}  accuracy {accuracy:.1%}{nfe}{speed}"
 
 
 def _shown(name: str, row: Row) -> str:
