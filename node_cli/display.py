@@ -35,14 +35,13 @@ class Display:
         """Print a line; one that is longer than the terminal ends between words, and what follows
         is indented by ``hanging``. Rows of tables stay as they are."""
         if self.width is not None and len(text) > self.width and not text.startswith("|"):
-            follows = " " * hanging
-            options = {"break_long_words": False, "break_on_hyphens": False}
-            text = "\n".join(
-                part
-                for line in text.splitlines()
-                for part in textwrap.wrap(line, self.width, subsequent_indent=follows, **options)
-                or [""]
+            wrapper = textwrap.TextWrapper(
+                self.width,
+                subsequent_indent=" " * hanging,
+                break_long_words=False,
+                break_on_hyphens=False,
             )
+            text = "\n".join(wrapper.fill(line) for line in text.splitlines())
         self.console.print(text)
 
     def report(self, text: str) -> None:

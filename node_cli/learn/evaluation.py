@@ -1,9 +1,10 @@
 """Evaluation of a model on the splits of the data. Training goes on as if there had been none."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -99,8 +100,7 @@ def _batch_by_batch(
     skip: bool,
     answers: bool,
     ranks: Ranks = ALONE,
-    seen: Seen = unseen,
-    split: str = "",
+    seen: Callable[[int, int], object] = lambda done, images: None,
 ) -> list[_Batch]:
     """Evaluate every batch; of several processes each those that it is dealt, one by one."""
     training = model.training
@@ -109,7 +109,7 @@ def _batch_by_batch(
     found: list[_Batch] = []
     measured: list[Tensor] = []  # of each batch: loss, and number of correct images
     for number, batch in enumerate(in_batches(images, batch_size, backend.device, turn=turn)):
-        seen(split, min(number * ranks.size * batch_size, len(images)), len(images))
+        seen(min(number * ranks.size * batch_size, len(images)), len(images))
         try:
             with backend.autocast(), compiler.for_batch(model, len(batch), batch_size):
                 logits = model(preprocess(batch.pixels))
@@ -213,9 +213,11 @@ def evaluate_splits(
     ):
         for name, images in chosen.items():
             given = model, images, size, preprocess, backend
-            how = {"skip": skip, "answers": bool(further), "ranks": ranks}
+            tell = partial(seen, name)
             with told_of_evaluation(name, step):
-                found[name] = _batch_by_batch(*given, **how, seen=seen, split=name)
+                found[name] = _batch_by_batch(
+                    *given, skip=skip, answers=bool(further), ranks=ranks, seen=tell
+                )
     metrics = {
         name: _metrics([*_dealt(ranks.gathered(batches))], further)
         for name, batches in found.items()

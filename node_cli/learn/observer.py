@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from node_cli.config.schema import Config
 from node_cli.display import Display
@@ -39,14 +39,15 @@ class TrainingFacts:
     further: Sequence[Record]
 
 
-class Observer(Protocol):
-    """Watches one training. ``tasks/observers.py`` has the table of observers.
+class Observer:
+    """Watches one training; one that derives from this has methods for the events that it wants.
+    ``tasks/observers.py`` has the table of observers.
 
     ``required``: whether the run fails where the observer does. Records are required; a display
     that fails is dropped, and the run goes on.
     """
 
-    required: ClassVar[bool]
+    required: ClassVar[bool] = False
 
     def __init__(self, config: Config, folder: RunFolder, display: Display) -> None:
         """Made once for a run; opens nothing yet."""

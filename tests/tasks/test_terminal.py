@@ -6,8 +6,10 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.progress import Progress
 
 from node_cli.config.schema import Config
 from tests.runs import run
@@ -83,8 +85,8 @@ def test_a_live_bar_on_a_terminal_leaves_the_lines_of_the_epochs(
 ) -> None:
     written = on_a_terminal()
     shown = re.sub(r"\x1b\[[\d;]*m", "", written)
-    assert re.search(r"epoch 1/2 +━{10}", shown)
-    assert re.search(r"epoch 2/2 +━{10} +loss \d\.\d{3}  accuracy \d+\.\d%  NFE 14 \+ 0  ", shown)
+    assert re.search(r"epoch 1/2 +━{40}", shown)
+    assert re.search(r"epoch 2/2 +━{40} +(loss|evaluating) ", shown)
     lines = "\n".join(screen(written)).rstrip("\n").split("\n")
     *_, blank, first, second, _, best, _, _ = lines
     assert blank == ""
@@ -117,3 +119,47 @@ def test_without_a_terminal_long_epochs_show_signs_of_life(
     assert re.findall(r"^  epoch (\d), step (\d)/5  loss \d", shown, re.MULTILINE) == [
         (epoch, step) for epoch in "12" for step in "12345"
     ]
+
+
+def test_an_evaluation_shows_how_far_it_is(
+    on_a_terminal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 359 test images, in batches of 64."""
+    update = Progress.update
+
+    def update_at_once(self: Progress, *given: Any, **fields: Any) -> None:
+        update(self, *given, **fields, refresh=True)
+
+    monkeypatch.setattr(Progress, "update", update_at_once)
+    shown = re.sub(r"\x1b\[[\d;]*m", "", on_a_terminal())
+    assert "evaluating test, 0 of 359" in shown
+    assert "evaluating test, 320 of 359" in shown
+    assert re.search(r"━{40} +loss \d\.\d{3}  accuracy \d+\.\d%  NFE 14 \+ 0  [\d,]+ img/s", shown)
+
+
+def test_without_a_terminal_a_long_evaluation_shows_signs_of_life(
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("node_cli.tasks.terminal.PLAIN_INTERVAL", -1.0)
+    run(configure("data.limit=100", "epochs=1", "eval.batch_size=300"), tmp_path / "run")
+    shown = capsys.readouterr().out
+    assert re.findall(r"^  evaluating (\w+), (\d+) of (\d+)$", shown, re.MULTILINE) == [
+        ("holdout", "0", "10"),
+        ("test", "0", "359"),
+        ("test", "300", "359"),
+    ]
+
+
+@pytest.mark.parametrize(("columns", "cells"), [("80", 10), ("110", 30)])
+def test_lines_and_bar_fit_the_terminal(
+    on_a_terminal: Callable[..., str], columns: str, cells: int
+) -> None:
+    written = on_a_terminal(COLUMNS=columns)
+    shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written)
+    lines = [line for line in re.split(r"[\r\n]+", shown) if "/run" not in line]
+    assert max(map(len, lines)) <= int(columns)
+    assert max(len(bar) for bar in re.findall("━+", shown)) <= cells
+    assert "10->20, Tanh" in " ".join(shown.split()), "no break within a word"
