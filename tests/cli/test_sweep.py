@@ -134,7 +134,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(
     assert (refused.code, refused.err) == (2, "error: epochs: not with the resume= of a sweep\n")
     resumed = node_train("resume=part")
     assert resumed.code == 0
-    assert "part/0: this run is finished" in resumed.out
+    assert "1 of 3 jobs are done already\n" in resumed.out
     for n in range(3):
         assert_same_run(RunFolder(tmp_path / f"whole/{n}"), RunFolder(tmp_path / f"part/{n}"))
     summaries = [facts(tmp_path / name / "summary.csv") for name in ("whole", "part")]
