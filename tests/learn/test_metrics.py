@@ -10,6 +10,7 @@ from node_cli.config.schema import Config
 from node_cli.errors import UserError
 from node_cli.learn import metrics
 from node_cli.learn.classification import Classification
+from node_cli.records.fingerprints import Fingerprints
 from node_cli.report.run_plots import plot_run
 from tests.folders import rows
 from tests.runs import go_on, run
@@ -52,9 +53,9 @@ def test_against_counting(configure: Configure) -> None:
 
 
 def test_files_and_plot_of_a_run(configure: Configure, tmp_path: Path) -> None:
+    """The numbers of every evaluation, in columns that come last, of a resumed run too; those of
+    ``task=eval`` are the same."""
     pytest.importorskip("torchmetrics")
-    """The numbers of every evaluation, by columns that come last; those of a resumed run, and of
-    ``task=eval``, are the same."""
     options = ["data.limit=60", "data.holdout=0.2", "batch_size=16", "train.ema=0.5", ALL]
     folder = run(configure("epochs=1", *options, "eval.top_k=10"), tmp_path / "run")
     go_on(folder, epochs=2)
@@ -73,6 +74,23 @@ def test_files_and_plot_of_a_run(configure: Configure, tmp_path: Path) -> None:
     accuracy = sum(int(row["correct"]) for row in per_class) / 359
     assert accuracy == pytest.approx(float(rows(folder.epochs)[1]["test_ema_accuracy"]))
     assert (folder.plots / "confusion.png").exists()
+
+
+def test_a_run_that_began_without_these_columns_goes_on(
+    configure: Configure, tmp_path: Path
+) -> None:
+    """As the version has written it that measured them once, in the end."""
+    pytest.importorskip("torchmetrics")
+    chosen = ["data.limit=60", "epochs=1", "eval.metrics=[top_k]", "eval.top_k=10"]
+    folder = run(configure(*chosen), tmp_path / "run")
+    lines = [line.rpartition(",")[0] for line in folder.evaluations.read_text().splitlines()]
+    folder.evaluations.write_text("\n".join(lines) + "\n")
+    checkpoint = torch.load(folder.last, weights_only=True)
+    checkpoint["records"] |= Fingerprints([folder.evaluations]).take()
+    torch.save(checkpoint, folder.last)
+    go_on(folder, epochs=2)
+    go_on(folder, epochs=3)
+    assert [row["top_k"] for row in rows(folder.evaluations)] == ["", "", *(4 * ["1.0"])]
 
 
 def test_without_torchmetrics(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
