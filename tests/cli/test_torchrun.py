@@ -1,6 +1,7 @@
 """Several processes train one model, as torchrun starts them."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,12 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from node_cli.cli.torchrun import check_typed
 from node_cli.config.schema import Config
 from node_cli.errors import UserError
+from node_cli.machine.ranks import ALONE, Ranks
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.ode.solver import Solver
 from node_cli.records.run_folder import RunFolder
+from node_cli.tasks.together import check_processes
 from tests.commands import NodeTrain
 from tests.folders import TIMES_AND_MEMORY, assert_same_run, rows, weights
 from tests.ranks import ended, start, together
@@ -31,8 +35,8 @@ SMALL = ["device=cpu", "data.limit=90", "data.holdout=0.1", "epochs=2", "hydra.r
 # last one of one image, of which two of them have none.
 BUSY = [
     *(*SMALL, "batch_size=20", "train.accumulate=2", "train.ema=0.9", "train.label_smoothing=0.1"),
-    *("data.augment=[crop,erasing,mixup]", "eval.train=1", "eval.batch_size=7"),
-    *("regularize=[kinetic]", "optimizer.grad_clip=1", "eval.every_steps=3"),
+    *("data.augment=[crop,erasing,mixup]", "eval.train=1", "eval.batch_size=50"),
+    *("regularize=[kinetic]", "optimizer.grad_clip=1", "eval.every_steps=3", "epochs=1"),
 ]
 
 
@@ -194,18 +198,47 @@ def test_bad_input_is_told_once(tmp_path: Path) -> None:
     assert (first.code, second.code, second.out) == (2, 2, "")
     assert first.out == "error: epochs=x: must be a valid integer, not text\n"
     for typed, words in [
-        (["-m", "seed=0,1"], "-m: is for one process"),
-        (["table=fashion_dense"], "table=fashion_dense: is for one process"),
-        (["report", "."], "report: is for one process"),
+        (["-m", "seed=0,1"], "-m: is for one process, there are 2"),
         (["task=check_gradients"], "task=check_gradients: not with 2 processes of torchrun"),
-        (["experiment=spiral_linear"], "data=spiral_linear: not with 2 processes of torchrun"),
-        (["device=cuda:0"], "device=cuda:0: not with 2 processes of torchrun"),
-        (["batch_size=1"], "batch_size=1: too few images for 2 processes of torchrun"),
     ]:
         first, second = together(2, *typed, folder=tmp_path)
         assert (first.code, second.code, second.out) == (2, 2, ""), first.out
         assert words in first.out
     assert {path.suffix for path in tmp_path.iterdir()} == {".log"}
+
+
+@pytest.mark.parametrize("typed", ["--multirun", "--cfg", "report", "table=all", "+report=outputs"])
+def test_what_is_typed_for_one_process(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_typed([typed])
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(UserError, match=rf"torchrun: {re.escape(typed)}: is for one process"):
+        check_typed(["seed=1", typed])
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["device=cuda:0", "device=mps", "batch_size=2", "train.accumulate=64", "task=check_gradients"],
+)
+def test_what_several_processes_cannot_train(typed: str, configure: Callable[..., Config]) -> None:
+    config = configure(typed)
+    check_processes(config, ALONE)
+    three = Ranks()
+    three.size = 3
+    with pytest.raises(UserError, match="3 processes of torchrun"):
+        check_processes(config, three)
+
+
+@pytest.mark.parametrize(("images", "size"), [(10, 3), (3, 3), (2, 3), (1, 4), (7, 1)])
+def test_parts_are_as_equal_as_they_can_be(images: int, size: int) -> None:
+    found = []
+    for rank in range(size):
+        ranks = Ranks()
+        ranks.rank, ranks.size = rank, size
+        mine, count = ranks.part(images)
+        found += [*range(images)][mine][:count]
+        assert count in (images // size, -(-images // size))
+    assert found == [*range(images)]
 
 
 @pytest.mark.slow
@@ -283,13 +316,14 @@ def test_shared_steps_are_those_of_one_process(
 ) -> None:
     """With a process that no image of the last batch is left for. The counts are equal, and the
     weights but for rounding: a step size is a power of the rounded error."""
-    typed = [*SMALL, *SHARED, "batch_size=16", *f"sensitivity={sensitivity}".split()]
+    typed = [*SMALL, *SHARED, "epochs=1", "batch_size=16", *f"sensitivity={sensitivity}".split()]
     one = one_process(tmp_path, node_train, *typed)
     results = together(2, *typed, folder=tmp_path)
     assert [r.code for r in results] == [0, 0], results
     assert_equal(one, RunFolder(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_shared_steps_fail_together(tmp_path: Path) -> None:
     """Where the numbers of one process are not finite, none waits for it."""
 
