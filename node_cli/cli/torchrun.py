@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 from node_cli.errors import UserError
@@ -27,7 +27,7 @@ def answered(answer: Callable[[], int]) -> int:
     """
     if processes() == 1:
         return answer()
-    from node_cli.machine.ranks import joined
+    from node_cli.machine.ranks import RankLost, joined
 
     with joined() as ranks:
         if not ranks.first:
@@ -43,7 +43,8 @@ def answered(answer: Callable[[], int]) -> int:
         try:
             code = answer()
         finally:
-            ranks.tell(code)
+            with suppress(RankLost):
+                ranks.tell(code)
         return code
 
 

@@ -40,8 +40,14 @@ class Training:
     def __init__(self, config: Config, folder: RunFolder) -> None:
         self.config = config
         self.folder = folder
-        self.ranks = ranks = here()
-        ranks.tell((config, folder.path))
+        self.ranks = here()
+        self.ranks.tell((config, folder.path))
+        with self.ranks.in_step():
+            self._set_up()
+
+    def _set_up(self) -> None:
+        """Make what the training consists of. Raises ``UserError``."""
+        config, folder, ranks = self.config, self.folder, self.ranks
         checkpoint = ranks.of_first(
             lambda: checkpoints.load(folder.last) if folder.last.exists() else None
         )

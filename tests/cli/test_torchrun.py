@@ -16,7 +16,7 @@ import torch
 from node_cli.cli.torchrun import check_typed
 from node_cli.config.schema import Config
 from node_cli.errors import UserError
-from node_cli.machine.ranks import ALONE, Ranks
+from node_cli.machine.ranks import ALONE, Ranks, here
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.sensitivity.methods import SENSITIVITIES
 from node_cli.ode.solver import Solver
@@ -371,3 +371,22 @@ def test_shared_steps_with_penalties_and_four_processes(tmp_path: Path) -> None:
 def test_steps_that_cannot_be_shared(typed: list[str], configure: Callable[..., Config]) -> None:
     with pytest.raises(UserError, match=r"solver\.shared_steps=true: not with "):
         configure("solver.shared_steps=true", *typed)
+
+
+@pytest.mark.slow
+def test_an_interruption_before_the_training_ends_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the first process alone, while the others wait for it."""
+    from node_cli.tasks import setup
+
+    def choose(*_: object, **__: object) -> object:
+        if here().first:
+            raise KeyboardInterrupt
+        return original(*_, **__)
+
+    original = setup.threads.choose
+    monkeypatch.setattr(setup.threads, "choose", choose)
+    first, second = together(2, *SMALL, *FIXED, "batch_size=27", folder=tmp_path)
+    assert (first.code, second.code, second.out) == (130, 1, "")
+    assert "interrupted: stopped at once" in first.out
