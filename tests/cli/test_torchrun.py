@@ -29,6 +29,7 @@ from tests.ranks import ended, start, together
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 FIXED = ["solver=rk4", "solver.n_steps=2", "precision=float64"]
+SHARED = ["solver=bosh3", "solver.tol=1e-3", "solver.shared_steps=true", "precision=float64"]
 SMALL = ["device=cpu", "data.limit=90", "data.holdout=0.1", "epochs=2", "hydra.run.dir=run"]
 
 # 81 images: batches of 20, each in groups of 10 of which three processes take 4, 3 and 3; and a
@@ -282,24 +283,38 @@ def test_resumed_equals_uninterrupted(typed: list[str], tmp_path: Path) -> None:
     assert_same_run(RunFolder(whole), RunFolder(tmp_path / "run"))
 
 
-@pytest.mark.slow
-def test_torchrun_itself(tmp_path: Path) -> None:
+def by_torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What torchrun itself makes of two processes."""
     torchrun = ["torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    typed = [*SMALL, *FIXED, "batch_size=27", "epochs=1"]
-    done = subprocess.run(
-        [sys.executable, "-m", *torchrun, "-m", "node_cli", *typed],
-        cwd=tmp_path,
+    return subprocess.run(
+        [sys.executable, "-m", *torchrun, "-m", "node_cli", *arguments],
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
     )
+
+
+@pytest.mark.slow
+def test_torchrun_itself(tmp_path: Path) -> None:
+    done = by_torchrun(tmp_path, *SMALL, *FIXED, "batch_size=27", "epochs=1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("[1/1]") == 1
     assert RunFolder(tmp_path / "run").read_result()["processes"] == 2
 
 
-SHARED = ["solver=bosh3", "solver.tol=1e-3", "solver.shared_steps=true", "precision=float64"]
+@pytest.mark.gpu
+def test_two_cards(node_train: NodeTrain, tmp_path: Path) -> None:
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    for steps in (FIXED, SHARED):
+        typed = [*SMALL, *steps, "device=cuda", "deterministic=true", "batch_size=20"]
+        run = tmp_path / steps[0]
+        done = by_torchrun(tmp_path, *typed, f"hydra.run.dir={run}")
+        assert done.returncode == 0, done.stderr
+        one = one_process(tmp_path / f"{run.name} alone", node_train, *typed)
+        assert_equal(one, RunFolder(run), tolerance=1e-10)
 
 
 @pytest.mark.parametrize(
