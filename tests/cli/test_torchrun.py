@@ -249,13 +249,23 @@ def test_every_gradient_method_with_two_and_four_processes(
 ) -> None:
     """With a last batch of one image, at sizes that neither two nor four divide."""
     typed = [*FIXED, *SMALL, "batch_size=10", f"sensitivity={sensitivity}", "model=conv_dense"]
-    typed += ["eval.metrics=[top_k,calibration_error]", "eval.batch_size=50"]
     one = one_process(tmp_path, node_train, *typed)
     for count in (2, 4):
         run = tmp_path / f"run{count}"
         results = together(count, *typed, f"hydra.run.dir={run}", folder=tmp_path)
         assert [r.code for r in results] == [0] * count, results
         assert_equal(one, RunFolder(run))
+
+
+@pytest.mark.slow
+def test_metrics_of_batches_that_several_have_evaluated(
+    node_train: NodeTrain, tmp_path: Path
+) -> None:
+    pytest.importorskip("torchmetrics")
+    typed = [*FIXED, *SMALL, "eval.metrics=[top_k,calibration_error]", "eval.batch_size=50"]
+    one = one_process(tmp_path, node_train, *typed)
+    assert together(3, *typed, folder=tmp_path)[0].code == 0
+    assert_equal(one, RunFolder(tmp_path / "run"))
 
 
 @pytest.mark.slow
