@@ -48,6 +48,9 @@ def assert_same(
 ) -> None:
     for a, b in zip(ours[1], others[1], strict=True):
         assert a.work == b.work
+        assert a.work
+        assert b.work
+        assert a.work.drift_backward == pytest.approx(b.work.drift_backward, rel=1e-3)
         assert a.correct == b.correct
         assert a.loss == pytest.approx(b.loss, rel=tol)
         assert a.grad_norm == pytest.approx(b.grad_norm, rel=tol)
@@ -64,6 +67,16 @@ def both(config: Config, tol: float, sizes: tuple[int, ...] = (6,) * 4) -> None:
 FLOAT64 = ("precision=float64", "batch_size=6", "optimizer.lr=0.05")
 
 
+BACKWARDS = [
+    ("sensitivity=backsolve", "solver.tol=1e-4"),
+    ("sensitivity=backsolve", "sensitivity.norm=seminorm", "sensitivity.solver=rk4"),
+    ("sensitivity=interpolating", "solver.tol=1e-4"),
+    ("sensitivity=interpolating", "solver=bosh3", "solver.tol=1e-3", "solver.first_step=warm"),
+    ("sensitivity=gauss", "solver.tol=1e-4"),
+    ("sensitivity=gauss", "solver=rk4", "solver.n_steps=3", "model.field=dense_relu"),
+]
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -73,6 +86,7 @@ FLOAT64 = ("precision=float64", "batch_size=6", "optimizer.lr=0.05")
             marks=pytest.mark.slow,
         ),
         ("solver=rk4", "solver.n_steps=3"),
+        *(pytest.param(options, marks=pytest.mark.slow) for options in BACKWARDS),
         pytest.param(
             ("solver=fehlberg2", "solver.tol=1e-3", "solver.first_step=warm"),
             marks=pytest.mark.slow,
@@ -149,7 +163,7 @@ def test_a_failing_solve_fails_as_by_parts(option: str, message: str, configure:
 
 
 @pytest.mark.parametrize(
-    "options", [("sensitivity=backsolve",), ("solver.engine=torchdiffeq",), ("model=mlp",)]
+    "options", [("solver.engine=torchdiffeq",), ("solver.jump_t=[0.5]",), ("model=mlp",)]
 )
 def test_other_models_go_by_parts(options: tuple[str, ...], configure: Configure) -> None:
     assert not WholeStep.suits(update(configure(*options), compiled=True).gradient.model)

@@ -2,20 +2,24 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from node_cli.ode.drift import Drift, Unit
-from node_cli.ode.engines.engine import Engine, backward_solve
-from node_cli.ode.problem import AdjointSystem, Differentiable, Gradients
-from node_cli.ode.sensitivity.continuous import Layout, backward_solver, integrate_adjoint
-from node_cli.ode.sensitivity.method import Sensitivity
+from node_cli.ode.drift import Unit
+from node_cli.ode.problem import AdjointSystem, Differentiable, Problem
+from node_cli.ode.sensitivity.continuous import (
+    BackwardsFrom,
+    Continuous,
+    Crossed,
+    Layout,
+    Posed,
+    backward_solver,
+)
 from node_cli.ode.sensitivity.methods import NormName
 from node_cli.ode.solver import Solver
 
 
 @dataclass(frozen=True)
-class Backsolve(Sensitivity):
+class Backsolve(Continuous):
     """The adjoint method of Chen et al. (2018): y is solved again, backwards, beside its adjoint.
 
     To the equations of ``integrate_adjoint`` comes dy/dt = f. ``norm="full"`` controls the backward
@@ -43,10 +47,9 @@ class Backsolve(Sensitivity):
     solver: Solver | None = None
     max_drift: float | None = None
 
-    def gradient(self, engine: Engine, record: None, y: Tensor, grad_y: Tensor) -> Gradients:
-        """See ``Sensitivity.gradient``. y, grad_y: (T, *y0.shape)."""
-        problem = engine.problem
-        layout = Layout([y[0], y[0]], problem.parameters)
+    def posed(self, problem: Problem, y: Tensor) -> Posed:
+        """See ``Continuous.posed``."""
+        layout = Layout([y, y], problem.parameters)
 
         def derivative(f: Differentiable, t: Tensor, state: Tensor) -> Tensor:
             y, adjoint = layout.states(state)
@@ -60,21 +63,14 @@ class Backsolve(Sensitivity):
             state_in_words="(y, adjoint, gradient)",
             norm=layout.norm(self.norm, problem.shared),
         )
-        solver = backward_solver(problem, self.solver)
-        backwards = backward_solve(engine, system, solver)
-        unit = Unit(problem.solver, solver)
-        drifts: list[Tensor] = []
 
         def cross(
-            i: int, adjoint: Tensor, by_parameters: list[Tensor]
-        ) -> tuple[Tensor, list[Tensor]]:
-            end = layout.join([y[i], adjoint, *by_parameters])
-            start = backwards.solve(end, problem.t[[i, i - 1]])
+            solve: BackwardsFrom, y: Tensor, adjoint: Tensor, by_parameters: list[Tensor]
+        ) -> Crossed:
+            start, _ = solve(layout.join([y, adjoint, *by_parameters]))
             solved, adjoint, *by_parameters = layout.split(start)
-            drifts.append(unit.distance(solved, y[i - 1]))
-            return adjoint, by_parameters
+            return Crossed(adjoint, by_parameters, solved)
 
-        found = integrate_adjoint(problem, y, grad_y, cross)
-        times = problem.t[:-1].tolist()[::-1]
-        problem.work.drifted(Drift(torch.stack(drifts), times, solver, self.max_drift))
-        return found
+        solver = backward_solver(problem, self.solver)
+        unit = Unit(problem.solver, solver)
+        return Posed(system, solver, cross, drift=unit, max_drift=self.max_drift)

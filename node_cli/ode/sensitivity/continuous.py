@@ -1,13 +1,18 @@
 """The adjoint equations, as far as the methods that solve them backwards share them."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from node_cli.ode.drift import Drift, Unit
+from node_cli.ode.engines.engine import Engine, backward_solve
 from node_cli.ode.norms import Norm, SharedNorm, rms_norm
-from node_cli.ode.problem import Gradients, Problem
+from node_cli.ode.problem import AdjointSystem, Gradients, Nodes, Problem
+from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.sensitivity.methods import NormName
 from node_cli.ode.solver import Solver
 from node_cli.ode.transfer import vector
@@ -15,6 +20,81 @@ from node_cli.ode.transfer import vector
 Cross = Callable[[int, Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]
 """(i, lambda, dL/dtheta so far) at t[i] -> (lambda, dL/dtheta) at t[i - 1]: lambda is shaped like
 y0, dL/dtheta a tensor for each trained parameter."""
+
+BackwardsFrom = Callable[[Tensor], tuple[Tensor, list[Tensor]]]
+"""The state of an adjoint system where an interval ends -> the one where it begins, and what
+quadrature found of dL/dtheta."""
+
+
+class Crossed(NamedTuple):
+    """Where an interval begins: lambda, dL/dtheta so far, and y where it was solved again."""
+
+    adjoint: Tensor
+    by_parameters: list[Tensor]
+    y: Tensor | None = None
+
+
+CrossBy = Callable[[BackwardsFrom, Tensor, Tensor, list[Tensor]], Crossed]
+"""(solve, y, lambda, dL/dtheta so far), where an interval between two requested times ends."""
+
+
+@dataclass(frozen=True)
+class Posed:
+    """What is solved backwards between two requested times, whether it is computed or traced.
+
+    ``nodes``: of the quadrature that finds dL/dtheta; None where the system has it. ``drift``: the
+    unit of the drift of a y that is solved again, at most ``max_drift``.
+    """
+
+    system: AdjointSystem
+    solver: Solver
+    cross: CrossBy
+    nodes: Nodes | None = None
+    drift: Unit | None = None
+    max_drift: float | None = None
+
+    def drifted(self, sizes: Tensor, times: list[float]) -> Drift:
+        """The drift of a backward pass: ``sizes`` (n,) at the ``times`` where intervals begin."""
+        return Drift(sizes, times, self.solver, self.max_drift)
+
+
+class Continuous(Sensitivity):
+    """A method that solves an adjoint ODE backwards. ``solver``: the backward one, None for the
+    forward one."""
+
+    solver: Solver | None
+
+    @abstractmethod
+    def posed(self, problem: Problem, y: Tensor) -> Posed:
+        """y: an example of a state."""
+
+    def gradient(self, engine: Engine, record: Any, y: Tensor, grad_y: Tensor) -> Gradients:
+        """See ``Sensitivity.gradient``. y, grad_y: (T, *y0.shape)."""
+        problem = engine.problem
+        posed = self.posed(problem, y[0])
+        backwards = backward_solve(engine, posed.system, posed.solver, along=record)
+        drifts: list[Tensor] = []
+
+        def cross(
+            i: int, adjoint: Tensor, by_parameters: list[Tensor]
+        ) -> tuple[Tensor, list[Tensor]]:
+            times = problem.t[[i, i - 1]]
+
+            def solve(end: Tensor) -> tuple[Tensor, list[Tensor]]:
+                if posed.nodes is None:
+                    return backwards.solve(end, times), []
+                return backwards.solve_with_quadrature(end, times, posed.nodes)
+
+            found = posed.cross(solve, y[i], adjoint, by_parameters)
+            if posed.drift and found.y is not None:
+                drifts.append(posed.drift.distance(found.y, y[i - 1]))
+            return found.adjoint, found.by_parameters
+
+        found = integrate_adjoint(problem, y, grad_y, cross)
+        if drifts:
+            times = problem.t[:-1].tolist()[::-1]
+            problem.work.drifted(posed.drifted(torch.stack(drifts), times))
+        return found
 
 
 def backward_solver(problem: Problem, chosen: Solver | None) -> Solver:
@@ -49,7 +129,7 @@ def integrate_adjoint(problem: Problem, y: Tensor, grad_y: Tensor, cross: Cross)
     return Gradients(grad_t, adjoint, by_parameters)
 
 
-def relative_to_lambda(cross: Cross, shared: SharedNorm | None) -> Cross:
+def relative_to_lambda(cross: CrossBy, shared: SharedNorm | None) -> CrossBy:
     """``cross``, lambda and g in units of the RMS that lambda has where the interval begins.
 
     The result is the same, since the equations are linear; but the tolerances become relative, and
@@ -59,14 +139,16 @@ def relative_to_lambda(cross: Cross, shared: SharedNorm | None) -> Cross:
     ``shared``: takes the RMS over the parts of several processes.
     """
 
-    def scaled(i: int, adjoint: Tensor, by_parameters: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def scaled(
+        solve: BackwardsFrom, y: Tensor, adjoint: Tensor, by_parameters: list[Tensor]
+    ) -> Crossed:
         if shared:
             unit = _one_for_zero(shared(adjoint)).to(adjoint.dtype)
         else:
             largest = _one_for_zero(adjoint.abs().max())
             unit = _one_for_zero(largest * rms_norm(adjoint / largest))  # squares stay in range
-        adjoint, by_parameters = cross(i, adjoint / unit, [g / unit for g in by_parameters])
-        return adjoint * unit, [g * unit for g in by_parameters]
+        found = cross(solve, y, adjoint / unit, [g / unit for g in by_parameters])
+        return Crossed(found.adjoint * unit, [g * unit for g in found.by_parameters])
 
     return scaled
 

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from node_cli.ode.engines.engine import DenseRecord, Engine, backward_solve
 from node_cli.ode.norms import rms_norm
-from node_cli.ode.problem import AdjointSystem, Differentiable, Gradients, Nodes
+from node_cli.ode.problem import AdjointSystem, Differentiable, Nodes, Problem
 from node_cli.ode.sensitivity.continuous import (
+    BackwardsFrom,
+    Continuous,
+    Crossed,
+    Posed,
     backward_solver,
-    integrate_adjoint,
     relative_to_lambda,
 )
-from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.solver import Solver
 
 # Gauss-Legendre nodes and weights on [0, 1], by the order of the dense output, for whose error the
@@ -31,7 +32,7 @@ GAUSS: dict[int, Nodes] = {
 
 
 @dataclass(frozen=True)
-class Gauss(Sensitivity):
+class Gauss(Continuous):
     """The equations of ``integrate_adjoint``, lambda alone the backward state, y(t) interpolated.
 
     dL/dtheta = -int lambda^T df/dtheta dt is a quadrature, not an ODE: over each accepted backward
@@ -59,9 +60,8 @@ class Gauss(Sensitivity):
 
     solver: Solver | None = None
 
-    def gradient(self, engine: Engine, record: DenseRecord, y: Tensor, grad_y: Tensor) -> Gradients:
-        """See ``Sensitivity.gradient``. y, grad_y: (T, *y0.shape)."""
-        problem = engine.problem
+    def posed(self, problem: Problem, y: Tensor) -> Posed:
+        """See ``Continuous.posed``."""
 
         def derivative(f: Differentiable, t: Tensor, adjoint: Tensor, y: Tensor) -> Tensor:
             return f.products(f.evaluate(t, y), -adjoint).y
@@ -74,16 +74,14 @@ class Gauss(Sensitivity):
             with_parameters=False,
         )
         solver = backward_solver(problem, self.solver)
-        backwards = backward_solve(engine, system, solver, along=record)
         nodes = GAUSS[min(problem.solver.tableau.dense_order, solver.tableau.dense_order)]
 
         def cross(
-            i: int, adjoint: Tensor, by_parameters: list[Tensor]
-        ) -> tuple[Tensor, list[Tensor]]:
-            times = problem.t[[i, i - 1]]
-            adjoint, integral = backwards.solve_with_quadrature(adjoint, times, nodes)
+            solve: BackwardsFrom, y: Tensor, adjoint: Tensor, by_parameters: list[Tensor]
+        ) -> Crossed:
+            adjoint, integral = solve(adjoint)
             if by_parameters:
                 torch._foreach_add_(by_parameters, integral)
-            return adjoint, by_parameters
+            return Crossed(adjoint, by_parameters)
 
-        return integrate_adjoint(problem, y, grad_y, relative_to_lambda(cross, problem.shared))
+        return Posed(system, solver, relative_to_lambda(cross, problem.shared), nodes)

@@ -4,21 +4,22 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from node_cli.ode.engines.engine import DenseRecord, Engine, backward_solve
-from node_cli.ode.problem import AdjointSystem, Differentiable, Gradients
+from node_cli.ode.problem import AdjointSystem, Differentiable, Problem
 from node_cli.ode.sensitivity.continuous import (
+    BackwardsFrom,
+    Continuous,
+    Crossed,
     Layout,
+    Posed,
     backward_solver,
-    integrate_adjoint,
     relative_to_lambda,
 )
-from node_cli.ode.sensitivity.method import Sensitivity
 from node_cli.ode.sensitivity.methods import NormName
 from node_cli.ode.solver import Solver
 
 
 @dataclass(frozen=True)
-class Interpolating(Sensitivity):
+class Interpolating(Continuous):
     """The equations of ``integrate_adjoint``, y(t) interpolated: only lambda and g go backwards.
 
     Unlike ``Backsolve`` it does not recover y backwards, so a contracting f does it no harm.
@@ -43,10 +44,9 @@ class Interpolating(Sensitivity):
     norm: NormName = "seminorm"
     solver: Solver | None = None
 
-    def gradient(self, engine: Engine, record: DenseRecord, y: Tensor, grad_y: Tensor) -> Gradients:
-        """See ``Sensitivity.gradient``. y, grad_y: (T, *y0.shape)."""
-        problem = engine.problem
-        layout = Layout([y[0]], problem.parameters)
+    def posed(self, problem: Problem, y: Tensor) -> Posed:
+        """See ``Continuous.posed``."""
+        layout = Layout([y], problem.parameters)
 
         def derivative(f: Differentiable, t: Tensor, state: Tensor, y: Tensor) -> Tensor:
             (adjoint,) = layout.states(state)
@@ -59,14 +59,13 @@ class Interpolating(Sensitivity):
             state_in_words="(adjoint, gradient), relative to the adjoint",
             norm=layout.norm(self.norm, problem.shared),
         )
-        solver = backward_solver(problem, self.solver)
-        backwards = backward_solve(engine, system, solver, along=record)
 
         def cross(
-            i: int, adjoint: Tensor, by_parameters: list[Tensor]
-        ) -> tuple[Tensor, list[Tensor]]:
-            end = layout.join([adjoint, *by_parameters])
-            adjoint, *by_parameters = layout.split(backwards.solve(end, problem.t[[i, i - 1]]))
-            return adjoint, by_parameters
+            solve: BackwardsFrom, y: Tensor, adjoint: Tensor, by_parameters: list[Tensor]
+        ) -> Crossed:
+            start, _ = solve(layout.join([adjoint, *by_parameters]))
+            adjoint, *by_parameters = layout.split(start)
+            return Crossed(adjoint, by_parameters)
 
-        return integrate_adjoint(problem, y, grad_y, relative_to_lambda(cross, problem.shared))
+        solver = backward_solver(problem, self.solver)
+        return Posed(system, solver, relative_to_lambda(cross, problem.shared))

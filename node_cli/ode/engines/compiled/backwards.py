@@ -77,15 +77,22 @@ class BackwardSolve:
     def _solve(self, end: Tensor, t: Tensor, keep: Keep) -> tuple[Tensor, Recording | None]:
         memory = self.problem.first_steps.backward
         with told_of_backward_solve(self.system.state_in_words):
-            states, steps, recording = integrate(self._loop(keep), end, t, memory)
+            states, steps, recording = integrate(self.loop(keep, self._inputs()), end, t, memory)
         self.problem.work.backward.add(steps)
         return states[-1], recording
 
-    def _loop(self, keep: Keep) -> Loop:
-        problem, owner, system, along = self.problem, self.owner, self.system, self.along
+    def _inputs(self) -> list[object]:
+        """What the system reads: parameters of f, the tape of y, how many steps are on it."""
         inputs: list[object] = [*self.captured.parameters]
-        if along:
-            inputs += [along.tape, along.tape.times.new_tensor(along.count)]
+        if self.along:
+            tape = self.along.tape
+            inputs += [tape, tape.times.new_tensor(self.along.count)]
+        return inputs
+
+    def loop(self, keep: Keep, inputs: Sequence[object] = ()) -> Loop:
+        """The backward solve as a loop, with what it keeps. Who calls it on their own gives the
+        ``inputs`` then."""
+        problem, owner, system, along = self.problem, self.owner, self.system, self.along
         forward = problem.solver.name if along else None  # what the tape has depends on it
         key = (system.name, forward, owner.key(problem.autocast, problem.y0))
         limited = along is not None and follows_forward_steps(problem.solver, self.solver)
@@ -100,7 +107,7 @@ class BackwardSolve:
             system.norm,
             keep,
             [],
-            self._count,
+            self.count,
             _longest_step(len(self.captured.parameters)) if limited else None,
         )
 
@@ -119,7 +126,8 @@ class BackwardSolve:
 
         return traced
 
-    def _count(self, times: int) -> None:
+    def count(self, times: int) -> None:
+        """Count evaluations of f, each with a product."""
         self.problem.work.evaluated(times, backward=True)
         self.problem.work.vjps_backward += times
 
@@ -130,7 +138,7 @@ class BackwardSolve:
         key = ("quadrature", owner.key(problem.autocast, problem.y0), *methods)
         loop = partial(quadrature_loop, f, nodes, *methods)
         function = owner.function(key, problem.y0.device, loop, "the quadrature", f)
-        self._count(len(nodes) * adjoint.count)
+        self.count(len(nodes) * adjoint.count)
         steps = torch.tensor([adjoint.count, y.count], device=problem.y0.device)
         return list(function(steps, adjoint.tape, y.tape, *f.parameters))
 
