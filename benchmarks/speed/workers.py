@@ -45,6 +45,7 @@ class Spec:
             **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), n),
             "NPROC": n,  # XLA's pool
             "TORCHINDUCTOR_CACHE_DIR": str(self.cache / "inductor"),
+            "NODE_TRAIN_CACHE": str(self.cache / "node-train"),
             "JAX_COMPILATION_CACHE_DIR": str(self.cache / "jax"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PLATFORMS": self.task.device,

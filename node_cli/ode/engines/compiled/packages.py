@@ -19,7 +19,7 @@ from torch import Tensor
 VARIABLE = "NODE_TRAIN_CACHE"
 
 MOST = 100
-"""The most files that are kept, of 1 to 3 MB each; those that were not used for longest go."""
+"""The most files that are kept, of about 1 MB each; those that were not used for longest go."""
 
 PACKAGE = Path(__file__).parents[3]
 
