@@ -48,9 +48,9 @@ def assert_same(
 ) -> None:
     for a, b in zip(ours[1], others[1], strict=True):
         assert a.work == b.work
-        assert a.work
-        assert b.work
-        assert a.work.drift_backward == pytest.approx(b.work.drift_backward, rel=1e-3)
+        drifts = [o.work.drift_backward for o in (a, b) if o.work and o.work.drift_backward]
+        assert len(drifts) != 1
+        assert drifts[:1] == pytest.approx(drifts[1:], rel=1e-3)
         assert a.correct == b.correct
         assert a.loss == pytest.approx(b.loss, rel=tol)
         assert a.grad_norm == pytest.approx(b.grad_norm, rel=tol)
@@ -69,7 +69,7 @@ FLOAT64 = ("precision=float64", "batch_size=6", "optimizer.lr=0.05")
 
 BACKWARDS = [
     ("sensitivity=backsolve", "solver.tol=1e-4"),
-    ("sensitivity=backsolve", "sensitivity.norm=seminorm", "sensitivity.solver=rk4"),
+    ("sensitivity=backsolve", "sensitivity.norm=seminorm", "sensitivity.solver=bosh3"),
     ("sensitivity=interpolating", "solver.tol=1e-4"),
     ("sensitivity=interpolating", "solver=bosh3", "solver.tol=1e-3", "solver.first_step=warm"),
     ("sensitivity=gauss", "solver.tol=1e-4"),
