@@ -58,8 +58,8 @@ def main() -> None:
         words = prepare(arguments.root, arguments.seed, data)
         facts = header(arguments.device) | {
             "data": words,
-            "measured": f"tol {arguments.tol:g}, {arguments.warmup} steps of warm-up, "
-            f"{arguments.rounds} rounds, seed {arguments.seed}",
+            "measured": f"{arguments.clock} time, tol {arguments.tol:g}, {arguments.warmup} steps "
+            f"of warm-up, {arguments.rounds} rounds, seed {arguments.seed}",
             "command": shlex.join(["python", *sys.argv]),
         }
         for name, fact in facts.items():
@@ -139,7 +139,8 @@ class Race:
         logs.mkdir(parents=True, exist_ok=True)
         log = logs / f"{slug}.log"
         log.unlink(missing_ok=True)
-        spec = Spec(contender, self.task, threads, self.scratch / slug, log)
+        cache = (self.arguments.cache or self.scratch) / slug
+        spec = Spec(contender, self.task, threads, cache, log, self.arguments.clock)
         with self._failing(contender.name):
             self.workers[contender.name] = worker = Worker(spec)
             result.first_step = worker.first_step
@@ -195,6 +196,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="weights, batches, order of blocks")
     root = HERE.parent.parent / "shared" / "data"
     parser.add_argument("--root", default=str(root), help="folder of MNIST (../shared/data)")
+    parser.add_argument(
+        "--clock",
+        choices=["wall", "cpu"],
+        default="wall",
+        help="cpu: of the process, where others use the machine; with one thread, on a CPU",
+    )
+    parser.add_argument("--cache", type=Path, help="keep compiled code in this folder")
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks"))
     arguments = parser.parse_args()
     try:

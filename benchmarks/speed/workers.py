@@ -31,13 +31,15 @@ COUNTED_STEPS = 4
 
 @dataclass(frozen=True)
 class Spec:
-    """What a worker is to be; ``cache``: folder for compiled code, ``log``: its output."""
+    """What a worker is to be; ``cache``: folder for compiled code, ``log``: its output, ``clock``:
+    of blocks of steps, ``wall`` or ``cpu``."""
 
     contender: Contender
     task: Task
     threads: int
     cache: Path
     log: Path
+    clock: str = "wall"
 
     def environment(self) -> dict[str, str]:
         n = str(self.threads)
@@ -137,7 +139,7 @@ def _serve(connection: Connection, spec: Spec) -> None:
     try:
         module = importlib.import_module(spec.contender.module)
         start = time.perf_counter()
-        training = _Training(module.build(spec.task, **spec.contender.options))
+        training = _Training(module.build(spec.task, **spec.contender.options), spec.clock)
         training.run(1)
         connection.send(("done", time.perf_counter() - start))
         while True:
@@ -167,17 +169,18 @@ def _one_line(error: Exception) -> str:
 class _Training:
     """Steps of a contender, one batch after the other."""
 
-    def __init__(self, contender: Any) -> None:
+    def __init__(self, contender: Any, clock: str) -> None:
         self.contender = contender
+        self.clock = time.perf_counter if clock == "wall" else time.process_time
         self.steps = 0
 
     def run(self, steps: int) -> float:
-        start = time.perf_counter()
+        start = self.clock()
         for index in range(self.steps, self.steps + steps):
             self.contender.step(index)
         self.contender.wait()
         self.steps += steps
-        return (time.perf_counter() - start) / max(steps, 1)
+        return (self.clock() - start) / max(steps, 1)
 
     def warm_up(self, steps: int) -> float:
         left = max(steps - self.steps, 2)
