@@ -23,7 +23,7 @@ FULL_DATA = Path(__file__).parents[2] / "shared" / "data"
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs and sweeps of this process draw no plots, which take most of the time of short ones."""
-    for drawn in ("node_cli.cli.runs.plot_run", "node_cli.report.summary.plot_sweep"):
+    for drawn in ("node_cli.cli.jobs.plot_run", "node_cli.report.summary.plot_sweep"):
         monkeypatch.setattr(drawn, lambda *_: None)
 
 

@@ -138,7 +138,7 @@ def _job(cfg: DictConfig) -> float | None:
     It is configured anew from what Hydra composed, since a launcher may run it in another process,
     and a sweeper may choose values that have not been checked before.
     """
-    from node_cli.cli import runs
+    from node_cli.cli import jobs
     from node_cli.display import Display, printing
     from node_cli.machine.cards import own_card
     from node_cli.records.files import short
@@ -160,7 +160,7 @@ def _job(cfg: DictConfig) -> float | None:
             folder.write_status("failed", overrides=overrides, reason=str(error), exit_code=2)
             raise
         job = Job(overrides, config, notes)
-        rest = runs.new_or_rest(folder, job) if in_sweep else job
+        rest = jobs.new_or_rest(folder, job) if in_sweep else job
         if rest is not None and is_launched:
             held.enter_context(own_card(rest.config.device, Display().line))
         return rest
@@ -172,5 +172,5 @@ def _job(cfg: DictConfig) -> float | None:
     log = _into(folder.output) if is_launched else nullcontext()
     with printing(), stops_on_signal(), log, ExitStack() as held:
         fail_fast = bool(cfg.sweep.fail_fast)
-        end = runs.run_job(folder, prepare, announce=announce, sweep=sweep, fail_fast=fail_fast)
+        end = jobs.run_job(folder, prepare, announce=announce, sweep=sweep, fail_fast=fail_fast)
         return end.score

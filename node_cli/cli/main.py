@@ -208,6 +208,7 @@ def _start(command: "Command", args: argparse.Namespace) -> int:
     from node_cli.cli import runs
     from node_cli.cli.dry_run import dry_run
     from node_cli.cli.hydra_app import hand_over
+    from node_cli.cli.jobs import exit_code
     from node_cli.cli.published import show_published
     from node_cli.config.messages import quoted
     from node_cli.display import last_line
@@ -227,7 +228,7 @@ def _start(command: "Command", args: argparse.Namespace) -> int:
         hand_over(args, *command.overrides, quoted("hydra.run.dir", str(folder.path)))
         show_published(folder.path, [folder])
         last_line(folder.path)
-        return runs.exit_code(folder)
+        return exit_code(folder)
     return runs.run_sweeps(folder.path, [command])
 
 

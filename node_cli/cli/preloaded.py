@@ -9,7 +9,7 @@ from importlib import import_module
 MODULES = (
     *("torch", "torch._dynamo", "torch.utils.flop_counter"),  # the first optimizer needs dynamo
     *("sklearn.datasets", "matplotlib.backends.backend_agg"),
-    *("node_cli.cli.hydra_app", "node_cli.cli.runs", "node_cli.tasks.train"),
+    *("node_cli.cli.hydra_app", "node_cli.cli.jobs", "node_cli.tasks.train"),
 )
 
 # Ctrl-C goes to every process of a terminal, and this one has nothing to stop. Its forks take

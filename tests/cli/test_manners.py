@@ -20,7 +20,7 @@ SHORT = ["data.limit=60", "batch_size=30", "epochs=2"]
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("cli.runs.plot_run", "report.summary.plot_sweep", "cli.report.write_page"):
+    for name in ("cli.jobs.plot_run", "report.summary.plot_sweep", "cli.report.write_page"):
         monkeypatch.setattr(f"node_cli.{name}", lambda *_: None)
 
 

@@ -145,11 +145,11 @@ def test_a_run_is_done_once_its_plots_are(
 
     folder = RunFolder(tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr("node_cli.cli.runs.plot_run", die)
+        patch.setattr("node_cli.cli.jobs.plot_run", die)
         with pytest.raises(Killed):
             node_train(*QUICK, "hydra.run.dir=run")
         assert folder.read_status()["status"] == "running"
-        patch.setattr("node_cli.cli.runs.plot_run", stop)
+        patch.setattr("node_cli.cli.jobs.plot_run", stop)
         assert node_train("resume=run").code == 130
     assert folder.read_status()["status"] == "interrupted"
     assert node_train("resume=run").code == 0

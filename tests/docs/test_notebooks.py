@@ -19,7 +19,7 @@ def test_a_notebook_runs(
     path: Path, node_train: NodeTrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cells of Python share their names; a line that begins with ! is a command."""
-    monkeypatch.setattr("node_cli.cli.runs.plot_run", lambda _: None)
+    monkeypatch.setattr("node_cli.cli.jobs.plot_run", lambda _: None)
     notebook, names = json.loads(path.read_text(encoding="utf-8")), dict[str, Any]()
     for cell in notebook["cells"]:
         if cell["cell_type"] != "code":

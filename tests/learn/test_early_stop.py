@@ -69,7 +69,7 @@ def test_it_is_done_with_its_reason(
 def test_a_summary_has_the_reason(
     node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node_cli.cli.runs.plot_run", lambda _: None)
+    monkeypatch.setattr("node_cli.cli.jobs.plot_run", lambda _: None)
     monkeypatch.setattr("node_cli.report.summary.plot_sweep", lambda *_: None)
     assert node_train("-m", *SMALL, "train.target=0.01,1", "hydra.sweep.dir=sweep").code == 0
     stopped, complete = rows(tmp_path / "sweep" / "summary.csv")
@@ -133,7 +133,7 @@ def test_a_stopped_run_stays_stopped_until_its_rule_is_lifted(
 def test_the_command_says_how_to_go_on(
     node_train: NodeTrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node_cli.cli.runs.plot_run", lambda _: None)
+    monkeypatch.setattr("node_cli.cli.jobs.plot_run", lambda _: None)
     assert node_train(*SMALL, "train.target=0.01", "hydra.run.dir=run").code == 0
     again = node_train("resume=run")
     assert again.code == 0

@@ -33,7 +33,7 @@ def commit_of(path: Path) -> str:
 )
 def old(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what a commit has written; nothing is drawn."""
-    for drawn in ("node_cli.cli.runs.plot_run", "node_cli.report.summary.plot_sweep"):
+    for drawn in ("node_cli.cli.jobs.plot_run", "node_cli.report.summary.plot_sweep"):
         monkeypatch.setattr(drawn, lambda *_: None)
     with tarfile.open(request.param) as tar:
         tar.extractall(tmp_path, filter="data")

@@ -14,7 +14,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from node_cli.cli import runs
+from node_cli.cli import jobs
 from node_cli.cli.main import main
 from tests.commands import in_a_fork
 
@@ -114,7 +114,7 @@ def warmed(folder: Path) -> None:
     of a short run and hold nothing that is resumed, are left out of the copies."""
     assert run_here(folder, "data.limit=60", "epochs=1", "hydra.run.dir=warm") == 0
     shutil.rmtree(folder / "warm")
-    runs.plot_run = lambda folder: None
+    jobs.plot_run = lambda folder: None
 
 
 def run_here(folder: Path, *arguments: str) -> int:

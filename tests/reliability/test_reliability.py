@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from node_cli.cli import runs
+from node_cli.cli import jobs
 from tests.reliability import files, kills, lines, signals
 from tests.reliability.children import warmed
 
@@ -12,7 +12,7 @@ from tests.reliability.children import warmed
 @pytest.fixture(autouse=True)
 def _warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
-    monkeypatch.setattr(runs, "plot_run", runs.plot_run)  # put back after the test
+    monkeypatch.setattr(jobs, "plot_run", jobs.plot_run)  # put back after the test
     warmed(tmp_path)
 
 

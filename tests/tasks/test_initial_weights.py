@@ -141,7 +141,7 @@ def test_killed_and_resumed_without_the_file(
 def test_resume_needs_no_file(
     node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: RunFolder
 ) -> None:
-    monkeypatch.setattr("node_cli.cli.runs.plot_run", lambda _: None)
+    monkeypatch.setattr("node_cli.cli.jobs.plot_run", lambda _: None)
     start = tmp_path / "start.pt"
     start.write_bytes(trained.best.read_bytes())
     assert node_train(*SMALL, "init_from=start.pt", "hydra.run.dir=run").code == 0
