@@ -168,6 +168,8 @@ def _job(cfg: DictConfig) -> float | None:
     announce = f"job {own.job.num}: {' '.join(overrides)}" if in_sweep else ""
     sweep = Path(own.sweep.dir) if in_sweep else None
     is_launched = own.launcher["_target_"] != LAUNCHERS[0]
+    if is_launched:
+        workers.end_with_command()
     # A launcher's process may not stop on signals yet; several would print into one another.
     log = _into(folder.output) if is_launched else nullcontext()
     with printing(), stops_on_signal(), log, ExitStack() as held:

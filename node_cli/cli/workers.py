@@ -9,9 +9,14 @@ worker loads everything anew.
 
 import multiprocessing
 import os
+import signal
 import sys
+import time
 from collections.abc import Sequence
+from functools import cache
 from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+from threading import Thread
 
 from node_cli.cli.overrides import key_of
 
@@ -45,3 +50,19 @@ def begin(overrides: Sequence[str]) -> None:
     finally:
         for name in ours:
             del os.environ[name]
+
+
+@cache
+def end_with_command() -> None:
+    """From now on this worker ends when the command that it works for does, though it be killed: a
+    job that runs then writes its checkpoint. In any other process nothing happens."""
+    if (command := multiprocessing.parent_process()) is not None:
+        Thread(target=_follow, args=(command,), daemon=True).start()
+
+
+def _follow(command: BaseProcess) -> None:
+    command.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    while signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # the job has not ended yet
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGTERM)

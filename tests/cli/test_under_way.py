@@ -116,3 +116,29 @@ def test_with_joblib(tmp_path: Path, number: signal.Signals, group: bool) -> Non
         assert each.read_status()["status"] == "interrupted"
         assert "checkpoint written" in each.read_status()["reason"]
     assert "Traceback" not in (tmp_path / "err").read_text()
+
+
+@pytest.mark.slow
+def test_joblibs_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    """Their jobs with checkpoints, so that the sweep can be resumed at once."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "node_cli", "-m", *launcher, *ENDLESS, "seed=0,1,2"),
+            "hydra.sweep.dir=s",
+        ],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    jobs = [RunFolder(tmp_path / "s" / name) for name in "01"]
+    wait_for(lambda: all(j.epochs.exists() and len(rows(j.epochs)) > 2 for j in jobs))
+    pids = [job.read_status()["pid"] for job in jobs]
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    for job in jobs:
+        assert job.read_status()["status"] == "interrupted"
+        assert "checkpoint written" in job.read_status()["reason"]
+        assert not job.is_locked()
