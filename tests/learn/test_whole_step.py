@@ -108,6 +108,19 @@ def test_the_same_training_from_one_graph(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("graphs")
+def test_gradients_are_laid_out_as_the_weights_are(configure: Configure) -> None:
+    """A fused optimizer takes both as equal, whatever they are."""
+    config = configure(*FLOAT64, "solver=rk4", "solver.n_steps=1")
+    steps = [update(config, compiled=compiled) for compiled in (True, False)]
+    for step in steps:
+        for weight in step.parameters[::2]:
+            weight.data = weight.data.t().contiguous().t()  # by columns
+    compiled, eager = ((step, train(step)) for step in steps)
+    assert_same(compiled, eager, 1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("graphs")
 def test_bf16_concerns_what_it_did(configure: Configure) -> None:
     config = configure("precision=bf16", "batch_size=6", "solver.tol=1e-2")
     whole, eager = update(config, compiled=True), update(config, compiled=False)
