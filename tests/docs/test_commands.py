@@ -16,7 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from node_cli.cli import runs
+from node_cli.cli import jobs
 from node_cli.cli import tables as shipped
 from node_cli.cli.compose import Composer
 from node_cli.config.files import CONF
@@ -61,7 +61,7 @@ def folder(
     node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[Path], Path]]:
     """Makes the working directory that the commands of a page expect."""
-    monkeypatch.setattr(runs, "plot_run", NO_PLOTS)
+    monkeypatch.setattr(jobs, "plot_run", NO_PLOTS)
     monkeypatch.setattr("node_cli.report.summary.plot_sweep", NO_PLOTS)
     monkeypatch.setattr(check_gradients, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(check_gradients, "LEAST_REPEATS", 1)
