@@ -65,6 +65,7 @@ def test_a_run_uses_every_toy(copy: Copy) -> None:
     assert result["solver"].startswith("toy") and result["sensitivity"] == "toy"
 
 
+@pytest.mark.slow
 def test_a_new_gradient_method_is_checked_beside_the_others(copy: Copy) -> None:
     copy.node_train("task=check_gradients", *SHORT[:2], "hydra.run.dir=check")
     found = {row["sensitivity"]: row for row in rows(copy.root / "check" / "gradients.csv")}

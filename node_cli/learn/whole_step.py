@@ -126,7 +126,9 @@ class WholeStep:
         solve.leave(call, now)
         work.forward.add(Steps(solve.accepted, solve.rejected))
         for parameter, by_parameter in zip(parts.trained, gradient, strict=True):
-            if by_parameter.stride() != parameter.stride():  # which a fused optimizer takes as equal
+            if (
+                by_parameter.stride() != parameter.stride()
+            ):  # which a fused optimizer takes as equal
                 by_parameter = torch.empty_like(parameter).copy_(by_parameter)
             parameter.grad = by_parameter
         return loss, norm, int(correct), work

@@ -119,7 +119,8 @@ def test_every_method_trains_alike(configure: Configure, tmp_path: Path) -> None
         *(["solver=scipy", "sensitivity=backsolve"], ["solver=implicit_adams"]),
         *(["solver.engine=torchdiffeq"], ["precision=bf16", *EULER]),
         *(["model.field_call=functional"], ["solver.first_step=warm"]),
-        *(["sensitivity.vjp=compiled", *EULER], ["model=mlp_field", "model.init=glorot"]),
+        ["model=mlp_field", "model.init=glorot"],
+        pytest.param(["sensitivity.vjp=compiled", *EULER], marks=pytest.mark.slow),
     ],
 )
 def test_every_solver_and_option_trains(

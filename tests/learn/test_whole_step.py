@@ -85,7 +85,7 @@ BACKWARDS = [
             ("solver.tol=1e-4", "sensitivity=checkpointed", "optimizer.grad_clip=0.1"),
             marks=pytest.mark.slow,
         ),
-        ("solver=rk4", "solver.n_steps=3"),
+        pytest.param(("solver=rk4", "solver.n_steps=3"), marks=pytest.mark.slow),
         *(pytest.param(options, marks=pytest.mark.slow) for options in BACKWARDS),
         pytest.param(
             ("solver=fehlberg2", "solver.tol=1e-3", "solver.first_step=warm"),
@@ -128,6 +128,7 @@ def test_bf16_concerns_what_it_did(configure: Configure) -> None:
     assert {p.grad.dtype for p in whole.parameters if p.grad is not None} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_an_odd_batch_is_not_compiled(configure: Configure, graphs: list[object]) -> None:
     both(configure(*FLOAT64), 1e-9, (6, 6, 4, 6))
     assert len(graphs) == 1
@@ -156,12 +157,13 @@ def test_a_solve_with_more_steps_than_any_before(
     assert [f is None for f in found] == [True, False, False, False]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("graphs")
 @pytest.mark.parametrize(
     ("option", "message"),
     [
         ("solver.max_nfe=20", "20 evaluations"),
-        pytest.param("solver.max_steps=2", "2 steps were not enough", marks=pytest.mark.slow),
+        ("solver.max_steps=2", "2 steps were not enough"),
     ],
 )
 def test_a_failing_solve_fails_as_by_parts(option: str, message: str, configure: Configure) -> None:

@@ -104,7 +104,8 @@ def test_every_method_gives_the_same_gradient_at_the_same_cost(sensitivity: Sens
 
 
 @pytest.mark.usefixtures("graphs")
-@pytest.mark.parametrize("sensitivity", [Discrete(), pytest.param(Gauss(), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sensitivity", [Discrete(), Gauss()])
 def test_a_tape_is_used_again_only_where_nobody_holds_its_recording(
     sensitivity: Sensitivity,
 ) -> None:
@@ -166,7 +167,11 @@ def test_any_times_and_the_pi_controller(sensitivity: Sensitivity) -> None:
 @pytest.mark.usefixtures("graphs")
 @pytest.mark.parametrize(
     ("name", "sensitivity"),
-    [("euler", Discrete()), ("heun3", Checkpointed()), ("rk4", Discrete())],
+    [
+        ("euler", Discrete()),
+        pytest.param("heun3", Checkpointed(), marks=pytest.mark.slow),
+        pytest.param("rk4", Discrete(), marks=pytest.mark.slow),
+    ],
 )
 def test_fixed_steps(name: str, sensitivity: Sensitivity) -> None:
     field, y0 = field_and_start("dense")
@@ -177,7 +182,7 @@ def test_fixed_steps(name: str, sensitivity: Sensitivity) -> None:
 
 
 @pytest.mark.usefixtures("graphs")
-@pytest.mark.parametrize("name", ["fehlberg2", "bosh3"])
+@pytest.mark.parametrize("name", [pytest.param("fehlberg2", marks=pytest.mark.slow), "bosh3"])
 def test_adaptive_steps(name: str) -> None:
     field, y0 = field_and_start("dense")
     solver = Solver(name, rtol=1e-3, atol=1e-3, max_steps=1000)
