@@ -31,9 +31,12 @@ def relative(sweep: Path, rows: Sequence[Row], typed: Sequence[str], names: Sequ
     columns = {"setting": [setting.label for setting in settings]}
     for name in names:
         published = [_published(name, numbers, printed[0]) for numbers in printed]
+        heading, ours = HEADINGS.get(name, name), f"ours ({name})"
         if any(published):
-            columns[f"{HEADINGS.get(name, name)}: published"] = published
-        columns[f"ours ({name})"] = [_ours(name, setting, first) for setting in settings]
+            columns[f"{heading}: published"] = published
+        else:
+            ours = f"{heading}: ours"
+        columns[ours] = [_ours(name, setting, first) for setting in settings]
     header = [name.partition(" (")[0] for name in columns]
     return table(header, list(zip(*columns.values(), strict=True)))
 

@@ -37,7 +37,8 @@ def row(sweep: Path, number: int, chosen: list[str], seed: str, accuracy: float,
     metrics = {"test_accuracy": accuracy, "nfe_eval_mean": nfe}
     folder.write_result({"metrics": metrics})
     typed = f"[{','.join(chosen)}]" if chosen else None
-    return {"job": str(number), "regularize": typed, "seed": seed, "status": "done", **metrics}
+    more = {"nfe_forward_mean": nfe, **metrics}
+    return {"job": str(number), "regularize": typed, "seed": seed, "status": "done", **more}
 
 
 def test_ours_are_compared_seed_by_seed_and_published_ones_within_a_source(tmp_path: Path) -> None:
@@ -56,6 +57,8 @@ def test_ours_are_compared_seed_by_seed_and_published_ones_within_a_source(tmp_p
     assert first[1:] == ["1.000", "1.000 ± 0.000", "+0.00", "+0.00 ± 0.00"]
     assert pair == ["regularize=[error,steer]", "0.500", "0.550 ± 0.071", "-1.00", "+0.00 ± 1.41"]
     assert alone[1:] == ["", "", "", ""], "no seed and no source in common"
+    text = relative(tmp_path, rows, ["regularize", "seed"], [*NAMES, "nfe_forward_mean"])
+    assert "| NFE fwd: ours |" in text.splitlines()[0], "not printed"
 
 
 def test_a_single_setting_is_relative_to_nothing(tmp_path: Path) -> None:
