@@ -62,14 +62,16 @@ def test_no_registry_and_no_path_of_a_machine(path: Path) -> None:
 
 
 def test_a_caveat_is_told_once() -> None:
-    """Sentences of RESULTS.md outside of tables and headings; counts, machines, kinds of table may repeat."""
+    """Sentences of RESULTS.md outside of tables and headings; counts, machines and what a kind of
+    table is may repeat."""
+    repeated = "published numbers lie|^In every row|^Relative to the first row|"
     lines = pages.prose(pages.REPOSITORY / "RESULTS.md").splitlines()
     told = [
         line
         for line in lines
         if line.endswith(".")
         and not re.search(
-            r"published numbers lie|^In every row|^Relative to the first row|^\*|, cpu, \d+ thread",
+            repeated + r"^\*|, cpu, \d+ thread",
             line,
         )
     ]
