@@ -54,7 +54,7 @@ def flip_a_bit(path: Path) -> None:
 
 def change_a_digit(path: Path) -> None:
     text = path.read_text()
-    at = text.rindex(".") + 3
+    at = max(i for i, character in enumerate(text) if character.isdigit())
     path.write_text(text[:at] + str(9 - int(text[at])) + text[at + 1 :])
 
 
