@@ -6,10 +6,17 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch._dynamo  # noqa: F401, which every run imports, and a fork then has
+import torch
+import torch._dynamo
 
 from node_cli.cli.main import main
-from tests.commands import Result, in_a_fork
+from node_cli.records.run_folder import RunFolder
+from tests.commands import NodeTrain, Result, in_a_fork
+from tests.folders import TIMES_AND_MEMORY, rows
+
+FIXED = ["solver=rk4", "solver.n_steps=2", "precision=float64"]
+SHARED = ["solver=bosh3", "solver.tol=1e-3", "solver.shared_steps=true", "precision=float64"]
+SMALL = ["device=cpu", "data.limit=90", "data.holdout=0.1", "epochs=2", "hydra.run.dir=run"]
 
 
 def start(
@@ -56,3 +63,32 @@ def together(
     for log in folder.glob("rank*.log"):
         log.unlink()
     return ended(start(count, arguments, folder, before), folder)
+
+
+def one_process(folder: Path, node_train: NodeTrain, *arguments: str) -> RunFolder:
+    """The run of one process, in a folder beside."""
+    found = folder / "one"
+    assert node_train(*arguments, f"hydra.run.dir={found}").code == 0
+    return RunFolder(found)
+
+
+def assert_equal(one: RunFolder, several: RunFolder, tolerance: float = 1e-12) -> None:
+    """Weights and records are those of one process, times and memory aside, and the drift, which is
+    a norm over the images of a process."""
+    a, b = (torch.load(run.last, weights_only=True) for run in (one, several))
+    for name, value in a["model"].items():
+        assert torch.allclose(value.double(), b["model"][name].double(), 0, tolerance), name
+    for key in ("progress", "first_steps", "inputs"):
+        left, right = a[key], b[key]
+        if key == "progress":
+            left, right = left | {"sums": None}, right | {"sums": None}
+        assert left == right
+    for file in ("steps.csv", "epochs.csv", "evaluations.csv"):
+        for left, right in zip(rows(one.path / file), rows(several.path / file), strict=True):
+            for column, cell in left.items():
+                if "drift" in column or column in TIMES_AND_MEMORY:
+                    continue
+                if cell == right[column]:
+                    continue
+                error = abs(float(cell) - float(right[column]))
+                assert error <= 100 * tolerance * max(1.0, abs(float(cell))), (file, column)

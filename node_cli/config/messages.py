@@ -55,6 +55,8 @@ def wrong_value(key: str, value: Any, detail: ErrorDetails) -> str:
             return not_among(key, value, expected.replace("'", "").split(", "))
         case "missing":
             return f"{key}: missing"
+        case "list_type" if isinstance(value, str):
+            return f"{key}={plain(value)}: must be a list, such as [{plain(value)}]"
         case "value_error":
             return f"{key}={plain(value)}: {detail['ctx']['error']}"
     rule = detail["msg"].replace("Input should be", "must be")

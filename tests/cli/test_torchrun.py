@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from math import nan
 from pathlib import Path
 
 import pytest
@@ -23,14 +22,10 @@ from node_cli.ode.solver import Solver
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.together import check_processes
 from tests.commands import NodeTrain
-from tests.folders import TIMES_AND_MEMORY, assert_same_run, rows, weights
-from tests.ranks import ended, start, together
+from tests.folders import assert_same_run, rows
+from tests.ranks import FIXED, SHARED, SMALL, assert_equal, ended, one_process, start, together
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-
-FIXED = ["solver=rk4", "solver.n_steps=2", "precision=float64"]
-SHARED = ["solver=bosh3", "solver.tol=1e-3", "solver.shared_steps=true", "precision=float64"]
-SMALL = ["device=cpu", "data.limit=90", "data.holdout=0.1", "epochs=2", "hydra.run.dir=run"]
 
 # 81 images: batches of 20, each in groups of 10 of which three processes take 4, 3 and 3; and a
 # last one of one image, of which two of them have none.
@@ -39,35 +34,6 @@ BUSY = [
     *("data.augment=[crop,erasing,mixup]", "eval.train=1", "eval.batch_size=50"),
     *("regularize=[kinetic]", "optimizer.grad_clip=1", "eval.every_steps=3", "epochs=1"),
 ]
-
-
-def one_process(folder: Path, node_train: NodeTrain, *arguments: str) -> RunFolder:
-    """The run of one process, in a folder beside."""
-    found = folder / "one"
-    assert node_train(*arguments, f"hydra.run.dir={found}").code == 0
-    return RunFolder(found)
-
-
-def assert_equal(one: RunFolder, several: RunFolder, tolerance: float = 1e-12) -> None:
-    """Weights and records are those of one process, times and memory aside, and the drift, which is
-    a norm over the images of a process."""
-    a, b = (torch.load(run.last, weights_only=True) for run in (one, several))
-    for name, value in a["model"].items():
-        assert torch.allclose(value.double(), b["model"][name].double(), 0, tolerance), name
-    for key in ("progress", "first_steps", "inputs"):
-        left, right = a[key], b[key]
-        if key == "progress":
-            left, right = left | {"sums": None}, right | {"sums": None}
-        assert left == right
-    for file in ("steps.csv", "epochs.csv", "evaluations.csv"):
-        for left, right in zip(rows(one.path / file), rows(several.path / file), strict=True):
-            for column, cell in left.items():
-                if "drift" in column or column in TIMES_AND_MEMORY:
-                    continue
-                if cell == right[column]:
-                    continue
-                error = abs(float(cell) - float(right[column]))
-                assert error <= 100 * tolerance * max(1.0, abs(float(cell))), (file, column)
 
 
 def test_three_processes_are_one(node_train: NodeTrain, tmp_path: Path) -> None:
@@ -325,77 +291,6 @@ def test_two_cards(node_train: NodeTrain, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         one = one_process(tmp_path / f"{run.name} alone", node_train, *typed)
         assert_equal(one, RunFolder(run), tolerance=1e-10)
-
-
-@pytest.mark.parametrize(
-    "sensitivity",
-    [
-        *("discrete", pytest.param("checkpointed", marks=pytest.mark.slow)),
-        pytest.param("gauss", marks=pytest.mark.slow),
-        pytest.param("interpolating", marks=pytest.mark.slow),
-        pytest.param("backsolve sensitivity.norm=seminorm", marks=pytest.mark.slow),
-    ],
-)
-def test_shared_steps_are_those_of_one_process(
-    sensitivity: str, node_train: NodeTrain, tmp_path: Path
-) -> None:
-    """With a process that no image of the last batch is left for. The counts are equal, and the
-    weights but for rounding: a step size is a power of the rounded error."""
-    typed = [*SMALL, *SHARED, "epochs=1", "batch_size=16", *f"sensitivity={sensitivity}".split()]
-    one = one_process(tmp_path, node_train, *typed)
-    results = together(2, *typed, folder=tmp_path)
-    assert [r.code for r in results] == [0, 0], results
-    assert_equal(one, RunFolder(tmp_path / "run"))
-
-
-@pytest.mark.slow
-def test_shared_steps_fail_together(tmp_path: Path) -> None:
-    """Where the numbers of one process are not finite, none waits for it."""
-
-    def spoil(rank: int) -> None:
-        if rank == 1:
-            from node_cli.models.blocks import ODEBlock
-
-            solve = ODEBlock.solve
-            ODEBlock.solve = lambda self, field, y, *more: solve(self, field, y * nan, *more)
-
-    first, second = together(2, *SMALL, *SHARED, "batch_size=16", folder=tmp_path, before=spoil)
-    assert (first.code, second.code) == (1, 1)
-    assert "is not finite where a step begins" in first.out
-
-
-@pytest.mark.slow
-def test_each_process_has_steps_of_its_own(node_train: NodeTrain, tmp_path: Path) -> None:
-    """By default: then the weights differ, by about the error that the tolerance allows."""
-    typed = [*SMALL, *SHARED, "solver.shared_steps=false", "batch_size=16"]
-    one = one_process(tmp_path, node_train, *typed)
-    assert together(2, *typed, folder=tmp_path)[0].code == 0
-    several = RunFolder(tmp_path / "run")
-    with pytest.raises(AssertionError):
-        assert_equal(one, several, tolerance=1e-9)
-    for name, value in weights(one.last).items():
-        assert torch.allclose(value, weights(several.last)[name], 0, 1e-4), name
-
-
-@pytest.mark.slow
-def test_shared_steps_with_penalties_and_four_processes(tmp_path: Path) -> None:
-    """All come to an end, and so have made the same steps."""
-    typed = [*SMALL, *SHARED, "batch_size=16", "regularize=[kinetic,error,steer,local]"]
-    results = together(4, *typed, folder=tmp_path)
-    assert [r.code for r in results] == [0] * 4, results
-
-
-@pytest.mark.parametrize(
-    "typed",
-    [
-        ["compile=true"],
-        ["sensitivity=backsolve"],
-        ["sensitivity=interpolating", "sensitivity.solver=scipy"],
-    ],
-)
-def test_steps_that_cannot_be_shared(typed: list[str], configure: Callable[..., Config]) -> None:
-    with pytest.raises(UserError, match=r"solver\.shared_steps=true: not with "):
-        configure("solver.shared_steps=true", *typed)
 
 
 @pytest.mark.slow
