@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import textwrap
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -30,6 +31,12 @@ class Display:
         self.live = self.console.is_terminal and not os.environ.get("CI")
         self.width = self.console.width if self.console.is_terminal else None
         self._told: dict[str, str] = {}
+        self._spoke = time.monotonic()
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds since the last line."""
+        return time.monotonic() - self._spoke
 
     def line(self, text: str = "", hanging: int = 0) -> None:
         """Print a line; one that is longer than the terminal ends between words, and what follows
@@ -42,6 +49,7 @@ class Display:
                 break_on_hyphens=False,
             )
             text = "\n".join(wrapper.fill(line) for line in text.splitlines())
+        self._spoke = time.monotonic()
         self.console.print(text)
 
     def report(self, text: str) -> None:

@@ -1,5 +1,6 @@
 """What a classifier answers for every image of a set, to be compared with other answers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -42,11 +43,14 @@ def answers(
     train: ImageSet,
     preprocess: Preprocess,
     backend: Backend,
+    *,
+    seen: Callable[[int, int], object] = lambda done, images: None,
 ) -> Answers:
     """Return what a model with an ODE answers in evaluation mode, without augmentation.
 
-    ``train``: the training images, for the statistics of BatchNorm inside f. Cost: one forward pass
-    for each batch of ``eval.batch_size`` images. Raises ``SolveFailed``.
+    ``train``: the training images, for the statistics of BatchNorm inside f. ``seen``: is told
+    before each batch how many images are done, of all. Cost: one forward pass for each batch of
+    ``eval.batch_size`` images. Raises ``SolveFailed``.
     """
     size, logits, nfe = config.eval.batch_size, [], 0
     training = model.training
@@ -54,7 +58,8 @@ def answers(
     try:
         with statistics_for_evaluation(config, model, train, preprocess, backend, skip=False):
             model.eval()
-            for batch in in_batches(images, size, backend.device):
+            for number, batch in enumerate(in_batches(images, size, backend.device)):
+                seen(number * size, len(images))
                 with backend.autocast(), compiler.for_batch(model, len(batch), size):
                     logits.append(model(preprocess(batch.pixels)).cpu().double())
                 work = model.take_work()

@@ -1,6 +1,7 @@
 """Learning to classify images."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,24 +140,25 @@ class Classification:
     def begin(self, folder: RunFolder) -> None:
         pass
 
-    def finish(self, folder: RunFolder) -> None:
+    def finish(self, folder: RunFolder, seen: Seen = unseen) -> None:
         config, train, test = self.config, self.images["train"], self.images["test"]
         given = (config, self.model, train, self.preprocess, self.backend)
         try:
             with statistics_for_evaluation(*given, skip=False):
                 warn_of_gap(*given)
-                self._measure(folder, test, train)
+                self._measure(folder, test, train, seen)
                 for path, record, rows in self._looks(folder, test):
                     if found := list(rows):
                         write_csv(path, record.columns, found)
         except SolveFailed as error:  # these solves land on more times than training does
             complain(f"{folder.path}: not everything that plots show ({one_line(error)})")
 
-    def _measure(self, folder: RunFolder, test: ImageSet, train: ImageSet) -> None:
+    def _measure(self, folder: RunFolder, test: ImageSet, train: ImageSet, seen: Seen) -> None:
         """Write the confusion matrix. Cost: one more evaluation of the test split."""
         if "confusion" not in self.config.eval.metrics:
             return
-        found = answers(self.config, self.model, test, train, self.preprocess, self.backend)
+        given = self.config, self.model, test, train, self.preprocess, self.backend
+        found = answers(*given, seen=partial(seen, "test"))
         for record, rows in confusion(found.logits, test.labels.cpu(), self.inputs.names):
             write_csv(folder.path / record.file, record.columns, rows)
 

@@ -88,8 +88,9 @@ class Objective(Protocol[Batch]):
     def begin(self, folder: RunFolder) -> None:
         """Write what is known of the data before training."""
 
-    def finish(self, folder: RunFolder) -> None:
-        """Write what is known of the model after training or evaluation."""
+    def finish(self, folder: RunFolder, seen: Seen = unseen) -> None:
+        """Write what is known of the model after training or evaluation. ``seen``: is told how far
+        an evaluation is."""
 
     def data_in_words(self) -> str:
         """Describe the data, for the header of a run."""

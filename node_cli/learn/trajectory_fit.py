@@ -128,7 +128,7 @@ class TrajectoryFit:
         rows = ({"t": t, "y0": y0, "y1": y1} for t, (y0, y1) in points)
         write_csv(folder.observed, OBSERVED.columns, rows)
 
-    def finish(self, folder: RunFolder) -> None:
+    def finish(self, folder: RunFolder, seen: Seen = unseen) -> None:
         pass
 
     def data_in_words(self) -> str:

@@ -15,6 +15,7 @@ from node_cli.records.files import write_csv
 from node_cli.records.measures import unit
 from node_cli.records.run_folder import RunFolder
 from node_cli.records.splits import trained_split
+from node_cli.tasks.live import counted
 from node_cli.tasks.setup import Setup, load_for_evaluation
 from node_cli.tasks.task import End
 
@@ -54,14 +55,15 @@ class Evaluation:
         for record in records:  # there even where the evaluation fails
             write_csv(folder.path / record.file, recorded(self.config, record), [])
         start = time.perf_counter()
-        metrics, further = evaluate_both(setup.objective, self.average, step)
+        with counted(display, "evaluating") as seen:
+            metrics, further = evaluate_both(setup.objective, self.average, step, seen)
         seconds = time.perf_counter() - start
         rows = list(evaluation_rows(metrics, step, self.progress.current_epoch))
         for record in records:
             found = rows if record is EVALUATIONS else further[record]
             write_csv(folder.path / record.file, recorded(self.config, record), found)
-        with trained(self.average):
-            setup.objective.finish(folder)
+        with trained(self.average), counted(display, "evaluating") as seen:
+            setup.objective.finish(folder, seen)
         width = max(7, *map(len, metrics))
         for name, m in metrics.items():
             display.line(f"{name:<{width}}  {m.images:,} {setup.objective.units}  {_figures(m)}")

@@ -14,11 +14,13 @@ from node_cli.config.schema import Config
 from node_cli.data.folders import ENDINGS, image_files
 from node_cli.display import Display
 from node_cli.errors import UserError, complain, one_line
+from node_cli.learn.observer import Seen
 from node_cli.machine import device, threads
 from node_cli.machine.environment import environment
 from node_cli.records.columns import PREDICTIONS
 from node_cli.records.files import write_csv
 from node_cli.records.run_folder import RunFolder
+from node_cli.tasks.live import counted
 from node_cli.tasks.task import End
 from node_cli.trained.loading import of_config
 from node_cli.trained.pixels import pixels_of
@@ -65,7 +67,8 @@ class Prediction:
         config, model = self.config, self.model
         self.show_header(display)
         start = time.perf_counter()
-        rows = list(self._rows())
+        with counted(display, "classifying") as seen:
+            rows = list(self._rows(seen))
         seconds = time.perf_counter() - start
         columns = (*PREDICTIONS.columns, *map(_column, model.classes))
         write_csv(self.folder.predictions, columns, rows)
@@ -88,10 +91,11 @@ class Prediction:
         )
         return End(None)
 
-    def _rows(self) -> Iterator[Mapping[str, Any]]:
+    def _rows(self, seen: Seen) -> Iterator[Mapping[str, Any]]:
         """The rows of predictions.csv, in the order of the files."""
         size = self.config.eval.batch_size
         for i in range(0, len(self.files), size):
+            seen("images", i, len(self.files))
             yield from self._batch(self.files[i : i + size])
 
     @torch.no_grad()

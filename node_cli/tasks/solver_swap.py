@@ -1,6 +1,7 @@
 """The task solver_swap: a trained network under other solvers than that of its training."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,11 +13,13 @@ from node_cli.errors import one_line
 from node_cli.learn.answers import Answers, answers
 from node_cli.learn.classification import Classification
 from node_cli.learn.evaluation import Diverged
+from node_cli.learn.observer import Seen
 from node_cli.ode.failures import SolveFailed
 from node_cli.ode.solver import Solver
 from node_cli.records.columns import SWAPS
 from node_cli.records.files import write_csv
 from node_cli.records.run_folder import RunFolder
+from node_cli.tasks.live import counted
 from node_cli.tasks.setup import Setup, load_for_evaluation
 from node_cli.tasks.swap_solvers import in_words, others, references
 from node_cli.tasks.swap_verdict import LARGEST_FALL, Tried, Verdict, rms, verdict
@@ -74,24 +77,10 @@ class SolverSwap:
         of = f"{len(self.images):,} of {setup.objective.splits['test']:,} test images"
         display.line(f"{self.path}, after {self.progress.step:,} steps; {of}\n")
         display.line(_line({name: name for name in SHOWN}))
-        solver = self.config.forward_solver()
-        before = self._answers(solver)
-        reference = self._reference(solver)
-        limit = reference[1] if reference else None
-        self._add(display, solver, "training", before, before, limit)
-        trained = self._tried(solver, before, limit)
-        tried = []
-        for other, role in self._others(solver, reference):
-            try:
-                found = reference[1] if reference and role else self._answers(other)
-            except (SolveFailed, Diverged) as error:
-                self._add_failure(display, other, error)
-                continue
-            self._add(display, other, role, found, before, limit)
-            tried.append(self._tried(other, found, limit))
+        with counted(display, "trying") as seen:
+            found_out = self._try_all(display, seen)
         write_csv(folder.swaps, SWAPS.columns, self.rows)
         display.line(f"\n{LEGEND}")
-        found_out = _unknown() if limit is None else verdict(trained, tried)
         display.line(f"\nverdict: {found_out.sentence}")
         if found_out.of == "ode" and (cheapest := _cheapest(self.rows)):
             display.line(cheapest)
@@ -109,7 +98,26 @@ class SolverSwap:
         )
         return End(None)
 
-    def _answers(self, solver: Solver) -> Answers:
+    def _try_all(self, display: Display, seen: Seen) -> Verdict:
+        """Add a row for each solver."""
+        solver = self.config.forward_solver()
+        before = self._answers(solver, seen)
+        reference = self._reference(solver, seen)
+        limit = reference[1] if reference else None
+        self._add(display, solver, "training", before, before, limit)
+        trained = self._tried(solver, before, limit)
+        tried = []
+        for other, role in self._others(solver, reference):
+            try:
+                found = reference[1] if reference and role else self._answers(other, seen)
+            except (SolveFailed, Diverged) as error:
+                self._add_failure(display, other, error)
+                continue
+            self._add(display, other, role, found, before, limit)
+            tried.append(self._tried(other, found, limit))
+        return _unknown() if limit is None else verdict(trained, tried)
+
+    def _answers(self, solver: Solver, seen: Seen) -> Answers:
         """What the network answers under a solver. Raises ``SolveFailed``, and ``Diverged`` where
         a logit is not finite."""
         objective = self.objective
@@ -122,16 +130,17 @@ class SolverSwap:
             objective.images["train"],
             objective.preprocess,
             self.setup.backend,
+            seen=partial(seen, in_words(solver)),
         )
         if not bool(found.logits.isfinite().all()):
             raise Diverged("the class scores are not finite")
         return found
 
-    def _reference(self, solver: Solver) -> tuple[Solver, Answers] | None:
+    def _reference(self, solver: Solver, seen: Seen) -> tuple[Solver, Answers] | None:
         """The finest solver that comes to an end; None where none does."""
         for chosen in references(self.config.precision, solver.jump_t):
             try:
-                return chosen, self._answers(chosen)
+                return chosen, self._answers(chosen, seen)
             except (SolveFailed, Diverged):
                 continue
         return None

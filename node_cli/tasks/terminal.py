@@ -6,9 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 
-from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-
 from node_cli.config.schema import Config
 from node_cli.display import Display
 from node_cli.learn.observer import Further, Observer, Row, TrainingFacts
@@ -18,10 +15,7 @@ from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
 from node_cli.records.splits import averaged_split
 from node_cli.records.units import Value
-
-BAR = (10, 40)  # cells, on a terminal of 80 columns and on a wide one
-WIDTH_FOR_SPEED = 90  # columns
-PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
+from node_cli.tasks.live import Live
 
 
 class _Since:
@@ -46,64 +40,48 @@ class Terminal(Observer):
 
     def __init__(self, config: Config, folder: RunFolder, display: Display) -> None:
         self.display = display
+        self.live = Live(display)
         self.epochs = config.epochs
         self.batches_per_epoch = 0
-        self.last_line = 0.0
-        self.bar: Bar | None = None
-        self.task = TaskID(0)
 
     def start(self, facts: TrainingFacts) -> None:
         self.batches_per_epoch = facts.batches_per_epoch
-        self.last_line = time.monotonic()
-        if self.display.live:
-            self.bar = Bar(
-                TextColumn("epoch {task.fields[epoch]}/" + str(self.epochs)),
-                BarColumn(bar_width=self._bar_width()),
-                TextColumn("{task.fields[numbers]}"),
-                TimeRemainingColumn(),
-                console=self.display.console,
-                transient=True,
-            )
-            total, done = self.epochs * facts.batches_per_epoch, facts.steps_done
-            self.task = self.bar.add_task("train", total=total, completed=done, epoch=1, numbers="")
-            self.bar.start()
+        total, done = self.epochs * facts.batches_per_epoch, facts.steps_done
+        self.live.start(total, done, self._epoch(done // facts.batches_per_epoch + 1))
         WATCHERS.append(self.compiling)
 
     @contextmanager
     def compiling(self, what: str) -> Iterator[None]:
         """Say what is compiled, and for how long."""
         since = _Since(f"compiling {what} ...")
-        if self.bar:
-            self.bar.update(self.task, numbers=since)
+        if self.live.bar:
+            self.live.show(since.words, behind=since)
         else:
-            self._line(f"  {since.words}")
+            self.display.line(f"  {since.words}")
         yield
-        self._line(f"  compiled {what} in {since.seconds:.1f} s")
+        self.display.line(f"  compiled {what} in {since.seconds:.1f} s")
 
     def step(self, progress: Progress, row: Row) -> None:
-        with_speed = self.display.width is None or self.display.width >= WIDTH_FOR_SPEED
-        numbers = _numbers(progress, row, with_speed=with_speed)
+        numbers = _numbers(progress, row, with_speed=self.live.is_wide)
         if row["loss"] is None:
-            self._line(f"  step {progress.step}: {numbers}")
-        if self.bar:
-            self.bar.update(
-                self.task, completed=progress.step, epoch=progress.current_epoch, numbers=numbers
-            )
-        elif time.monotonic() - self.last_line > PLAIN_INTERVAL:
-            place = f"step {progress.sums.batches}/{self.batches_per_epoch}"
-            self._line(f"  epoch {progress.current_epoch}, {place}  {numbers}")
+            self.display.line(f"  step {progress.step}: {numbers}")
+        epoch = progress.current_epoch
+        place = f"epoch {epoch}, step {progress.sums.batches}/{self.batches_per_epoch}"
+        self.live.show(
+            f"{place}  {numbers}",
+            description=self._epoch(epoch),
+            completed=progress.step,
+            behind=numbers,
+        )
 
     def evaluating(self, split: str, done: int, images: int) -> None:
         words = f"evaluating {split}, {done:,} of {images:,}"
-        if self.bar:
-            self.bar.update(self.task, numbers=words)
-        elif time.monotonic() - self.last_line > PLAIN_INTERVAL:
-            self._line(f"  {words}")
+        self.live.show(words, behind=words)
 
     def evaluation(self, rows: Sequence[Row], further: Further) -> None:
         for row in rows:
             if row["unsolved"]:
-                self._line(
+                self.display.line(
                     f"  step {row['step']}: {row['split']}: {row['unsolved']:,} of "
                     f"{row['images']:,} could not be solved, they count as wrong"
                 )
@@ -118,20 +96,16 @@ class Terminal(Observer):
             parts += [f"{w} {kind.title()}: {_shown(name, row)}" for w, name in there.items()]
             if there:  # losses only where nothing is classified
                 break
-        self._line("  ".join(parts) + _nfe(row["nfe_forward_mean"], row["nfe_backward_mean"]))
+        self.display.line(
+            "  ".join(parts) + _nfe(row["nfe_forward_mean"], row["nfe_backward_mean"])
+        )
 
     def end(self) -> None:
         WATCHERS.remove(self.compiling)
-        if self.bar:
-            self.bar.stop()
+        self.live.stop()
 
-    def _bar_width(self) -> int:
-        least, most = BAR
-        return min(most, max(least, least + (self.display.width or 0) - WIDTH_FOR_SPEED))
-
-    def _line(self, text: str) -> None:
-        self.last_line = time.monotonic()
-        self.display.line(text)
+    def _epoch(self, number: int) -> str:
+        return f"epoch {number}/{self.epochs}"
 
 
 def _numbers(progress: Progress, row: Row, *, with_speed: bool) -> str:

@@ -23,6 +23,7 @@ from node_cli.records.run_folder import RunFolder
 from node_cli.records.splits import evaluated, trained_split
 from node_cli.stopping import stop_on_signal
 from node_cli.tasks.initial_weights import InitialWeights
+from node_cli.tasks.live import counted
 from node_cli.tasks.observers import observers
 from node_cli.tasks.setup import Setup
 from node_cli.tasks.task import End
@@ -106,8 +107,8 @@ class Training:
                 reason = self.trainer.run(observers(config, folder, display), stop)
         if reason:
             display.line(f"stopped: {reason}")
-        with trained(self.trainer.average):
-            objective.finish(folder)
+        with trained(self.trainer.average), counted(display, "evaluating") as seen:
+            objective.finish(folder, seen)
 
         rows = read_csv(folder.epochs)
         self._show_end(display, rows)

@@ -154,11 +154,11 @@ def test_solvers_that_fail(
     """Each has a row that says why; without a reference there is no verdict."""
     answers = solver_swap.answers
 
-    def failing(config: Config, model: object, *given: object) -> Answers:
+    def failing(config: Config, model: object, *given: object, **seen: object) -> Answers:
         solver: Solver = model.ode_blocks[0].solver  # type: ignore[attr-defined]
         if solver.name in ("dopri8", "euler"):
             raise SolveFailed("too stiff", solver=solver, advice="", t=0.0)
-        return answers(config, model, *given)  # type: ignore[arg-type]
+        return answers(config, model, *given, **seen)  # type: ignore[arg-type]
 
     monkeypatch.setattr(solver_swap, "answers", failing)
     swap = run(configure("task=solver_swap", f"checkpoint={trained}"), tmp_path / "swap")

@@ -33,7 +33,7 @@ def on_a_terminal(
     for name, value in {"TERM": "xterm-256color", "COLUMNS": "160", "LINES": "50"}.items():
         monkeypatch.setenv(name, value)
 
-    def on_a_terminal(**environment: str) -> str:
+    def on_a_terminal(*options: str, folder: str = "run", **environment: str) -> str:
         master, slave = pty.openpty()
         written = b""
 
@@ -51,7 +51,7 @@ def on_a_terminal(
             for name, value in environment.items():
                 patch.setenv(name, value)
             patch.setattr(sys, "stdout", terminal)
-            run(configure(*OPTIONS), tmp_path / "run")
+            run(configure(*(options or OPTIONS)), tmp_path / folder)
         reader.join()
         os.close(master)
         return written.decode()
@@ -112,7 +112,7 @@ def test_without_a_terminal_long_epochs_show_signs_of_life(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("node_cli.tasks.terminal.PLAIN_INTERVAL", -1.0)
+    monkeypatch.setattr("node_cli.tasks.live.PLAIN_INTERVAL", -1.0)
     run(configure(*OPTIONS), tmp_path / "run")
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
@@ -122,19 +122,32 @@ def test_without_a_terminal_long_epochs_show_signs_of_life(
 
 
 def test_an_evaluation_shows_how_far_it_is(
-    on_a_terminal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    on_a_terminal: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Of 359 test images, in batches of 64."""
+    """Of 359 test images, in batches of 64; in a training, and in tasks that evaluate."""
     update = Progress.update
 
     def update_at_once(self: Progress, *given: Any, **fields: Any) -> None:
         update(self, *given, **fields, refresh=True)
 
     monkeypatch.setattr(Progress, "update", update_at_once)
-    shown = re.sub(r"\x1b\[[\d;]*m", "", on_a_terminal())
-    assert "evaluating test, 0 of 359" in shown
-    assert "evaluating test, 320 of 359" in shown
-    assert re.search(r"━{40} +loss \d\.\d{3}  accuracy \d+\.\d%  NFE 14 \+ 0  [\d,]+ img/s", shown)
+
+    def shown(*options: str, **where: str) -> str:
+        return re.sub(r"\x1b\[[\d;]*m", "", on_a_terminal(*options, **where))
+
+    trained = shown(*OPTIONS, "epochs=1", "eval.batch_size=64")
+    assert "evaluating test, 0 of 359" in trained
+    assert "evaluating test, 320 of 359" in trained
+    number = r"━{40} +loss \d\.\d{3}  accuracy \d+\.\d%  NFE 14 \+ 0  [\d,]+ img/s"
+    assert re.search(number, trained)
+
+    over = f"checkpoint={tmp_path / 'run'}"
+    evaluated = on_a_terminal("task=eval", over, folder="eval")
+    of_test = r"evaluating test [━ ╸╺]{40} 320 of 359"
+    assert re.search(of_test, re.sub(r"\x1b\[[\d;]*m", "", evaluated))
+    assert "━" not in "".join(screen(evaluated)), "the bar is gone"
+    swapped = shown("task=solver_swap", over, folder="swap")
+    assert re.search(r"trying euler n_steps=1 [━ ╸╺]{40} 320 of 359", swapped)
 
 
 def test_without_a_terminal_a_long_evaluation_shows_signs_of_life(
@@ -143,7 +156,7 @@ def test_without_a_terminal_a_long_evaluation_shows_signs_of_life(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("node_cli.tasks.terminal.PLAIN_INTERVAL", -1.0)
+    monkeypatch.setattr("node_cli.tasks.live.PLAIN_INTERVAL", -1.0)
     run(configure("data.limit=100", "epochs=1", "eval.batch_size=300"), tmp_path / "run")
     shown = capsys.readouterr().out
     assert re.findall(r"^  evaluating (\w+), (\d+) of (\d+)$", shown, re.MULTILINE) == [
@@ -151,6 +164,9 @@ def test_without_a_terminal_a_long_evaluation_shows_signs_of_life(
         ("test", "0", "359"),
         ("test", "300", "359"),
     ]
+    over = f"checkpoint={tmp_path / 'run'}"
+    run(configure("task=eval", over), tmp_path / "eval")
+    assert "\n  evaluating test, 300 of 359\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("columns", "cells"), [("80", 10), ("110", 30)])
