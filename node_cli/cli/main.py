@@ -206,7 +206,8 @@ def _report(args: argparse.Namespace) -> int:
 def _start(command: "Command", args: argparse.Namespace) -> int:
     """Check once more, with torch; then run the jobs."""
     from node_cli.cli import runs
-    from node_cli.cli.dry_run import dry_run
+    from node_cli.cli.compose import Composer
+    from node_cli.cli.dry_run import dry_run, dry_search
     from node_cli.cli.hydra_app import hand_over
     from node_cli.cli.jobs import exit_code
     from node_cli.cli.published import show_published
@@ -215,13 +216,14 @@ def _start(command: "Command", args: argparse.Namespace) -> int:
     from node_cli.records.run_folder import RunFolder
 
     runs.preflight_all(command)
-    if args.dry_run and command.search:
-        raise UserError(
-            "--dry-run: not with hydra/sweeper=optuna, which chooses its jobs as it goes"
-        )
     if args.dry_run:
         _check_empty(command.folder)
-        return dry_run([command], one=not args.multirun)
+        if command.search is None:
+            return dry_run([command], one=not args.multirun)
+        with Composer(args.config_name, args.config_dir) as composer:
+            typed = composer.parse(args.overrides)
+            first = composer.chosen(command, typed, command.search.first())
+        return dry_search(command.search, command.folder, first)
     _claim(command, args, is_sweep=args.multirun)
     folder = RunFolder(command.folder)
     if not args.multirun:

@@ -33,6 +33,8 @@ from node_cli.records.run_folder import RunFolder
 NAME = "optuna"
 TARGET = "node_cli.cli.search.Search"
 
+SOUGHT, DIRECTION = "holdout_accuracy", "maximize"
+
 DEFAULTS: dict[str, Any] = {
     "_target_": TARGET,
     "n_trials": 20,
@@ -72,6 +74,10 @@ class Search:
     def trials(self, sweep: Path) -> "Trials":
         """Open the study in the folder of a sweep, a new one where there is none."""
         return Trials(self, sweep)
+
+    def first(self) -> dict[str, Any]:
+        """The values of the first trial; nothing is written."""
+        return Trials(self, None).batch()[0]
 
 
 def search_of(
@@ -121,15 +127,16 @@ def search_of(
 class Trials:
     """The trials of a search, as far as its study has come."""
 
-    def __init__(self, search: Search, sweep: Path) -> None:
+    def __init__(self, search: Search, sweep: Path | None) -> None:
+        """``sweep``: the folder of the study, None for one in memory."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.search, self.sweep = search, sweep
+        self.search, self.sweep = search, sweep or Path()
         self.study = optuna.create_study(
-            storage=f"sqlite:///{(sweep / 'study.db').absolute()}",
+            storage=sweep and f"sqlite:///{(sweep / 'study.db').absolute()}",
             study_name="node-train",
-            direction="maximize",
+            direction=DIRECTION,
             load_if_exists=True,
         )
 
@@ -159,7 +166,7 @@ class Trials:
         folder = RunFolder(self.sweep / str(number))
         best = folder.read_result().get("best") if folder.standing() == "done" else None
         if best:
-            self.study.tell(number, best["holdout_accuracy"])
+            self.study.tell(number, best[SOUGHT])
         else:
             self.study.tell(number, state=TrialState.FAIL)
 
@@ -180,7 +187,7 @@ class Trials:
             "command": command,
         }
         write_text(self.sweep / "best.json", json.dumps(facts, indent=2) + "\n")
-        accuracy = unit("holdout_accuracy").on_terminal(best.value)
+        accuracy = unit(SOUGHT).on_terminal(best.value)
         display.line()
         display.facts(
             {

@@ -71,6 +71,21 @@ def test_a_trial_that_fails_costs_itself_alone(node_train: NodeTrain, tmp_path: 
     assert "solver.max_nfe=1000" in best["overrides"]
 
 
+def test_a_dry_run_measures_the_first_trial(node_train: NodeTrain, tmp_path: Path) -> None:
+    """That which the search then begins with. Nothing is written."""
+    pytest.importorskip("optuna")
+    options = ("hydra.sweeper.n_trials=1", "hydra.sweep.dir=s")
+    found = node_train("--dry-run", *SEARCH, *options)
+    assert found.code == 0, found.err
+    assert not [*tmp_path.iterdir()]
+    assert "s: a search of 1 trials\nsought " in found.out
+    assert "\n  optimizer.lr  tag(log,interval(1e-4,1e-1))\n" in found.out
+    assert re.search(r"^training +1 steps", found.out, re.MULTILINE)
+    (first,) = re.findall(r"^trial 0 +(.*)", found.out, re.MULTILINE)
+    assert node_train(*SEARCH, *options).code == 0
+    assert first.split() == RunFolder(tmp_path / "s" / "0").read_overrides()
+
+
 @pytest.mark.slow
 def test_with_joblib(tmp_path: Path) -> None:
     """Batches of two, in two processes."""
