@@ -5,7 +5,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -55,9 +55,9 @@ def hand_over(args: argparse.Namespace, *overrides: str) -> None:
         raise UserError(f"--package {args.package}: not in the configuration") from error
 
 
-def launch(command: Command, begin: int = 0) -> None:
-    """Hand the jobs of a sweep over to its launcher plugin, each to begin, or to go on where it
-    was. ``begin``: the number of the first. Raises as ``hand_over``.
+def launch(command: Command, open_jobs: Mapping[int, Job]) -> None:
+    """Hand jobs of a sweep over to its launcher plugin, each to begin, or to go on where it was.
+    ``open_jobs``: by their numbers. Raises as ``hand_over``.
 
     The launcher is given a list of jobs, as Hydra's own sweeper gives it one: so the rows of a
     table can be launched like the combinations of ``-m``.
@@ -67,7 +67,7 @@ def launch(command: Command, begin: int = 0) -> None:
     directory = typed.working_directory if Path(typed.working_directory).is_dir() else "."
     own = [o for o in command.overrides if key_of(o).startswith("hydra")]
     own = [o for o in own if key_of(o) != "hydra.sweep.dir"]
-    jobs = [job.composed for job in command.jobs]
+    jobs = [[*job.composed, f"hydra.sweep.subdir={n}"] for n, job in open_jobs.items()]
     with (
         _errors_of_hydra(),
         contextlib.chdir(directory),
@@ -85,9 +85,7 @@ def launch(command: Command, begin: int = 0) -> None:
         at_once = config.hydra.sweeper.get("max_batch_size") or len(jobs)
         workers.begin(typed.overrides)
         for first in range(0, len(jobs), at_once):
-            for end in launcher.launch(
-                jobs[first : first + at_once], initial_job_idx=begin + first
-            ):
+            for end in launcher.launch(jobs[first : first + at_once], initial_job_idx=first):
                 _ = end.return_value  # raises what the job raised
 
 
@@ -165,7 +163,7 @@ def _job(cfg: DictConfig) -> float | None:
             held.enter_context(own_card(rest.config.device, Display().line))
         return rest
 
-    announce = f"job {own.job.num}: {' '.join(overrides)}" if in_sweep else ""
+    announce = f"job {folder.path.name}: {' '.join(overrides)}" if in_sweep else ""
     sweep = Path(own.sweep.dir) if in_sweep else None
     is_launched = own.launcher["_target_"] != LAUNCHERS[0]
     if is_launched:

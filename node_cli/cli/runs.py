@@ -55,12 +55,13 @@ def _run_sweep(command: Command) -> int:
 
 def _run_jobs(command: Command, lines: JobLines, display: Display) -> bool:
     """Run jobs of a sweep; return whether one was refused."""
+    jobs = dict(enumerate(command.jobs, lines.first))
     if command.is_launched:
         with lines.looking():
-            launch(command, lines.first)
+            launch(command, {number: jobs[number] for number in lines.open})
         return False
     refused = False
-    for number, job in enumerate(command.jobs, lines.first):
+    for number, job in jobs.items():
         folder = RunFolder(command.folder / str(number))
         end = run_job(
             folder,

@@ -31,13 +31,18 @@ def test_a_launched_job_knows_its_sweep(tmp_path: Path, monkeypatch: pytest.Monk
         command = composer.command(composer.parse(texts), multirun=True)
     command.folder.mkdir()
     sweep_folder.write(command.folder, sweep_folder.Typed(texts, None, None, str(tmp_path)))
-    launch(command)
+    jobs = dict(enumerate(command.jobs))
+    launch(command, jobs)
     found = rows(tmp_path / "s" / "summary.csv")
     assert [(row["job"], row["status"]) for row in found] == [("0", "done"), ("1", "failed")]
     ended = RunFolder(tmp_path / "s" / "0").status.stat()
     forget_failure(command.folder)
-    launch(command)
+    launch(command, jobs)
     assert RunFolder(tmp_path / "s" / "0").status.stat() == ended
+    forget_failure(command.folder)
+    launch(command, {2: jobs[2]})
+    found = rows(tmp_path / "s" / "summary.csv")
+    assert [row["status"] for row in found if row["job"] == "2"] == ["done"], "in its own folder"
 
 
 @pytest.fixture
@@ -97,10 +102,10 @@ def test_an_interrupted_sweep_goes_on_with_its_launcher(
             file.unlink()
     half = RunFolder(sweep / "1")
     half.write_status("running", overrides=half.read_overrides())
-    ended = RunFolder(sweep / "0").status.stat()
+    untouched = [(sweep / "0" / name).stat() for name in ("status.json", "output.log")]
     again = in_new_process(f"resume={sweep.relative_to(tmp_path)}", cwd=tmp_path)
     assert again.code == 0, again.err
     assert figures(sweep) == whole
     assert "job 0" not in again.out
-    assert RunFolder(sweep / "0").status.stat() == ended
+    assert untouched == [(sweep / "0" / n).stat() for n in ("status.json", "output.log")]
     assert (sweep / "2" / "output.log").exists(), "in a process of its own"
