@@ -11,7 +11,7 @@ from node_cli.config.limits import check_yaml
 from node_cli.config.messages import not_among
 from node_cli.config.section import Section
 from node_cli.errors import UserError, one_line
-from node_cli.records.summary_measures import SUMMARY, SUMMARY_SECONDS
+from node_cli.records.summary_measures import SUMMARY, SUMMARY_FURTHER, SUMMARY_SECONDS
 
 
 class Table(Section):
@@ -42,7 +42,7 @@ class Table(Section):
                 raise ValueError(f"rows: {row}: {error}") from error
             if any(o.startswith("table=") for o in overrides):
                 raise ValueError(f"rows: {row}: a table of tables names them in tables")
-        known = (*SUMMARY, *SUMMARY_SECONDS)
+        known = (*SUMMARY, *SUMMARY_SECONDS, *SUMMARY_FURTHER)
         if unknown := [name for name in self.relative.split() if name not in known]:
             raise ValueError(f"relative: {unknown[0]}: choose from {', '.join(known)}")
         return self

@@ -33,7 +33,9 @@ def markdown(records: tuple[Record, ...] = RECORDS) -> str:
     further = metric_measures.OF_EVALUATIONS
     lines = [f"| `{m.name}` | {m.unit.words} | {_meaning(m)} |" for m in further]
     parts.append(
-        "### Columns of metrics\n\nThere in evaluations.csv where `eval.metrics` names them.\n\n"
+        "### Columns of metrics\n\nThere in evaluations.csv where `eval.metrics` names them; "
+        "epochs.csv has them of each split, as `test_top_k` (of training images "
+        "`train_eval_top_k`, of an average of the weights `test_ema_top_k`).\n\n"
         + "\n".join(["| column | unit | meaning |", "|---|---|---|", *lines])
     )
     counts = " and ".join(f"`{of_block(name, 1)}`" for name in measures.OF_BLOCKS)
@@ -49,8 +51,9 @@ def markdown(records: tuple[Record, ...] = RECORDS) -> str:
     parts.append(
         "### summary.csv\n\nEach row is one job of a sweep: `job`, a column for each key that was "
         f"typed, then {summary} of its last epoch (times: of the whole run), `status`, `reason`, "
-        f"and {counts}: means over all steps of the run. summary.md shows mean ± standard "
-        "deviation over the seeds."
+        f"and {counts}: means over all steps of the run. Where a job has them, the accuracies of "
+        "an average of the weights and the metrics of `eval.metrics` come last. summary.md shows "
+        "mean ± standard deviation over the seeds."
     )
     return "\n\n".join(parts) + "\n"
 

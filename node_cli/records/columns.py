@@ -235,6 +235,8 @@ def columns_of_training(
         columns += [of_block(name, i + 1) for i in range(blocks) for name in measures.OF_BLOCKS]
     if averaged and record is EPOCHS:
         columns += [measure.name for measure in measures.AVERAGED_OF_EPOCH]
+    if record is EPOCHS:
+        columns += [m.name for m in metric_measures.of_epochs(metrics, averaged=averaged)]
     if record is EVALUATIONS:
-        columns += [m.name for m in metric_measures.OF_EVALUATIONS if m.name in metrics]
+        columns += [name for name in metric_measures.NAMES if name in metrics]
     return tuple(columns)

@@ -206,7 +206,8 @@ EVALUATIONS = (
 # Columns that files of older versions lack; there they are empty.
 ADDED = (
     *("unsolved", "drift_backward", "drift_backward_max"),
-    *(measure.name for measure in metric_measures.OF_EVALUATIONS),
+    *metric_measures.NAMES,
+    *(measure.name for measure in metric_measures.of_epochs()),
 )
 
 GRADIENTS = (
@@ -260,9 +261,12 @@ def block_cells(work: "Work | None") -> dict[str, Value]:
     }
 
 
+# What evaluations.csv has of a split.
+OF_SPLITS = ("loss", "accuracy", *metric_measures.NAMES)
+
 _EVALUATED = {
     "test_error",
-    *(evaluated(s, m) for s in ("train", "holdout", "test") for m in ("loss", "accuracy")),
+    *(evaluated(s, m) for s in metric_measures.SPLITS for m in OF_SPLITS),
 }
 
 
@@ -276,7 +280,8 @@ def publishable(place: str | None) -> set[str]:
 def _recorded(place: str | None) -> tuple[Measure, ...]:
     if place == "step":
         return (*STEPS, *PENALTIES_OF_STEP)
-    return (*EPOCHS, *PENALTIES_OF_EPOCH, *AVERAGED_OF_EPOCH)
+    further = metric_measures.of_epochs()
+    return (*EPOCHS, *PENALTIES_OF_EPOCH, *AVERAGED_OF_EPOCH, *further)
 
 
 _UNITS = {m.name: m.unit for m in (*_recorded("step"), *_recorded(None), *OF_A_RUN)}

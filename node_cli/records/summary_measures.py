@@ -1,6 +1,8 @@
 """Which of the measured numbers the summary of a sweep shows, and what they are called above the
 columns of a table."""
 
+from node_cli.records.metric_measures import of_epochs
+
 # What a sweep's summary shows of each job, and averages over seeds.
 SUMMARY_LOSSES = ("train_loss", "test_loss")
 SUMMARY_SECONDS = ("seconds", "eval_seconds")
@@ -10,6 +12,17 @@ SUMMARY = (
     *("train_accuracy", "train_eval_accuracy", "holdout_accuracy", "test_accuracy"),
     *("nfe_forward_mean", "nfe_backward_mean", "nfe_eval_mean"),
 )
+
+# Also shown where a job has them: of an average of the weights, and of ``eval.metrics``.
+SUMMARY_FURTHER = (
+    *("holdout_ema_accuracy", "test_ema_accuracy"),
+    *(measure.name for measure in of_epochs()),
+)
+
+
+def _heading(name: str) -> str:
+    return name.replace("_ema", "").replace("_", " ") + ", average" * ("_ema" in name)
+
 
 # What these are called above the columns of a table.
 HEADINGS = {
@@ -21,6 +34,7 @@ HEADINGS = {
     "test_accuracy": "test acc",
     "holdout_ema_accuracy": "holdout acc, average",
     "test_ema_accuracy": "test acc, average",
+    **{measure.name: _heading(measure.name) for measure in of_epochs()},
     "nfe_forward_mean": "NFE fwd",
     "nfe_backward_mean": "NFE bwd",
     "nfe_eval_mean": "NFE eval",

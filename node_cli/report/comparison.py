@@ -12,7 +12,7 @@ from typing import Any
 from node_cli.config.published import PLACES
 from node_cli.records.columns import PUBLISHED
 from node_cli.records.files import read_csv, write_csv
-from node_cli.records.measures import publishable, unit
+from node_cli.records.measures import OF_SPLITS, publishable, unit
 from node_cli.records.run_folder import RunFolder
 from node_cli.records.splits import evaluated
 from node_cli.report.over_seeds import INCIDENTAL
@@ -186,7 +186,7 @@ def _measured(folder: RunFolder, key: str | None) -> dict[int, dict[str, float]]
             found[int(row[key])] = {name: float(cell) for name, cell in row.items() if cell}
         for row in read_csv(folder.evaluations):
             if key == "step" or row["step"] == "0":  # the end of an epoch has its row
-                names = {evaluated(row["split"], name): row[name] for name in ("loss", "accuracy")}
+                names = {evaluated(row["split"], name): row.get(name) for name in OF_SPLITS}
                 found[int(row[key])] |= {n: float(cell) for n, cell in names.items() if cell}
     for values in found.values():
         if "test_accuracy" in values:

@@ -6,6 +6,7 @@ from statistics import mean
 from typing import Any
 
 from node_cli.records.columns import EVALUATIONS, STEPS
+from node_cli.records.measures import OF_SPLITS
 from node_cli.report.compared import ComparedSetting
 from node_cli.report.found_runs import FoundRun
 
@@ -17,7 +18,6 @@ AXES = ("step", "epoch", "nfe", "seconds")
 far, forward and backward, and seconds of training so far."""
 
 SPLITS = ("test", "holdout", "train", "test_ema", "holdout_ema")
-OF_EVALUATIONS = ("accuracy", "loss", "top_k", "calibration_error")
 
 Data = dict[str, Any]
 
@@ -93,7 +93,7 @@ def _of_steps(walks: Sequence[_Walk]) -> Data:
 
 
 def _of_evaluations(walks: Sequence[_Walk], split: str) -> Data:
-    """Accuracy and loss of a split at the steps at which it was evaluated."""
+    """Accuracy, loss and metrics of a split at the steps at which it was evaluated."""
     found: dict[int, list[tuple[_Walk, Mapping[str, str]]]] = defaultdict(list)
     for walk in walks:
         for row in walk.evaluations:
@@ -106,7 +106,7 @@ def _of_evaluations(walks: Sequence[_Walk], split: str) -> Data:
     axes = _common([walk.spent for walk in walks])
     x = {a: [mean(walk.spent[a][step] for walk, _ in found[step]) for step in steps] for a in axes}
     y = {}
-    for name in OF_EVALUATIONS:
+    for name in OF_SPLITS:
         cells = [[row.get(name) for _, row in found[step]] for step in steps]
         points = [[float(cell) for cell in of_step if cell] for of_step in cells]
         if any(points):

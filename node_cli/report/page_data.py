@@ -35,9 +35,6 @@ CURVES = (
 
 TOLERANCE = "tolerance"
 
-# Numbers of a run with an average of the weights, beside those of its weights.
-OF_AVERAGE = ("holdout_ema_accuracy", "test_ema_accuracy")
-
 # What the final accuracy, or loss, is plotted against: number, words, whether logarithmic.
 AGAINST = (
     ("nfe_forward_run", "evaluations of f per batch, forward, mean over the run", False),
@@ -51,12 +48,10 @@ FINAL = ("test_accuracy", "holdout_accuracy", "train_accuracy", *SUMMARY_LOSSES[
 
 
 def numbers_of(run: FoundRun) -> Numbers:
-    """What a run measured: the numbers of a summary, of an average, parameters and memory."""
+    """What a run measured: the numbers of a summary, parameters and memory."""
     found = dict(measured(run.folder))
     if isinstance(parameters := run.result.get("parameters"), int):
         found["parameters"] = parameters
-    metrics = run.result.get("metrics", {})
-    found |= {name: metrics[name] for name in OF_AVERAGE if metrics.get(name) is not None}
     memory = [cell for row in read_csv(run.folder.epochs) if (cell := row["peak_memory_mib"])]
     if memory:
         found["peak_memory_mib"] = max(map(float, memory))

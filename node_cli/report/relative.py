@@ -43,8 +43,8 @@ def relative(sweep: Path, rows: Sequence[Row], typed: Sequence[str], names: Sequ
 
 def _ours(name: str, setting: Setting, first: Setting) -> str:
     """The number relative to that of the first setting with the same seed."""
-    of_first = {row.get("seed"): row[name] for row in first.rows}
-    pairs = [(row[name], of_first.get(row.get("seed"))) for row in setting.rows]
+    of_first = {row.get("seed"): row.get(name) for row in first.rows}
+    pairs = [(row.get(name), of_first.get(row.get("seed"))) for row in setting.rows]
     values = [_compared(name, a, b) for a, b in pairs if a is not None and b is not None]
     if not values:
         return ""

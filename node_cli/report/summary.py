@@ -15,6 +15,7 @@ from node_cli.records.summary_measures import (
     HEADINGS,
     SUMMARY,
     SUMMARY_COUNTS,
+    SUMMARY_FURTHER,
     SUMMARY_LOSSES,
     SUMMARY_SECONDS,
 )
@@ -33,22 +34,24 @@ OF_WHAT = (
 
 # New columns come last: scripts may rely on the order.
 COLUMNS = (*SUMMARY, *SUMMARY_SECONDS, *STANDING, *SUMMARY_COUNTS)
+KNOWN = ("job", *COLUMNS, *SUMMARY_FURTHER)
 
 
 def summarise(sweep: Path) -> list[Row]:
     """Write summary.csv, summary.md and plots into a sweep's folder; return the rows.
 
     A row holds ``job``, one column for each key that was typed, the numbers of
-    ``SUMMARY`` and ``SUMMARY_SECONDS`` (None where the job has none), ``status``, and ``reason``,
-    why it ended as it did. Jobs that have not started have no row. Raises OSError, and
-    ``UserError`` where a record is damaged.
+    ``SUMMARY``, ``SUMMARY_SECONDS`` and, if any job has them, ``SUMMARY_FURTHER`` (None where the
+    job has none), ``status``, and ``reason``, why it ended as it did. Jobs that have not started
+    have no row. Raises OSError, and ``UserError`` where a record is damaged.
     """
     names = sweep_folder.jobs_in(sweep)
     folders = [RunFolder(sweep / name) for name in names]
     jobs = [_row(folder) for folder in folders]
     typed = list(dict.fromkeys(key for overrides, _ in jobs for key in overrides))
+    columns = _columns(typed, [cells for _, cells in jobs])
     rows = [
-        {"job": name, **{key: overrides.get(key) for key in typed}, **cells}
+        {key: {"job": name, **overrides, **cells}.get(key) for key in columns}
         for name, (overrides, cells) in zip(names, jobs, strict=True)
     ]
     write_text(sweep / "summary.csv", _csv(rows))
@@ -84,8 +87,14 @@ def _add_row(path: Path, folder: RunFolder) -> None:
     others = [other for other in read_csv(path) if other["job"] != name]
     rows = [*others, row]
     typed = list(dict.fromkeys(key for r in rows for key in typed_keys([r])))
-    columns = ["job", *typed, *cells]
+    columns = _columns(typed, rows)
     write_text(path, _csv([{key: r.get(key) for key in columns} for r in rows]))
+
+
+def _columns(typed: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """The columns of summary.csv."""
+    further = [name for name in SUMMARY_FURTHER if any(name in row for row in rows)]
+    return ["job", *typed, *COLUMNS, *further]
 
 
 def as_text(rows: Sequence[Row], width: int | None = None) -> str:
@@ -156,13 +165,15 @@ def _told_once(cells: Sequence[Mapping[str, str]]) -> tuple[list[str], str]:
 
 def typed_keys(rows: Sequence[Row]) -> list[str]:
     """The keys that were typed for a job."""
-    return [key for key in (rows[0] if rows else ()) if key not in ("job", *COLUMNS)]
+    return [key for key in (rows[0] if rows else ()) if key not in KNOWN]
 
 
 def _measures(rows: Sequence[Row]) -> list[str]:
     """The numbers that any job has: losses only where no job has an accuracy, counts of the whole
     run only where they are not those of the last epoch."""
-    found = [m for m in (*SUMMARY, *SUMMARY_SECONDS) if any(row[m] is not None for row in rows)]
+    shown = {*SUMMARY, *SUMMARY_FURTHER, *SUMMARY_SECONDS}
+    names = [name for name in HEADINGS if name in shown]
+    found = [name for name in names if any(row.get(name) is not None for row in rows)]
     if any(unit(name) is FRACTION for name in found):
         found = [name for name in found if name not in SUMMARY_LOSSES]
     for name in SUMMARY_COUNTS:
@@ -191,7 +202,7 @@ def measured(folder: RunFolder) -> dict[str, float]:
     epochs = read_csv(folder.epochs)
     recorded = [{name: float(cell) for name, cell in row.items() if cell} for row in epochs]
     metrics = result.get("metrics", recorded[-1] if recorded else {})
-    found = {name: metrics.get(name) for name in SUMMARY}
+    found = {name: metrics.get(name) for name in (*SUMMARY, *SUMMARY_FURTHER)}
     found |= {name: result.get(name) for name in SUMMARY_SECONDS}
     steps = read_csv(folder.steps)
     for name in SUMMARY_COUNTS:

@@ -10,7 +10,9 @@ from node_cli.config.schema import Config
 from node_cli.errors import UserError
 from node_cli.learn import metrics
 from node_cli.learn.classification import Classification
+from node_cli.records import metric_measures
 from node_cli.records.fingerprints import Fingerprints
+from node_cli.records.splits import evaluated
 from node_cli.report.run_plots import plot_run
 from tests.folders import rows
 from tests.runs import go_on, run
@@ -70,6 +72,13 @@ def test_files_and_plot_of_a_run(configure: Configure, tmp_path: Path) -> None:
         row["calibration_error"] for row in found[4:]
     ]
     assert again.read_result()["metrics"]["test_ema_top_k"] == 1
+    last = {(row["split"], name): row[name] for row in found[4:] for name in metric_measures.NAMES}
+    of_epoch = rows(folder.epochs)[1]
+    for split in ("holdout", "test", "holdout_ema", "test_ema"):
+        for name in metric_measures.NAMES:
+            assert of_epoch[evaluated(split, name)] == last[split, name]
+    assert of_epoch["train_eval_top_k"] == ""
+    assert folder.read_result()["metrics"]["test_ema_top_k"] == 1
     per_class = rows(folder.path / "per_class.csv")
     accuracy = sum(int(row["correct"]) for row in per_class) / 359
     assert accuracy == pytest.approx(float(rows(folder.epochs)[1]["test_ema_accuracy"]))
@@ -79,18 +88,21 @@ def test_files_and_plot_of_a_run(configure: Configure, tmp_path: Path) -> None:
 def test_a_run_that_began_without_these_columns_goes_on(
     configure: Configure, tmp_path: Path
 ) -> None:
-    """As the version has written it that measured them once, in the end."""
+    """As the versions have written it that measured them once, in the end, or in evaluations.csv
+    alone."""
     pytest.importorskip("torchmetrics")
     chosen = ["data.limit=60", "epochs=1", "eval.metrics=[top_k]", "eval.top_k=10"]
     folder = run(configure(*chosen), tmp_path / "run")
-    lines = [line.rpartition(",")[0] for line in folder.evaluations.read_text().splitlines()]
-    folder.evaluations.write_text("\n".join(lines) + "\n")
+    for path, columns in ((folder.evaluations, 1), (folder.epochs, 3)):
+        lines = [line.rsplit(",", columns)[0] for line in path.read_text().splitlines()]
+        path.write_text("\n".join(lines) + "\n")
     checkpoint = torch.load(folder.last, weights_only=True)
-    checkpoint["records"] |= Fingerprints([folder.evaluations]).take()
+    checkpoint["records"] |= Fingerprints([folder.evaluations, folder.epochs]).take()
     torch.save(checkpoint, folder.last)
     go_on(folder, epochs=2)
     go_on(folder, epochs=3)
     assert [row["top_k"] for row in rows(folder.evaluations)] == ["", "", *(4 * ["1.0"])]
+    assert [row["test_top_k"] for row in rows(folder.epochs)] == ["", "1.0", "1.0"]
 
 
 def test_without_torchmetrics(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:

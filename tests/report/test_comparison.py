@@ -175,3 +175,5 @@ def test_the_file_has_a_row_per_number(tmp_path: Path) -> None:
 def test_what_a_published_table_may_name() -> None:
     assert publishable("step") >= {*STEPS.columns, "test_error", "train_eval_loss"} - {*PLACES}
     assert "parameters" in publishable(None) - publishable("epoch")
+    for place in ("step", "epoch", None):
+        assert publishable(place) >= {"test_top_k", "holdout_calibration_error"}

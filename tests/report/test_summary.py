@@ -128,6 +128,25 @@ def test_rows_that_were_added_one_by_one_are_those_of_the_whole(tmp_path: Path) 
     assert added == sorted(path.read_text().splitlines())
 
 
+def test_metrics_and_an_average_have_columns_where_a_job_has_them(tmp_path: Path) -> None:
+    """After all others, also where the first job is without."""
+    path = tmp_path / "summary.csv"
+    for number, further in enumerate(({}, {"test_top_k": 0.99, "test_ema_accuracy": 0.91})):
+        job(tmp_path, number, 0.9, "done", f"seed={number}")
+        metrics = {"test_accuracy": 0.9, **further}
+        RunFolder(tmp_path / str(number)).write_result({"seconds": 2.0, "metrics": metrics})
+        add_row(tmp_path, RunFolder(tmp_path / str(number)))
+        header = path.read_text().splitlines()[0]
+        assert header.endswith("_run,test_ema_accuracy,test_top_k" if number else "_run")
+    added = path.read_text()
+    assert [row["test_top_k"] for row in read_csv(path)] == ["", "0.99"]
+    table = as_text(summarise(tmp_path)).split("Mean ±")[0]
+    assert path.read_text() == added
+    (heading, _, first, second) = [line for line in table.splitlines() if line.startswith("|")]
+    assert "| test acc, average | test top k |" in heading
+    assert "99.00%" in second and "99.00%" not in first
+
+
 def test_no_row_is_lost_where_jobs_end_together(tmp_path: Path) -> None:
     sweep_folder.write(tmp_path, sweep_folder.Typed([], None, None, "."))
     numbers = range(12)
