@@ -4,18 +4,16 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from node_cli.config.messages import plain
 from node_cli.config.schema import Config, keys
 from node_cli.config.tree import get
 from node_cli.display import Display
-from node_cli.learn.observer import Further, Observer, Row, TrainingFacts
+from node_cli.learn.observer import TrainingFacts
 from node_cli.records.files import read_json, write_text
-from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
-from node_cli.tasks.points import Points, of_epoch, of_evaluation, of_step
+from node_cli.tasks.points import OfPoints, Points
 
 EXPERIMENT = "node-train"
 """The experiment of MLflow's that runs belong to, where MLFLOW_EXPERIMENT_NAME names no other."""
@@ -24,7 +22,7 @@ AT_ONCE = 1000
 """Points in one message: as many as MLflow takes."""
 
 
-class MlFlow(Observer):
+class MlFlow(OfPoints):
     """Sends the points of every row, and the configuration as parameters, to where MLflow says
     (MLFLOW_TRACKING_URI; without it a file mlflow.db in the working directory).
 
@@ -33,7 +31,6 @@ class MlFlow(Observer):
     killed before its checkpoint, are not sent twice.
     """
 
-    required: ClassVar[bool] = False
     package: ClassVar[str] = "mlflow"
 
     def __init__(self, config: Config, folder: RunFolder, display: Display) -> None:
@@ -58,15 +55,13 @@ class MlFlow(Observer):
             uri = self.client.tracking_uri
             write_text(self.file, json.dumps({"run_id": self.run, "tracking_uri": uri}) + "\n")
 
-    def step(self, progress: Progress, row: Row) -> None:
-        self._add(row, of_step(row))
+    def add(self, step: int, points: Points) -> None:
+        from mlflow.entities import Metric
 
-    def evaluation(self, rows: Sequence[Row], further: Further) -> None:
-        for row in rows:
-            self._add(row, of_evaluation(row))
-
-    def epoch(self, row: Row) -> None:
-        self._add(row, of_epoch(row))
+        now = round(1000 * time.time())
+        for name, value in points.items():
+            if step > self.sent.get(name, -1):
+                self.waiting.append(Metric(name, value, now, step))
 
     def checkpoint(self) -> None:
         while self.waiting:
@@ -91,11 +86,3 @@ class MlFlow(Observer):
         for first in range(0, len(params), 100):  # as many as MLflow takes
             self.client.log_batch(run, params=params[first : first + 100])
         return str(run)
-
-    def _add(self, row: Row, points: Points) -> None:
-        from mlflow.entities import Metric
-
-        now, step = round(1000 * time.time()), row["step"]
-        for name, value in points.items():
-            if step > self.sent.get(name, -1):
-                self.waiting.append(Metric(name, value, now, step))

@@ -1,38 +1,42 @@
-"""The rows of a training as points for programs that draw curves: names and values at a step."""
+"""Observers that send the rows of a training, as points, to programs that draw curves."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
-from node_cli.learn.observer import Row
+from node_cli.learn.observer import Further, Observer, Row
 from node_cli.records.measures import EPOCH, STEP
+from node_cli.records.progress import Progress
 
 COUNTED = (STEP.name, EPOCH.name)
 """Columns that say where a point is, and are none themselves."""
 
 Points = Mapping[str, float]
+"""Values by name, at one step."""
 
 
-def of_step(row: Row) -> Points:
-    """``steps/loss`` and the like, of a row of steps.csv."""
-    return _points("steps", row)
+class OfPoints(Observer):
+    """Gets the numbers of each row as points: ``steps/loss``, ``epochs/test_accuracy``,
+    ``evaluations/test/loss`` and the like."""
 
+    required: ClassVar[bool] = False
 
-def of_epoch(row: Row) -> Points:
-    """``epochs/test_accuracy`` and the like, of a row of epochs.csv."""
-    return _points("epochs", row)
+    def add(self, step: int, points: Points) -> None:
+        """Send the points of a row."""
+        raise NotImplementedError
 
+    def step(self, progress: Progress, row: Row) -> None:
+        self._add("steps", row)
 
-def of_evaluation(row: Row) -> Points:
-    """``evaluations/test/loss`` and the like, of a row of evaluations.csv."""
-    return _points(f"evaluations/{row['split']}", row)
+    def evaluation(self, rows: Sequence[Row], further: Further) -> None:
+        for row in rows:
+            self._add(f"evaluations/{row['split']}", row)
 
+    def epoch(self, row: Row) -> None:
+        self._add("epochs", row)
 
-def _points(group: str, row: Row) -> Points:
-    return {
-        f"{group}/{name}": value
-        for name, value in row.items()
-        if name not in COUNTED and _is_number(value)
-    }
+    def _add(self, group: str, row: Row) -> None:
+        numbers = ((name, value) for name, value in row.items() if name not in COUNTED)
+        self.add(row["step"], {f"{group}/{n}": value for n, value in numbers if _is_number(value)})
 
 
 def _is_number(value: Any) -> bool:
