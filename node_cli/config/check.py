@@ -66,6 +66,12 @@ def checked(
     return config, notes + rules.imprecise(config) + rules.without_effect(config)
 
 
+def without_training(tree: Tree) -> Tree:
+    """A configuration without the parts that a training alone uses, whose packages are not needed
+    to read what was trained."""
+    return {**tree, "regularize": {}, "observers": []}
+
+
 def used_keys(tree: Tree, typed: Iterable[str]) -> set[str]:
     """Those of the typed keys that have an effect on a composed tree."""
     typed = set(typed)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from node_cli.config.check import checked
+from node_cli.config.check import checked, without_training
 from node_cli.errors import UserError
 from node_cli.records import checkpoint_schema, sweep_folder
 from node_cli.records.files import replacing
@@ -31,7 +31,7 @@ def load(path: Path, key: str = "checkpoint") -> dict[str, Any]:
     """Read a checkpoint onto the CPU, without running any code from it. ``key``: which named it.
 
     Raises ``UserError`` where the file is missing, damaged or not one of ours, or where the
-    configuration in it is not valid.
+    configuration in it is not valid; the parts of a training are not looked at.
     """
     try:
         with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(path) as archive:
@@ -51,7 +51,7 @@ def load(path: Path, key: str = "checkpoint") -> dict[str, Any]:
     assert isinstance(checkpoint, dict)
     checkpoint.setdefault("first_steps", [])  # older versions had no warm starts
     try:
-        checked(checkpoint["config"])
+        checked(without_training(checkpoint["config"]))
     except UserError as error:
         raise UserError(
             f"{key}={path}: its configuration is not valid ({error.problems[0]})"

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from node_cli.config.check import checked
+from node_cli.config.check import checked, without_training
 from node_cli.config.data import ImageData
 from node_cli.config.schema import Config
 from node_cli.config.tasks import SPLIT_KEYS
@@ -55,7 +55,7 @@ class InitialWeights:
                 given, step = trained_weights(checkpoint), checkpoint["progress"]["step"]
             except DoesNotFit as error:
                 raise UserError(f"init_from={path}: damaged ({error})") from error
-            began, _ = checked(checkpoint["config"])
+            began, _ = checked(without_training(checkpoint["config"]))
         expected = model.state_dict()
         not_taken = misfits(given, expected)
         weights = {name: value for name, value in given.items() if name not in not_taken}

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from node_cli.config.check import checked
+from node_cli.config.check import checked, without_training
 from node_cli.config.data import ImageData
 from node_cli.config.schema import Config
 from node_cli.config.section import absolute
@@ -43,7 +43,7 @@ def load(location: str | Path, device: str | torch.device = "cpu") -> TrainedMod
     """
     path = checkpoints.find(absolute(str(location)))
     checkpoint = checkpoints.load(path)
-    config, _ = checked(checkpoint["config"])
+    config, _ = checked(without_training(checkpoint["config"]))
     return _built(path, checkpoint, config, torch.device(device))
 
 

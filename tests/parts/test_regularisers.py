@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from node_cli import load
 from node_cli.cli.help import help_text
 from node_cli.cli.parts_info import parts_text
 from node_cli.config.check import checked
@@ -94,10 +96,22 @@ def test_options_are_those_of_the_signature_and_a_weight(
     assert line in parts_text()
 
 
+OBSERVER = """
+from node_cli.learn.observer import Observer
+
+
+class Silent(Observer):
+    pass
+"""
+
+
 def test_it_measures_what_it_says_in_a_run(
     speed: Installer, node_train: NodeTrain, tmp_path: Path
 ) -> None:
-    chosen = ["regularize=[speed,kinetic,steps]", "regularize.speed.power=2"]
+    """Without its package, and that of an observer, nothing is trained; the rest is as before."""
+    entries = {"observers": {"silent": "own_observer.silent:Silent"}}
+    speed("own-observer", files={"silent.py": OBSERVER}, entries=entries)
+    chosen = ["regularize=[speed,kinetic,steps]", "regularize.speed.power=2", "observers=[silent]"]
     result = node_train(*chosen, "regularize.speed.weight=0.5", *SHORT, "hydra.run.dir=run")
     assert result.code == 0, result.err
     for row in rows(RunFolder(tmp_path / "run").steps):
@@ -107,12 +121,19 @@ def test_it_measures_what_it_says_in_a_run(
         weighed = 0.5 * number["penalty_speed"] + 0.01 * number["penalty_kinetic"]
         assert number["penalty"] == pytest.approx(weighed + number["penalty_steps"])
     speed.remove("own-parts")
-    result = node_train("resume=run", "epochs=2")
-    assert result.code == 2
     missing = "made with own-parts 0.1.0, which is not installed"
-    for name in ("speed", "steps"):
-        assert f"regularize={name}: {missing}" in result.err
-    assert "Traceback" not in result.err
+    for typed in (["resume=run", "epochs=2"], ["task=profile", "checkpoint=run"]):
+        result = node_train(*typed)
+        assert result.code == 2
+        for name in ("speed", "steps"):
+            assert f"regularize={name}: {missing}" in result.err
+        assert "Traceback" not in result.err
+    speed.remove("own-observer")
+    assert load("run")(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
+    result = node_train("task=eval", "checkpoint=run")
+    assert result.code == 0, result.err
+    result = node_train(*SHORT, "init_from=run", "--dry-run")
+    assert result.code == 0, result.err
 
 
 @pytest.mark.parametrize(
