@@ -61,7 +61,7 @@ def _run(job: Job, folder: Path, display: Display, trials: int = 0, **facts: Any
     for note in job.notes:
         display.line(f"note: {note}")
     found = rehearse(job.config, folder, display)
-    if isinstance(found, RuntimeError):
+    if isinstance(found, Exception):
         complain(f"failed: {one_line(found)}")
         return 1
     if found is None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
+from node_cli.ode.failures import NoDerivative, Unsuitable
 from node_cli.ode.field import Field
 from node_cli.ode.solver import Engine, check_times
 
@@ -59,10 +60,10 @@ def checked(f: Field, *, repeatable: bool = False) -> Field:
     """f, of whose first result is checked that a solver can use it.
 
     Where somebody else holds that result, every one is copied, since the next evaluation may write
-    over it. Raises TypeError where it is no tensor, ValueError where it has another shape than y,
-    y was changed or, where f has to be ``repeatable``, random numbers were drawn: an adaptive solve
-    of noise would take ever smaller steps. Cost: about 2 us for the first evaluation (8 us with
-    ``repeatable``), and a call for the others.
+    over it. Raises ``NoDerivative`` where it is no tensor, ``Unsuitable`` where it has another
+    shape than y, y was changed or, where f has to be ``repeatable``, random numbers were drawn: an
+    adaptive solve of noise would take ever smaller steps. Cost: about 2 us for the first evaluation
+    (8 us with ``repeatable``), and a call for the others.
     """
     copies: bool | None = None
 
@@ -72,7 +73,7 @@ def checked(f: Field, *, repeatable: bool = False) -> Field:
             before = random_states(y.device) if repeatable else b""
             dy = _looked_at(f, t, y)
             if repeatable and random_states(y.device) != before:
-                raise ValueError(f"f draws random numbers (dropout?); {NOT_REPEATED}. {AGAIN}")
+                raise Unsuitable(f"f draws random numbers (dropout?); {NOT_REPEATED}. {AGAIN}")
             copies = _held(dy)
         else:
             dy = f(t, y)
@@ -91,19 +92,19 @@ def _looked_at(f: Field, t: Tensor, y: Tensor) -> Tensor:
         dy = f(t, y)
     except RuntimeError as error:
         if "leaf Variable that requires grad is being used in an in-place" in str(error):
-            raise ValueError(f"{INPLACE}, or a parameter") from error
+            raise Unsuitable(f"{INPLACE}, or a parameter") from error
         raise
     if not isinstance(dy, Tensor):
-        raise TypeError(f"f returns {_described(dy)}; it has to return dy/dt, shaped like y")
+        raise NoDerivative(f"f returns {_described(dy)}; it has to return dy/dt, shaped like y")
     if dy.shape != y.shape:
         shapes = f"{tuple(dy.shape)} for a y of shape {tuple(y.shape)}"
-        raise ValueError(f"f returns a tensor of shape {shapes}; the two have to be equal")
+        raise Unsuitable(f"f returns a tensor of shape {shapes}; the two have to be equal")
     if dy.is_complex() and not y.is_complex():
-        raise TypeError(f"f returns {_name(dy.dtype)} for a y of {_name(y.dtype)}")
+        raise NoDerivative(f"f returns {_name(dy.dtype)} for a y of {_name(y.dtype)}")
     if counts and y._version != version:
-        raise ValueError(INPLACE)
+        raise Unsuitable(INPLACE)
     if before is not None and not bool(((y == before) | (y != y)).all()):
-        raise ValueError(INPLACE)
+        raise Unsuitable(INPLACE)
     return dy
 
 
@@ -155,10 +156,10 @@ def _held(dy: Tensor) -> bool:
 
 
 def check_graph(k: Tensor, known: Iterable[Tensor]) -> None:
-    """Raises ValueError where k depends on a tensor that requires grad and is none of ``known``,
-    whose gradient would be lost without a word. Cost: that of ``leaves_behind``."""
+    """Raises ``Unsuitable`` where k depends on a tensor that requires grad and is none of
+    ``known``, whose gradient would be lost without a word. Cost: that of ``leaves_behind``."""
     for leaf in leaves_behind(k, known):
-        raise ValueError(
+        raise Unsuitable(
             f"f uses a tensor of shape {tuple(leaf.shape)} that requires grad and is no "
             "parameter of the field, so that it would get no gradient: register it "
             "(nn.Parameter), make it part of y, or detach it"

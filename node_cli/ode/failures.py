@@ -1,4 +1,4 @@
-"""A solve that could not be finished, and why."""
+"""A solve that could not be finished, or not begun, and why."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +9,14 @@ from node_cli.ode.solver import Solver
 LOOSEN = "Loosen the tolerances"
 STABILISE = "In training, lower the learning rate or clip the gradient."
 SMALLER_STEPS = f"Take smaller steps. {STABILISE}"
+
+
+class Unsuitable(ValueError):
+    """f, or another part of a model, is none that can be solved with, or compiled."""
+
+
+class NoDerivative(Unsuitable, TypeError):
+    """What f returns is no dy/dt."""
 
 
 class SolveFailed(RuntimeError):

@@ -16,7 +16,7 @@ from node_cli.errors import UserError
 from node_cli.learn.evaluation import Diverged
 from node_cli.learn.loop import Trainer
 from node_cli.machine import memory
-from node_cli.ode.failures import SolveFailed
+from node_cli.ode.failures import SolveFailed, Unsuitable
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.run import task_class
 from node_cli.tasks.setup import Setup
@@ -48,7 +48,7 @@ def steps_of(config: Config) -> int | None:
 
 def rehearse(
     config: Config, folder: Path, display: Display
-) -> Rehearsed | SolveFailed | Diverged | None:
+) -> Rehearsed | SolveFailed | Diverged | Unsuitable | None:
     """Show the header of a run and measure the first steps of its training.
 
     Nothing is written. Returns None for a task that trains nothing, and the failure of one of the
@@ -70,7 +70,7 @@ def rehearse(
         return None
     try:
         return _measured(config, setup, folder, steps)
-    except (SolveFailed, Diverged) as error:
+    except (SolveFailed, Diverged, Unsuitable) as error:
         return error
 
 

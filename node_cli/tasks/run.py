@@ -12,7 +12,7 @@ from node_cli.config.tasks import TASKS
 from node_cli.display import Display
 from node_cli.errors import UserError, complain, one_line, out_of_memory
 from node_cli.learn.evaluation import Diverged
-from node_cli.ode.failures import SolveFailed
+from node_cli.ode.failures import SolveFailed, Unsuitable
 from node_cli.records.run_folder import RunFolder, Status
 from node_cli.stopping import Interrupted, signals_held
 from node_cli.stopping import exit_code as exit_code_of
@@ -89,7 +89,7 @@ def execute(
             if begun_before:
                 raise
             end("failed", 2, str(error))
-        except SolveFailed as error:
+        except (SolveFailed, Unsuitable) as error:
             end("failed", 1, str(error))
             plot()
         except Diverged as error:

@@ -17,6 +17,7 @@ from tests.ode.problems import FLOAT64, ONE_OF_EACH, Function, every_method, tim
 
 UNIT = times(0.0, 1.0)
 TIGHT = Solver("dopri5", 1e-8, 1e-8)
+TWO = torch.full((3,), 2.0, dtype=FLOAT64)
 SOLVERS = [TIGHT, Solver("rk4", n_steps=40), Solver("tsit5", 1e-8, 1e-8)]
 every_solver = pytest.mark.parametrize("solver", SOLVERS, ids=str)
 both_engines = pytest.mark.parametrize("engine", ["native", "torchdiffeq"])
@@ -249,6 +250,7 @@ def test_random_numbers_in_f(sensitivity: Sensitivity) -> None:
         (Called(halving), "changes y in place"),
         (Called(lambda t, y: y[:1]), r"shape \(1, 3\) for a y of shape \(2, 3\)"),
         (Called(lambda t, y: y * torch.ones(3, dtype=FLOAT64, requires_grad=True)), "uses a"),
+        (Called(lambda t, y: y * TWO), "register_buffer"),
     ],
 )
 def test_what_is_refused_before_it_is_compiled(f: nn.Module, reason: str) -> None:

@@ -207,6 +207,10 @@ def test_what_cannot_be_made_is_one_line(install: Installer, node_train: NodeTra
     install(files={**OWN, "field.py": "def Damped(state, *, width: int = 8): return width"})
     result = node_train("model.field=damped")
     assert result.err == "error: model.field=damped: own-parts 0.1.0 makes a int, no module\n"
+    install(files={**OWN, "field.py": FIELD.replace("return self", "y.mul_(2); return self")})
+    result = node_train("model.field=damped", "data.limit=60", "epochs=1")
+    assert (result.code, result.err[:35]) == (1, "failed: f changes y in place, and w")
+    assert len(result.err.splitlines()) == 1
 
 
 def test_names_that_are_taken(install: Installer) -> None:

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from node_cli.ode.checks import AGAIN, NOT_REPEATED, random_states, stands_still
 from node_cli.ode.engines.engine import Engine, engine_for, one_sided
+from node_cli.ode.failures import Unsuitable
 from node_cli.ode.field import Tensors, no_autocast, silent_hooks, untouched_buffers
 from node_cli.ode.jumps import pieces
 from node_cli.ode.norms import Norm, rms_norm
@@ -144,7 +145,7 @@ class Sensitivity(ABC):
         elif y.requires_grad and self.keeps != "stages":
             reason = f"sensitivity={self.name} evaluates f again, and would get others"
         if reason:
-            raise ValueError(f"f draws random numbers (dropout?); {reason}. {AGAIN}")
+            raise Unsuitable(f"f draws random numbers (dropout?); {reason}. {AGAIN}")
         if y.grad_fn is not None and hasattr(y.grad_fn, "random"):
             y.grad_fn.random = True  # the ctx of ``_Function``
 

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
+from node_cli.ode.failures import Unsuitable
 from node_cli.ode.field import Autocast
+
+HIDDEN = (
+    "{} uses a tensor that is neither a parameter nor a buffer: not with compile=true; name it "
+    "with register_buffer, or make it in forward"
+)
 
 
 class Captured:
@@ -18,8 +24,9 @@ class Captured:
     ``inputs``: examples; products are by those that require grad. The graphs hold for their
     shapes and dtypes, for the present training mode, and under ``autocast``. ``parameters`` are
     inputs too, frozen ones included; products are by the ``trained`` ones.
-    Cost of the capture: one evaluation and one product. Source of the graphs: AOTAutograd, which
-    traces a function together with its backward pass.
+    Raises ``Unsuitable`` where it uses a tensor that is neither parameter nor buffer: it may have
+    another value later. Cost of the capture: one evaluation and one product. Source of the graphs:
+    AOTAutograd, which traces a function together with its backward pass.
     """
 
     def __init__(self, module: nn.Module, autocast: Autocast, *inputs: Tensor) -> None:
@@ -127,7 +134,12 @@ def _graphs(
     # Parts of the module that are compiled on their own are traced through as well.
     through = torch._dynamo.config.patch(error_on_nested_fx_trace=False)
     with through, torch.enable_grad(), torch.autocast(inputs[0].device.type, enabled=False):
-        outputs = traced(*inputs, *copies)
+        try:
+            outputs = traced(*inputs, *copies)
+        except AssertionError as error:
+            if "non_fake" not in str(error):
+                raise
+            raise Unsuitable(HIDDEN.format(type(module).__name__)) from error
         first = outputs if isinstance(outputs, Tensor) else outputs[0]
         first.backward(torch.zeros_like(first))
     forward, backward = graphs

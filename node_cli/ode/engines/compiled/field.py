@@ -11,6 +11,7 @@ from node_cli.ode.checks import AGAIN, check_graph, checked, random_states
 from node_cli.ode.engines.compiled.captured import Captured, CapturedField
 from node_cli.ode.engines.compiled.function import Function, compiled
 from node_cli.ode.engines.compiled.tape import Recording, Tape, new_tape
+from node_cli.ode.failures import Unsuitable
 from node_cli.ode.field import Autocast, Field
 from node_cli.ode.jumps import OneSided
 from node_cli.ode.solver import Keep
@@ -120,4 +121,4 @@ def _check(f: Field, t: Tensor, y: Tensor, parameters: Sequence[Tensor]) -> None
     with torch.enable_grad():
         check_graph(f(t, y), (y, *parameters))
     if random_states(y.device) != before:
-        raise ValueError(f"f draws random numbers (dropout?): not with compile=true. {AGAIN}")
+        raise Unsuitable(f"f draws random numbers (dropout?): not with compile=true. {AGAIN}")
