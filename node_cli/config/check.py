@@ -32,6 +32,7 @@ from node_cli.config.schema import (
     variants,
 )
 from node_cli.config.section import Section, choice_in_words, drop_unused, variant_of
+from node_cli.config.tasks import UNREAD_BY_EVALUATIONS
 from node_cli.config.tree import WRONG, Tree, get, put, show
 from node_cli.errors import UserError
 
@@ -69,7 +70,8 @@ def checked(
 def without_training(tree: Tree) -> Tree:
     """A configuration without the parts that a training alone uses, whose packages are not needed
     to read what was trained."""
-    return {**tree, "regularize": {}, "observers": []}
+    unread = {section: {} for section in several() if section in UNREAD_BY_EVALUATIONS}
+    return {**tree, **unread, "observers": []}
 
 
 def used_keys(tree: Tree, typed: Iterable[str]) -> set[str]:
