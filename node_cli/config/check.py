@@ -70,7 +70,7 @@ def checked(
 def without_training(tree: Tree) -> Tree:
     """A configuration without the parts that a training alone uses, whose packages are not needed
     to read what was trained."""
-    unread = {section: {} for section in several() if section in UNREAD_BY_EVALUATIONS}
+    unread: Tree = {section: {} for section in several() if section in UNREAD_BY_EVALUATIONS}
     return {**tree, **unread, "observers": []}
 
 
