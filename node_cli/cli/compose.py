@@ -73,11 +73,11 @@ class Composer:
         problems = [*typed.problems]
         jobs = typed.jobs(self.parser, multirun=multirun, problems=problems)
         command = self._command(jobs, multirun, problems, typed.overrides)
-        return replace(command, overrides=[_forced(override) for override in typed.overrides])
+        return replace(command, overrides=[_forced(override) for override in typed.lasting])
 
     def chosen(self, command: Command, typed: CommandLine, values: Mapping[str, Any]) -> Job:
         """The job of a search with these values. Raises ``UserError``."""
-        fixed = [o for o in typed.overrides if o.key not in values]
+        fixed = [o for o in typed.lasting if o.key not in values]
         job = [*fixed, *self.parse([f"{key}={value}" for key, value in values.items()]).overrides]
         return self._command([job], True, [], typed.overrides, command.used).jobs[0]
 
@@ -88,7 +88,7 @@ class Composer:
         Raises ``UserError`` with every problem found.
         """
         problems = [*typed.problems]
-        for_all = {o.key: o for o in typed.overrides}
+        for_all = {o.key: o for o in typed.lasting}
         problems += [
             f"{key}: not used with table=, whose rows are its jobs"
             for key in for_all

@@ -88,6 +88,11 @@ class CommandLine:
         """The override of a key or group; the last one wins."""
         return next((o for o in reversed(self.overrides) if o.key == key), None)
 
+    @property
+    def lasting(self) -> list[Override]:
+        """Of each key the last override, in the place of the first."""
+        return [*{o.key: o for o in self.overrides}.values()]
+
     def jobs(
         self, parser: "Parser", *, multirun: bool, problems: list[str]
     ) -> list[list[Override]]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from node_cli.cli.compose import Composer
 from node_cli.config.files import choices
 from node_cli.config.messages import ELSEWHERE
 from node_cli.errors import UserError
@@ -143,6 +144,17 @@ def test_all_mistakes_of_a_command_are_shown_at_once() -> None:
         "epochs",
         "solver.tol",
     ]
+
+
+def test_of_a_key_that_is_typed_twice_the_last_one_counts() -> None:
+    """In what is run, and in what is recorded as typed."""
+    with Composer() as composer:
+        typed = composer.parse(["seed=1", "model=mlp", "+seed=2", "model=dense"])
+        command = composer.command(typed, multirun=False)
+    (job,) = command.jobs
+    assert (job.config.seed, job.config.model.name) == (2, "dense")
+    assert [*job.overrides] == ["seed=2", "model=dense"]
+    assert [*command.overrides] == ["++seed=2", "model=dense"]
 
 
 def test_every_job_of_a_sweep_is_checked() -> None:
