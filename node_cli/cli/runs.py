@@ -160,10 +160,10 @@ def preflight_all(command: Command) -> None:
 
 @contextlib.contextmanager
 def resumable(folder: Path) -> Iterator[None]:
-    """Say how to go on with the sweep of a folder where it is interrupted."""
+    """Say how to go on with the sweep of a folder where it is interrupted, or the disk is full."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError):
         complain(f"go on with the sweep: node-train {shell_override('resume', folder)}")
         raise
 

@@ -7,10 +7,13 @@ trials has a new sampler, seeded by the number of its first trial, so that what 
 from the study alone: a search that was interrupted goes on as if it had not been.
 """
 
+import errno
 import json
+import os
 import shlex
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,6 +46,9 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
 }
 """What ``hydra/sweeper=optuna`` chooses."""
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Options(Section):
@@ -124,8 +130,25 @@ def search_of(
     return Search(options, space)
 
 
+@contextmanager
+def _errors_of(study: Path) -> Iterator[None]:
+    """Raises OSError for what Optuna raises where the file of a study is damaged, or cannot be
+    written."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise OSError(errno.EIO, str(cause), str(study)) from error
+
+
 class Trials:
-    """The trials of a search, as far as its study has come."""
+    """The trials of a search, as far as its study has come. Raises OSError where that cannot be
+    read or written."""
 
     def __init__(self, search: Search, sweep: Path | None) -> None:
         """``sweep``: the folder of the study, None for one in memory."""
@@ -133,16 +156,22 @@ class Trials:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.search, self.sweep = search, sweep or Path()
-        self.study = optuna.create_study(
-            storage=sweep and f"sqlite:///{(sweep / 'study.db').absolute()}",
-            study_name="node-train",
-            direction=DIRECTION,
-            load_if_exists=True,
-        )
+        self.file = self.sweep / "study.db"
+        with _errors_of(self.file):
+            self.study = optuna.create_study(
+                storage=sweep and f"sqlite:///{self.file.absolute()}",
+                study_name="node-train",
+                direction=DIRECTION,
+                load_if_exists=True,
+            )
 
     def batch(self) -> dict[int, dict[str, Any]]:
         """The chosen values of the next trials, by their numbers, which follow one another: those
         that have begun and not ended, else new ones; none once there are ``n_trials``."""
+        with _errors_of(self.file):
+            return self._batch()
+
+    def _batch(self) -> dict[int, dict[str, Any]]:
         from optuna.trial import Trial, TrialState
 
         options = self.search.options
@@ -160,15 +189,21 @@ class Trials:
         }
 
     def end(self, number: int) -> None:
-        """Tell the study what a trial has come to, from the files of its job."""
+        """Tell the study what a trial has come to, from the files of its job. Where the job found
+        no room on the disk, which says nothing of its values, the trial stays open: OSError."""
         from optuna.trial import TrialState
 
         folder = RunFolder(self.sweep / str(number))
         best = folder.read_result().get("best") if folder.standing() == "done" else None
-        if best:
-            self.study.tell(number, best[SOUGHT])
-        else:
-            self.study.tell(number, state=TrialState.FAIL)
+        reason = str(folder.read_status().get("reason", ""))
+        for code in NO_ROOM if best is None else ():
+            if reason.endswith(os.strerror(code)):
+                raise OSError(code, os.strerror(code), str(folder.path))
+        with _errors_of(self.file):
+            if best:
+                self.study.tell(number, best[SOUGHT])
+            else:
+                self.study.tell(number, state=TrialState.FAIL)
 
     def tell_best(self, display: Display) -> None:
         """Print the best job and the command that repeats it; write best.json. Nothing where no

@@ -1,6 +1,8 @@
 """``hydra/sweeper=optuna``. All but the refusals need the extra ``optuna``."""
 
+import errno
 import json
+import os
 import re
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from node_cli.cli import search
 from node_cli.records.run_folder import RunFolder
+from node_cli.tasks.csv_files import CsvFiles
 from node_cli.tasks.terminal import Terminal
 from tests.commands import NodeTrain, in_new_process
 from tests.folders import rows
@@ -84,6 +87,31 @@ def test_a_dry_run_measures_the_first_trial(node_train: NodeTrain, tmp_path: Pat
     (first,) = re.findall(r"^trial 0 +(.*)", found.out, re.MULTILINE)
     assert node_train(*SEARCH, *options).code == 0
     assert first.split() == RunFolder(tmp_path / "s" / "0").read_overrides()
+
+
+def test_a_full_disk_ends_a_search_and_costs_no_trial(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a study that cannot be read end in a traceback."""
+    pytest.importorskip("optuna")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(CsvFiles, "start", full)
+    options = ("hydra.sweeper.n_trials=1", "seed=0,1", "hydra.sweep.dir=s")
+    found = node_train("-m", "hydra/sweeper=optuna", *SMALL, *options)
+    assert found.code == 1
+    assert found.err.endswith(
+        "go on with the sweep: node-train resume=s\nerror: s/0: No space left on device\n"
+    )
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert node_train("resume=s").code == 0
+    assert [row["status"] for row in rows(tmp_path / "s" / "summary.csv")] == ["done"]
+    (tmp_path / "s" / "study.db").write_text("no study")
+    found = node_train("resume=s")
+    assert (found.code, "error: s/study.db: file is not a database\n" in found.err) == (1, True)
 
 
 @pytest.mark.slow
