@@ -69,10 +69,10 @@ def _over_checkpoint(tree: Tree, typed: set[str]) -> Tree:
 
     given = tree["checkpoint"]
     try:
-        path = checkpoints.find(absolute(str(given)))
+        location = absolute(str(given))
     except ValueError as error:
         raise UserError(f"checkpoint={plain(given)}: {error}") from error
-    merged: Tree = checkpoints.load(path)["config"]
+    merged: Tree = checkpoints.load(checkpoints.find(location))["config"]
     defaults.fill(merged)
     if get(tree, "data.name") == get(merged, "data.name"):
         for key in set(SPLIT_KEYS) - typed:

@@ -155,7 +155,11 @@ class Parser:
             try:
                 override = self._parsed(text)
             except (HydraException, ValueError):
-                problems.append(f"{text}: not of the form key=value (quote special characters)")
+                override = None
+            if override is None or not override.key:
+                problems.append(
+                    f"{text}: not of the form key=value (quote special characters); see --help"
+                )
                 continue
             if override.parsed.is_delete():
                 problems.append(f"{text}: nothing can be left out; an optional key takes null")

@@ -12,7 +12,7 @@ from node_cli.config.check import checked, without_training
 from node_cli.errors import UserError
 from node_cli.records import checkpoint_schema, sweep_folder
 from node_cli.records.files import replacing
-from node_cli.records.run_folder import RunFolder
+from node_cli.records.run_folder import RunFolder, newest_below
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:
@@ -69,4 +69,6 @@ def find(location: str, key: str = "checkpoint") -> Path:
         jobs = ", ".join(sweep_folder.jobs_in(path)) or "none has started"
         raise UserError(f"{key}={path}: a sweep; name one of its runs ({jobs})")
     folder = RunFolder(path.parent if path.name == "checkpoints" else path)
+    if not folder.last.parent.exists() and (newest := newest_below(folder.path)):
+        raise UserError(f"{key}={path}: not a run{newest}")
     return folder.best if folder.best.exists() else folder.last

@@ -34,7 +34,14 @@ from node_cli.records.columns import (
     TRAJECTORIES,
     VECTOR_FIELD,
 )
-from node_cli.records.files import check_numbers, check_order, read_json, rows_up_to, write_text
+from node_cli.records.files import (
+    check_numbers,
+    check_order,
+    read_json,
+    rows_up_to,
+    short,
+    write_text,
+)
 from node_cli.records.fingerprints import check_fingerprints
 
 try:
@@ -45,6 +52,15 @@ except ImportError:  # Windows: no lock
 TYPED = "# typed: "  # how config.yaml begins
 
 Status = Literal["running", "done", "diverged", "interrupted", "failed"]
+
+
+def newest_below(path: Path) -> str:
+    """Words that name the newest run in a folder of runs; empty where there is none."""
+    found = [file for depth in ("*", "*/*") for file in path.glob(f"{depth}/status.json")]
+    if not found:
+        return ""
+    newest = max(found, key=lambda file: file.stat().st_mtime).parent
+    return f"; the newest run in it is {short(newest)}"
 
 
 class RunFolder:
@@ -91,7 +107,9 @@ class RunFolder:
         try:
             tree = OmegaConf.to_container(OmegaConf.load(self.config))
         except FileNotFoundError:
-            raise UserError(f"{self.path}: not a run folder, it has no config.yaml") from None
+            raise UserError(
+                f"{self.path}: not a run folder, it has no config.yaml{newest_below(self.path)}"
+            ) from None
         except Exception as error:
             raise UserError(f"{self.config}: not readable ({one_line(error)})") from error
         if not isinstance(tree, dict):

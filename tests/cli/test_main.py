@@ -150,6 +150,9 @@ def test_a_mistake_ends_with_2_and_writes_nothing(node_train: NodeTrain, tmp_pat
         (["hydra.launcher.x=1"], "hydra.launcher.x: not used without -m"),
         (["hydra.run.dirr=x"], "hydra.run.dirr=x: not to be set; of Hydra's there are"),
         (["experiment=x"], "experiment=x: choose from aca_node18, "),
+        (["resume=runs"], "no config.yaml; the newest run in it is runs/a/b"),
+        (["task=eval", "checkpoint=runs"], "/runs: not a run; the newest run in it is runs/a/b"),
+        (["=", "epochs=3"], "=: not of the form key=value"),
         (["epochs=1\nseed=2"], r"epochs=1\nseed=2: not of the form key=value"),
     ],
 )
@@ -158,6 +161,8 @@ def test_mistakes_at_the_door(
 ) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "full").mkdir()
+    (tmp_path / "runs" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "b" / "status.json").touch()
     (tmp_path / "full" / "precious").touch()
     result = node_train(*arguments)
     assert result.code == 2
