@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.nn.utils import get_total_norm
 
 from node_cli.config.schema import Config
 from node_cli.config.solver import shares_steps
@@ -36,7 +35,7 @@ from node_cli.learn.plane import boundary, points, vector_field
 from node_cli.learn.regularisation import Penalties, Regularisation
 from node_cli.learn.state_flow import classes, flow
 from node_cli.learn.state_paths import paths
-from node_cli.learn.update import Outcome
+from node_cli.learn.update import Outcome, gradient_norm
 from node_cli.learn.whole_step import WholeStep
 from node_cli.machine import compiler
 from node_cli.machine.device import Backend
@@ -238,7 +237,7 @@ class BatchGradient:
         for group in groups:
             numbers, penalties = self._add(*group, step)
             sums = [a + b for a, b in zip(sums, numbers, strict=True)] if sums else numbers
-        grad_norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        grad_norm = gradient_norm(self.parameters)
         work = self.model.take_work()
         loss, correct, *measured = sums
         values = (work or Work()).read(loss, grad_norm, correct, *measured)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
-from torch.nn.utils import get_total_norm
 
 from node_cli.config.schema import Config
 from node_cli.data import trajectories
@@ -20,7 +19,7 @@ from node_cli.learn.evaluation import (
 )
 from node_cli.learn.observer import Further, Seen, unseen
 from node_cli.learn.regularisation import Regularisation
-from node_cli.learn.update import Outcome
+from node_cli.learn.update import Outcome, gradient_norm
 from node_cli.machine.device import Backend
 from node_cli.machine.ranks import ALONE, Ranks
 from node_cli.models import flow
@@ -77,7 +76,7 @@ class TrajectoryFit:
         with self.backend.autocast(), self.regularisation.of_step(step) as penalties:
             loss = self.loss(self.model, batch)
         penalties.added_to(loss).backward()
-        grad_norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        grad_norm = gradient_norm(self.parameters)
         work = self.model.take_work()
         values = (work or Work()).read(loss, grad_norm, *penalties.numbers(loss.dtype))
         cells = penalties.cells(values[0], values[2:], work)

@@ -1,11 +1,12 @@
 """One training step: gradient, check, clipping, optimizer."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, ParamSpec
 
 import torch
+from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_
 
 from node_cli.config.schema import Config
@@ -50,6 +51,14 @@ class Outcome:
             **self.more,
             **self.penalties,
         }
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """The norm of the whole gradient, 0-dim, to the last bit that of ``get_total_norm``, which
+    first sorts by device and dtype: parameters here have one."""
+    norms = torch._foreach_norm([p.grad for p in parameters if p.grad is not None])
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    return norm
 
 
 class Update(Generic[Given]):
