@@ -82,7 +82,8 @@ class Problem:
             self.work,
             self.autocast,
             backward=backward,
-            repeatable=self.solver.method.kind in ("adaptive", "scipy"),
+            # What is evaluated backwards has been looked at forwards.
+            repeatable=not backward and self.solver.method.kind in ("adaptive", "scipy"),
         )
 
 

@@ -173,7 +173,8 @@ class Layout:
 
     def join(self, tensors: Sequence[Tensor]) -> Tensor:
         """One vector of all of them, states first."""
-        return torch.cat([x.reshape(-1) for x in tensors])
+        flat: Tensor = torch._utils._flatten_dense_tensors(tensors)
+        return flat
 
     def split(self, flat: Tensor) -> list[Tensor]:
         """The tensors of a vector, states first, as views."""
