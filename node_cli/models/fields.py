@@ -17,24 +17,13 @@ from node_cli.models.activations import ACTIVATIONS, Activation
 from node_cli.models.normalization import group_norm
 from node_cli.models.parts import Part, make
 from node_cli.models.shape import Shape
+from node_cli.ode.autonomous import Autonomous
 
 Width = Annotated[int, Field(ge=1, le=100_000)]
 """Units, or channels, of a hidden layer."""
 
 Depth = Annotated[int, Field(ge=1, le=1_000)]
 """The number of hidden layers."""
-
-
-class Autonomous(nn.Module):
-    """f(y) = net(y), whatever the time."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        dy: Tensor = self.net(y)
-        return dy
 
 
 class Dense(Autonomous):

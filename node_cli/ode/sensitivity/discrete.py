@@ -26,7 +26,7 @@ class Discrete(OfSteps):
     evaluation of f that the result depends on, no further evaluation. Do not use it where that
     memory does not fit, or with scipy, whose solution carries no gradient.
 
-    With the native engine autograd sees f alone: the steps are differentiated by ``step_adjoint``.
+    With the native engine autograd sees f at most; steps are differentiated by ``step_adjoint``.
     The first backward pass frees the graphs, so that a second one (``retain_graph=True``) costs and
     counts what ``Checkpointed`` does, with the same result. With engine=torchdiffeq autograd goes
     through the solver, and second derivatives exist.

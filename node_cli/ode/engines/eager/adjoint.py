@@ -2,19 +2,19 @@
 solution."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from node_cli.ode.engines.eager.layers import linearised
 from node_cli.ode.engines.eager.linearised import Linearised
 from node_cli.ode.engines.eager.solve import Step
 from node_cli.ode.engines.eager.step import Attempt, Stage, stages_of_step
-from node_cli.ode.engines.formulas import weighted_sum
 from node_cli.ode.problem import Gradients, Problem
 from node_cli.ode.tableau import Tableau
-from node_cli.ode.transfer import vector
+from node_cli.ode.transfer import sent, vector
 
 
 class StepCotangents(NamedTuple):
@@ -46,8 +46,7 @@ class KeptStates:
     def pull_back(self, grad_y: Tensor) -> Gradients:
         problem = self.problem
         with_time = problem.t.requires_grad
-        counted = problem.counted(backward=True)
-        f = Linearised(counted, problem.parameters, with_time=with_time)
+        f = linearised(problem, backward=True, with_time=with_time)
         tableau = problem.solver.tableau
         steps = ((step, partial(_pull_again, f, tableau, step)) for step in reversed(self.steps))
         return _adjoint_of_steps(steps, grad_y, problem)
@@ -64,7 +63,7 @@ class KeptStages(KeptStates):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         with_time = problem.t.requires_grad
-        self.f = Linearised(problem.counted(), problem.parameters, with_time=with_time)
+        self.f = linearised(problem, with_time=with_time)
         self.stages: list[list[Stage]] | None = []  # of each step
 
     def record(self, step: Step, first: Stage, attempt: Attempt) -> None:
@@ -112,18 +111,19 @@ def step_adjoint(
         g_i = dt (b_i lambda + sum_{j>i} a_ji v_j),    v_i = g_i^T df/dy(t_i, Y_i),
         dL/dy0 = lambda + sum_i v_i,                   dL/dtheta += g_i^T df/dtheta(t_i, Y_i).
 
-    ``adjoint``: lambda, shaped like y. Cost: one VJP per stage that y1 depends on. The twin of
-    ``adjoint_loop``. Source: Hager, "Runge-Kutta methods in optimal control and the transformed
-    adjoint system", Numer. Math. 87 (2000), eq. (8)-(10).
+    ``adjoint``: lambda, shaped like y. Cost: one VJP per stage that y1 depends on, whose result is
+    added to all sums that are left at once. The twin of ``adjoint_loop``. Source: Hager,
+    "Runge-Kutta methods in optimal control and the transformed adjoint system", Numer. Math. 87
+    (2000), eq. (8)-(10).
     """
-    count = tableau.stages_of_result
-    products: list[Tensor] = []  # v_j, from the last stage backwards
+    weights = _weights(tableau, step.dt, adjoint)
+    sums = weights[0] * adjoint
+    *cotangents, of_y0 = sums.unbind()
     grad_t0 = grad_dt = 0.0
-    for i in reversed(range(count)):
-        weights = [tableau.a[j][i] * step.dt for j in range(count - 1, i, -1)]
-        g = weighted_sum(adjoint * (tableau.b[i] * step.dt), weights, products)
+    for row, g in enumerate(cotangents, start=1):
+        i = tableau.stages_of_result - row
         product = f.products(stages[i], g)
-        products.append(product.y)
+        sums[row:].addcmul_(weights[row, row:], product.y)
         if product.parameters:
             torch._foreach_add_(by_parameters, product.parameters)
         if product.t is not None:
@@ -132,7 +132,28 @@ def step_adjoint(
             grad_dt += tableau.c[i] * float(product.t) + moved / step.dt
     if f.with_time:
         grad_dt += float((adjoint * (step.y1 - step.y0)).sum()) / step.dt
-    return StepCotangents(weighted_sum(adjoint, [1.0] * count, products), grad_t0, grad_dt)
+    return StepCotangents(of_y0.clone(), grad_t0, grad_dt)  # without the memory of the other sums
+
+
+def _weights(tableau: Tableau, dt: float, adjoint: Tensor) -> Tensor:
+    """Of the sums g_i, from the last stage to the first, and dL/dy0 (columns): for lambda, and for
+    v_j from the last stage to the first (rows). Of as many dimensions more as lambda has."""
+    fixed, scaled = _table(tableau)
+    weights = sent(torch.add(fixed, scaled, alpha=dt).to(adjoint.dtype), adjoint.device)
+    return weights.view(*weights.shape, *[1] * adjoint.dim())
+
+
+@cache
+def _table(tableau: Tableau) -> tuple[Tensor, Tensor]:
+    """What of ``_weights`` is fixed, and what is multiplied by the step size; float64."""
+    count = tableau.stages_of_result
+    fixed, scaled = torch.zeros(2, count + 1, count + 1, dtype=torch.float64)
+    fixed[:, -1] = 1
+    for column, i in enumerate(reversed(range(count))):
+        scaled[0, column] = tableau.b[i]
+        for row, j in enumerate(reversed(range(i + 1, count)), start=1):
+            scaled[row, column] = tableau.a[j][i]
+    return fixed, scaled
 
 
 def _adjoint_of_steps(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from node_cli.ode.engines.eager.dense_output import DenseOutput
-from node_cli.ode.engines.eager.linearised import Linearised
+from node_cli.ode.engines.eager.layers import linearised
 from node_cli.ode.engines.eager.quadrature import Quadrature
 from node_cli.ode.engines.eager.solve import LongestStep, OnAccept, integrate
 from node_cli.ode.engines.eager.step import Stepper
@@ -26,11 +26,7 @@ class Path(Protocol):
 
 def right_hand_side(problem: Problem, system: AdjointSystem, along: Path | None) -> Field:
     """The derivative of an adjoint system as a function of (t, state), evaluated by autograd."""
-    counted = problem.counted(backward=True)
-    if system.with_parameters:
-        f = Linearised(counted, problem.parameters)
-    else:
-        f = Linearised(counted, [], constants=problem.parameters)
+    f = linearised(problem, backward=True, with_parameters=system.with_parameters)
 
     def derivative(t: Tensor, state: Tensor) -> Tensor:
         return system.derivative(f, t, state)

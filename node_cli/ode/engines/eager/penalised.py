@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from node_cli.ode.engines.eager.layers import linearised
 from node_cli.ode.engines.eager.linearised import Linearised
 from node_cli.ode.engines.eager.solve import Step
 from node_cli.ode.engines.eager.step import Attempt, Stage, stages_of_step
@@ -38,8 +39,8 @@ class PenalisedSteps:
 
     def __init__(self, problem: Problem, keep: Keep) -> None:
         self.problem = problem
-        self.f = Linearised(problem.counted(), problem.parameters)
-        self.again = Linearised(problem.counted(backward=True), problem.parameters)
+        self.f = linearised(problem)
+        self.again = linearised(problem, backward=True)
         self.steps: list[Step] = []
         self.stages: list[list[Stage]] | None = [] if keep == "stages" else None
         self.measured: list[list[Tensor]] = []  # of each step, one for each penalty

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from node_cli.ode.engines.eager.dense_output import DenseOutput
-from node_cli.ode.engines.eager.linearised import Linearised
+from node_cli.ode.engines.eager.layers import linearised
 from node_cli.ode.engines.eager.solve import Step
 from node_cli.ode.engines.eager.step import Attempt, Stage, Stepper
 from node_cli.ode.problem import Nodes, Problem
@@ -25,7 +25,7 @@ class Quadrature:
         self.adjoint = DenseOutput(stepper)
         self.along = along
         self.nodes = nodes
-        self.f = Linearised(problem.counted(backward=True), problem.parameters)
+        self.f = linearised(problem, backward=True)
         self.by_parameters = [torch.zeros_like(p) for p in problem.parameters]
         # Of a method without f at the end of its steps, the last polynomial waits for the next one.
         self.waiting = 0 if stepper.tableau.first_same_as_last else 1

@@ -169,7 +169,7 @@ class _Solve(Solve):
         assert self.solver.rtol is not None
         assert self.solver.atol is not None
         self._spend(1)
-        _, y0, f0 = first
+        y0, f0 = first.y, first.k
         scale = y0.abs().mul_(self.solver.rtol).add_(self.solver.atol)
         d0, d1 = torch.stack([self.norm(y0 / scale), self.norm(f0 / scale)]).tolist()
         if not math.isfinite(d0 + d1):

@@ -16,11 +16,12 @@ from node_cli.ode.transfer import scalar, vector
 
 
 class Stage(NamedTuple):
-    """One evaluation of f: k = f(t, y)."""
+    """One evaluation of f: k = f(t, y). ``values``: of its layers, where there is no graph."""
 
     t: Tensor
     y: Tensor
     k: Tensor
+    values: list[Tensor] | None = None
 
 
 Evaluate = Callable[[Tensor, Tensor], Stage]
