@@ -63,7 +63,7 @@ def run_job(
     except OSError as error:
         print_problems(UserError(one_line(error)))
     finally:
-        _tell_end(folder)
+        tell_end(folder)
         if sweep is not None:
             _add_to_summary(sweep, folder)
             if fail_fast and folder.standing() in ("failed", "diverged"):
@@ -71,7 +71,7 @@ def run_job(
     return JobEnd(refused=True)
 
 
-def _tell_end(folder: RunFolder) -> None:
+def tell_end(folder: RunFolder) -> None:
     """Print how a job stands, and its result, as JSON where that is asked for."""
     state = folder.read_status()
     tell(

@@ -11,7 +11,7 @@ from node_cli.cli.command import Command, Job
 from node_cli.cli.fail_fast import forget_failure
 from node_cli.cli.hydra_app import launch
 from node_cli.cli.job_lines import JobLines
-from node_cli.cli.jobs import exit_code, new_or_rest, rest, run_job
+from node_cli.cli.jobs import exit_code, new_or_rest, rest, run_job, tell_end
 from node_cli.cli.published import check_published, show_published
 from node_cli.cli.resume import check_unchanged, chosen_job, command_of, job_in, lift
 from node_cli.cli.search import Search
@@ -57,6 +57,8 @@ def _run_jobs(command: Command, lines: JobLines, display: Display) -> bool:
     """Run jobs of a sweep; return whether one was refused."""
     jobs = dict(enumerate(command.jobs, lines.first))
     if command.is_launched:
+        for number in sorted(jobs.keys() - {*lines.open}):
+            tell_end(RunFolder(command.folder / str(number)))
         with lines.looking():
             launch(command, {number: jobs[number] for number in lines.open})
         return False
