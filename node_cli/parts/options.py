@@ -1,10 +1,10 @@
 """The options of a part, typed by the signature of what makes it."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, PydanticUserError, create_model
+from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError, create_model
 
 from node_cli.errors import UserError, one_line
 
@@ -27,8 +27,8 @@ def options_of(
 
     ``name``: ``key=value``, for messages. ``base``: what the model derives from, options that
     node-train has itself. Raises ``UserError`` where a parameter cannot be set by a configuration:
-    it has neither a type nor a default, a type that YAML has no values of, or the name of an option
-    of ``base``.
+    it has neither a type nor a default, a type that YAML has no values of, a default of another
+    type, or the name of an option of ``base``.
     """
     made = make.__init__ if inspect.isclass(make) else make
     try:
@@ -57,9 +57,23 @@ def options_of(
     try:
         model = create_model("Options", __base__=base, **fields)
         model.model_rebuild()  # where that is put off until it is used
+        _check_defaults(fields)
         return model
+    except ValidationError as error:
+        option = error.errors()[0]["loc"][0]
+        raise UserError(
+            f"{name}: the default of its option {option}, {fields[str(option)][1]!r}, is not of "
+            "its type"
+        ) from error
     except (PydanticUserError, NameError, TypeError) as error:
         raise UserError(
             f"{name}: an option has a type that a configuration has no values of "
             f"({one_line(error)[:200]})"
         ) from error
+
+
+def _check_defaults(fields: Mapping[str, Any]) -> None:
+    """Raises ``ValidationError`` where one is not what a user may give."""
+    defaults = {option: default for option, (_, default) in fields.items() if default is not ...}
+    given: dict[str, Any] = {option: (fields[option][0], ...) for option in defaults}
+    create_model("Defaults", __base__=Options, **given).model_validate(defaults)

@@ -180,6 +180,10 @@ BROKEN = {
     "name": ("", "AttributeError, module 'own_parts.field' has no attribute 'Damped'"),
     "no call": ("Damped = 3", "names nothing that can be called"),
     "no type": (FIELD.replace("rate: float = 1.0", "rate"), "its option rate has no type"),
+    "wrong default": (
+        FIELD.replace("rate: float = 1.0", "rate: float = 'x'"),
+        "the default of its option rate, 'x', is not of its type",
+    ),
     "a type": (FIELD.replace("width: int = 8", "width: nn.Module = 8"), "has a type that"),
     "unknown type": (FIELD.replace("width: int", "width: 'Int'"), "name 'Int' is not defined"),
 }
