@@ -103,10 +103,13 @@ def _into(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _errors_of_hydra() -> Iterator[None]:
-    """Raises ``UserError`` for any error within, but with HYDRA_FULL_ERROR=1 that error itself."""
+    """Raises ``UserError`` for any error within but of the system, a full disk; with
+    HYDRA_FULL_ERROR=1 that error itself."""
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         yield
+    except OSError:
+        raise
     except Exception as error:
         if full_error:
             raise

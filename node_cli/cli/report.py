@@ -39,7 +39,7 @@ def report(locations: Sequence[str], typed: Mapping[str, Any]) -> int:
 
     They show every run, sweep and table in these folders, at any depth. Nothing is trained.
     ``typed``: the other overrides; only ``report.out``, another folder to write into, is allowed.
-    Raises ``UserError``.
+    Raises ``UserError``, and OSError where they cannot be written.
     """
     if others := [key for key in typed if key != OUT]:
         raise UserError(f"{', '.join(others)}: not with report, which reads what runs have left")
@@ -64,6 +64,8 @@ def report(locations: Sequence[str], typed: Mapping[str, Any]) -> int:
             written += [target / "RESULTS.md", target / "results"]
     except NotOurs as error:
         raise UserError(f"{error}; choose another folder with {OUT}=") from error
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, error.filename or str(target)) from error
     except Exception as error:  # damaged records lead to anything
         raise UserError(f"report {' '.join(map(str, folders))}: {one_line(error)}") from error
     damaged = [run for run in runs if run.damage]

@@ -1,5 +1,7 @@
 """report: pages of the runs in folders."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -146,8 +148,11 @@ def test_mistakes(node_train: NodeTrain, tmp_path: Path) -> None:
         assert not (tmp_path / "RESULTS.md").exists()
 
 
-def test_single_runs_of_several_folders(node_train: NodeTrain, tmp_path: Path) -> None:
-    """They have no RESULTS.md, which is about sweeps; the page lies in the folder they share."""
+def test_single_runs_of_several_folders(
+    node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have no RESULTS.md, which is about sweeps; the page lies in the folder they share. On a
+    full disk the one of before stays."""
     for folder in ("runs/a/x", "runs/b"):
         run(tmp_path / folder, "rk4", 0, 0.5)
     result = node_train("report", "runs/a", "runs/b")
@@ -158,3 +163,12 @@ def test_single_runs_of_several_folders(node_train: NodeTrain, tmp_path: Path) -
     result = node_train("report", "runs/b")
     assert result.code == 2
     assert "runs/b/report.html: not written by report; choose another folder" in result.err
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("node_cli.report.html_page.write_text", full)
+    before = (tmp_path / "runs" / "report.html").read_text()
+    result = node_train("report", "runs/a", "runs/b")
+    assert (result.code, result.err) == (1, "error: runs: No space left on device\n")
+    assert (tmp_path / "runs" / "report.html").read_text() == before
