@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor, nn
 
 from node_cli.ode.checks import check_start
-from node_cli.ode.field import Autocast, Tensors
+from node_cli.ode.field import Autocast, Field, Tensors
 from node_cli.ode.norms import Norm, SharedNorm, rms_norm
 from node_cli.ode.penalties import StepPenalty
 from node_cli.ode.solver import FirstSteps, Solver
@@ -75,10 +75,13 @@ class Problem:
         """The trained parameters of the field."""
         return self.tensors.trained
 
-    def counted(self, *, backward: bool = False) -> CountedField:
-        """f, each evaluation of which is counted, as one of the backward pass or the forward."""
+    def counted(self, f: Field | None = None, *, backward: bool = False) -> CountedField:
+        """f, each evaluation of which is counted, as one of the backward pass or the forward.
+
+        ``f``: what computes it, by default the field.
+        """
         return CountedField(
-            self.field,
+            f or self.field,
             self.work,
             self.autocast,
             backward=backward,

@@ -8,6 +8,7 @@ from torch import Tensor
 from node_cli.ode.engines.eager.adjoint import KeptStages, KeptStates
 from node_cli.ode.engines.eager.backwards import BackwardSolve
 from node_cli.ode.engines.eager.dense_output import DenseOutput
+from node_cli.ode.engines.eager.layers import evaluated
 from node_cli.ode.engines.eager.penalised import PenalisedSteps
 from node_cli.ode.engines.eager.solve import integrate
 from node_cli.ode.engines.eager.step import Evaluate, Stepper
@@ -38,17 +39,17 @@ class Eager:
             return self._solve(stepper, steps.record), steps
         match keep:
             case "nothing":
-                return self._solve(self._stepper(problem.counted())), None
+                return self._solve(self._stepper(evaluated(problem))), None
             case "stages":
                 stages = KeptStages(problem)
                 stepper = self._stepper(stages.f.f, stages.f.evaluate)
                 return self._solve(stepper, stages.record), stages
             case "states":
                 states = KeptStates(problem)
-                stepper = self._stepper(problem.counted())
+                stepper = self._stepper(evaluated(problem))
                 return self._solve(stepper, states.record), states
             case "trajectory":
-                stepper = self._stepper(problem.counted())
+                stepper = self._stepper(evaluated(problem))
                 dense = DenseOutput(stepper)
                 y = self._solve(stepper, dense.record)
                 dense.finish()

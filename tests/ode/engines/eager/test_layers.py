@@ -12,7 +12,12 @@ from torch.nn.utils import parametrizations
 from node_cli.models.activations import ACTIVATIONS as BY_NAME
 from node_cli.ode.autonomous import Autonomous
 from node_cli.ode.engines.eager import layers
-from node_cli.ode.engines.eager.layers import ACTIVATIONS, LinearisedLayers, linearised
+from node_cli.ode.engines.eager.layers import (
+    ACTIVATIONS,
+    LinearisedLayers,
+    evaluated,
+    linearised,
+)
 from node_cli.ode.engines.eager.linearised import Linearised
 from node_cli.ode.norms import rms_norm
 from node_cli.ode.problem import Problem
@@ -48,6 +53,7 @@ def test_products_are_those_of_autograd_to_the_last_bit(
         assert type(by_layers) is LinearisedLayers
         stage, other = by_layers.evaluate(TIME, y.clone()), by_graph.evaluate(TIME, y.clone())
         assert torch.equal(stage.k, other.k)
+        assert torch.equal(evaluated(problem)(TIME, y), field(TIME, y))
         products, others = by_layers.products(stage, v), by_graph.products(other, v)
         alone = by_layers.parameter_products(by_layers.evaluate(TIME, y.clone()), v)
     assert torch.equal(products.y, others.y)
@@ -55,7 +61,7 @@ def test_products_are_those_of_autograd_to_the_last_bit(
     for found, again, expected in zip(products.parameters, alone, others.parameters, strict=True):
         assert torch.equal(found, expected)
         assert torch.equal(again, expected)
-    assert problem.work.nfe_forward == 3
+    assert problem.work.nfe_forward == 4
     assert problem.work.vjps_backward == 3
 
 
