@@ -4,6 +4,7 @@ Installed parts are choices as well, and every file is looked at before Hydra re
 """
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from node_cli.config.schema import several
 from node_cli.errors import UserError
 from node_cli.parts.installed import installed
 
+READ: dict[tuple[str, str, int, int, int], ConfigResult] = {}
+"""Files as they were read, by path, provider, inode, time of change and size."""
+
 
 class HydraFiles:
     """``config_dir``: a folder with further files of the user's. To be used within ``open`` and
@@ -43,6 +47,7 @@ class HydraFiles:
                 anchor=SearchPathQuery(provider="schema"),
             )
         self.search_path = search_path
+        self._repositories: dict[tuple[str, ...], Any] = {}
 
     def open(self) -> None:
         """Make Hydra."""
@@ -62,8 +67,11 @@ class HydraFiles:
 
         ``folders``: overrides of where files lie.
         """
-        found = self.loader.get_group_options(group, ObjectType.CONFIG, self.config_name, folders)
-        return [option for option in found if not option.startswith("_")]
+        if (key := tuple(folders)) not in self._repositories:  # takes as long as half a composition
+            found = self.loader._parse_overrides_and_create_caching_repo(self.config_name, folders)
+            self._repositories[key] = found[1]
+        options = self._repositories[key].get_group_options(group, ObjectType.CONFIG)
+        return [option for option in options if not option.startswith("_")]
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration, Hydra's part included. Raises whatever a file leads Hydra to."""
@@ -93,11 +101,20 @@ def _store_installed() -> None:
 
 
 def _limited(load: Callable[..., ConfigResult]) -> Callable[..., ConfigResult]:
-    """Hydra's reading of a file, which is looked at first: see ``config.limits``."""
+    """Hydra's reading of a file, which is looked at first: see ``config.limits``. Jobs of a sweep
+    read the same files again and again, so a file is read once as long as it stays as it is."""
 
     def load_config(self: Any, config_path: str) -> ConfigResult:
-        check_yaml(Path(self.path, self._normalize_file_name(config_path)))
-        return load(self, config_path)
+        path = Path(self.path, self._normalize_file_name(config_path))
+        try:
+            state = path.stat()
+        except OSError:
+            return load(self, config_path)
+        key = str(path), self.provider, state.st_ino, state.st_mtime_ns, state.st_size
+        if key not in READ:
+            check_yaml(path)
+            READ[key] = load(self, config_path)
+        return deepcopy(READ[key])
 
     return load_config
 

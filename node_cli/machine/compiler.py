@@ -5,10 +5,10 @@ import gc
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -63,13 +63,24 @@ def _compiler() -> Iterator[str]:
 
 def _trial(device: torch.device) -> bool:
     """Compile something, and return whether whole solves can be. Raises where nothing can be."""
-    # Precompiled headers pay off only where there is much to compile.
-    options: dict[str, str | int | bool | Callable[..., Any]] = {
-        "cpp_cache_precompile_headers": False
-    }
-    trial = torch.compile(lambda x: x + 1, fullgraph=True, options=options)
-    trial(torch.ones(1, device=device))
+    if device == CPU:
+        _try_cpp()
+    else:
+        torch.compile(lambda x: x + 1, fullgraph=True)(torch.ones(1, device=device))
     return loops_write(device)
+
+
+def _try_cpp() -> None:
+    """Compile and link a file with torch's own options, but without its headers, which take longer
+    than all else. Raises what torch raises where that fails."""
+    from torch._inductor.cpp_builder import CppBuilder, CppTorchOptions
+    from torch._inductor.cpu_vec_isa import pick_vec_isa
+
+    with TemporaryDirectory() as folder:
+        source = Path(folder) / "trial.cpp"
+        source.write_text("#include <Python.h>\n#include <omp.h>\n")
+        options = CppTorchOptions(vec_isa=pick_vec_isa())
+        CppBuilder("trial", [str(source)], options, folder).build()
 
 
 def loops_write(device: torch.device = CPU) -> bool:

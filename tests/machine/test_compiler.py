@@ -41,7 +41,7 @@ def test_a_resumed_run_takes_what_was_compiled(
     def refused(*_: object) -> Path:
         raise AssertionError("compiled anew")
 
-    monkeypatch.setattr(function, "_library", refused)
+    monkeypatch.setattr(function, "library_of", refused)
     monkeypatch.setattr(function, "JustInTime", refused)
     parts = run(configure(*SMALL, "compile=true", "epochs=1"), tmp_path / "parts")
     go_on(parts, epochs=2)

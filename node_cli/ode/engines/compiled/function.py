@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+from torch import Tensor
 
 from node_cli.ode.engines.compiled import packages
+from node_cli.ode.engines.compiled.library import dynamic, library_of
 from node_cli.ode.engines.compiled.packages import Runner
 
 Function = Callable[..., Any]
@@ -87,47 +86,12 @@ class Packaged:
             return runner
         with _watched(self.what):
             try:
-                library = _library(self.make(), arguments, tensors)
+                library = library_of(self.make(), arguments, tensors)
             except Exception:  # of many types
                 self.instead = JustInTime(self.make, self.what, cpp_wrapper=True)
                 return None
         packages.keep(name, library)
         return packages.load(library)
-
-
-class _Flat(nn.Module):
-    """A function of nested arguments as a module that takes their tensors."""
-
-    def __init__(self, function: Function, arguments: Sequence[Any]) -> None:
-        super().__init__()
-        self.function = function
-        leaves, self.nested = pytree.tree_flatten(tuple(arguments))
-        self.is_tensor = [isinstance(leaf, Tensor) for leaf in leaves]
-
-    def forward(self, *tensors: Tensor) -> Any:
-        given = iter(tensors)
-        leaves = [next(given) if is_tensor else None for is_tensor in self.is_tensor]
-        return self.function(*pytree.tree_unflatten(leaves, self.nested))
-
-
-def _library(function: Function, arguments: Sequence[Any], tensors: Sequence[Tensor]) -> Path:
-    """The shared library of a function, for arguments like these. Raises whatever tracing, lowering
-    and the C++ compiler raise, and ValueError where it needs more than the library."""
-    shapes = tuple(dict.fromkeys(_dynamic(x), torch.export.Dim.DYNAMIC) for x in tensors)
-    examples = tuple(x.detach() for x in tensors)
-    module = _Flat(function, arguments)
-    program = torch.export.export(module, examples, dynamic_shapes=(shapes,), strict=True)
-    options = {
-        "aot_inductor.precompile_headers": False,  # takes longer than it saves
-        "aot_inductor.compile_wrapper_opt_level": "O1",  # O0: a tenth slower; O3: twice as long
-    }
-    if hasattr(torch._inductor.config.aot_inductor, "enable_line_tables"):
-        options["aot_inductor.enable_line_tables"] = False  # two thirds of the library
-    traced = program.module(check_guards=False)
-    library = Path(str(torch._inductor.aot_compile(traced, examples, options=options)))
-    if library.with_suffix(".json").exists():
-        raise ValueError("calls operations that are not torch's own")
-    return library
 
 
 @contextmanager
@@ -168,12 +132,6 @@ def _nested(arguments: Sequence[Any]) -> str:
     return f"({' '.join(inner)})"
 
 
-def _dynamic(x: Tensor) -> set[int]:
-    """The dimensions that are marked as dynamic."""
-    found: set[int] = getattr(x, "_dynamo_dynamic_indices", set())
-    return found
-
-
 def _described(x: Tensor) -> str:
-    sizes = ["any" if i in _dynamic(x) else str(size) for i, size in enumerate(x.shape)]
+    sizes = ["any" if i in dynamic(x) else str(size) for i, size in enumerate(x.shape)]
     return f"{x.dtype} {' '.join(sizes)} {x.stride()}"

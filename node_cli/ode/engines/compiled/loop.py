@@ -84,7 +84,7 @@ class SolveLoop:
             evaluated, learnt, _ = others
             span = Span(begin, end, torch.sign(end - begin), limit, tape, inputs)
             if self.start:
-                k = self.first_stage(span, begin, y, k, accepted.long(), evaluated == 0)
+                k = self.evaluated(span, begin, y, accepted.long())
                 evaluated = torch.ones_like(evaluated)
             if self.choose:
                 size = self.chosen_size(span, y, k)
@@ -110,18 +110,21 @@ class SolveLoop:
         numbers = (t, span.end, last, size, previous, error, dt, attempts, span.limit, accepted)
         return torch.stack([*numbers, evaluated, learnt, finite])
 
+    def evaluated(self, span: Span, t: Tensor, y: Tensor, row: Tensor) -> Tensor:
+        """f(t, y), the first stage of a step, recorded."""
+        k, saved = self.system(t.to(y.dtype), y, *span.inputs)
+        if span.tape is not None:
+            span.tape.record_stage(row * stages_per_step(self.tableau), saved)
+            span.tape.record(row, times=t, states=y, slopes=k)
+        return k
+
     def first_stage(
         self, span: Span, t: Tensor, y: Tensor, k: Tensor, row: Tensor, needed: Tensor
     ) -> Tensor:
         """f(t, y), evaluated where it is needed, else k: a loop of one turn or none."""
-        stride = stages_per_step(self.tableau)
 
         def evaluate(go: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
-            k, saved = self.system(t.to(y.dtype), y, *span.inputs)
-            if span.tape is not None:
-                span.tape.record_stage(row * stride, saved)
-                span.tape.record(row, times=t, states=y, slopes=k)
-            return torch.zeros_like(go), k.clone()
+            return torch.zeros_like(go), self.evaluated(span, t, y, row).clone()
 
         found: Tensor
         _, found = torch.while_loop(lambda go, _: go > 0, evaluate, (needed.long(), k))

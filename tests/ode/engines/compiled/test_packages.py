@@ -114,13 +114,13 @@ def test_a_function_from_a_file_is_the_one_that_was_compiled(
 ) -> None:
     """To the last bit; and so is the one that is compiled where the file is damaged."""
     monkeypatch.setenv(packages.VARIABLE, str(tmp_path))
-    compile_anew, compilations = function._library, []
+    compile_anew, compilations = function.library_of, []
 
     def counted(*arguments: object) -> Path:
         compilations.append(arguments)
         return compile_anew(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(function, "_library", counted)
+    monkeypatch.setattr(function, "library_of", counted)
 
     def gradients() -> list[Tensor]:
         field = Scaled(0.5, 1.0)
