@@ -31,7 +31,7 @@ def answered(answer: Callable[[], int]) -> int:
 
     with joined() as ranks:
         if not ranks.first:
-            from node_cli.tasks.together import train_along
+            from node_cli.tasks.along import train_along
 
             with (
                 Path(os.devnull).open("w", encoding="utf-8") as nowhere,

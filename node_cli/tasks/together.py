@@ -1,12 +1,11 @@
-"""One training by several processes: what it can be, and what those beside the first one do."""
+"""One training by several processes: what it can be."""
 
 from node_cli.config.data import TrajectoryData
 from node_cli.config.schema import Config
 from node_cli.config.tasks import TASKS
 from node_cli.errors import UserError
 from node_cli.learn.evaluation import Diverged
-from node_cli.machine.ranks import RankLost, Ranks
-from node_cli.records.run_folder import RunFolder
+from node_cli.machine.ranks import Ranks
 from node_cli.stopping import Interrupted
 
 EQUAL = (Diverged, Interrupted)
@@ -31,21 +30,3 @@ def check_processes(config: Config, ranks: Ranks) -> None:
         lines.append(f"batch_size={config.batch_size}{of_groups}: too few images for {these}")
     if lines:
         raise UserError(*lines)
-
-
-def train_along(ranks: Ranks) -> int:
-    """Train along with what the first process trains, until it says how it has ended; return its
-    exit code, or 1 where it, or another process, has gone."""
-    from node_cli.tasks.train import Training
-
-    try:
-        while not isinstance(told := ranks.told(), int):
-            config, path = told
-            try:
-                Training(config, RunFolder(path)).follow()
-            except (Exception, Interrupted) as error:
-                if error is not ranks.raised and not isinstance(error, EQUAL):
-                    raise
-    except RankLost:
-        return 1
-    return told
