@@ -52,7 +52,7 @@ class HydraFiles:
     def open(self) -> None:
         """Make Hydra."""
         self.hydra = Hydra.create_main_hydra2("node-train", self.search_path)
-        self.loader = self.hydra.config_loader
+        self.loader: Any = self.hydra.config_loader
         self.files: Any = SourcesRegistry.instance().resolve("file")
         self.unlimited = self.files.load_config
         self.files.load_config = _limited(self.unlimited)  # type: ignore[method-assign]
