@@ -17,20 +17,21 @@ from node_cli.ode.work import CountedField
 
 _aten = torch.ops.aten
 
-# The product of a cotangent v with the derivative of an activation, from its input x and its result
-# y, by the operation that autograd has for it.
-ACTIVATIONS: dict[type[nn.Module], Callable[[Any, Tensor, Tensor, Tensor], Tensor]] = {
-    nn.Tanh: lambda _, v, x, y: _aten.tanh_backward.default(v, y),
-    nn.ReLU: lambda _, v, x, y: _aten.threshold_backward.default(v, y, 0),
-    nn.Softplus: lambda layer, v, x, y: _aten.softplus_backward.default(
+# The product of a cotangent v with the derivative of an activation, by the operation that autograd
+# has for it: from its result, or from its input.
+OF_RESULT: dict[type[nn.Module], Callable[[Any, Tensor, Tensor], Tensor]] = {
+    nn.Tanh: lambda _, v, y: _aten.tanh_backward.default(v, y),
+    nn.ReLU: lambda _, v, y: _aten.threshold_backward.default(v, y, 0),
+}
+OF_INPUT: dict[type[nn.Module], Callable[[Any, Tensor, Tensor], Tensor]] = {
+    nn.Softplus: lambda layer, v, x: _aten.softplus_backward.default(
         v, x, layer.beta, layer.threshold
     ),
-    nn.ELU: lambda layer, v, x, y: _aten.elu_backward.default(v, layer.alpha, 1, 1, False, x),
-    nn.GELU: lambda layer, v, x, y: _aten.gelu_backward.default(
-        v, x, approximate=layer.approximate
-    ),
-    nn.SiLU: lambda _, v, x, y: _aten.silu_backward.default(v, x),
+    nn.ELU: lambda layer, v, x: _aten.elu_backward.default(v, layer.alpha, 1, 1, False, x),
+    nn.GELU: lambda layer, v, x: _aten.gelu_backward.default(v, x, approximate=layer.approximate),
+    nn.SiLU: lambda _, v, x: _aten.silu_backward.default(v, x),
 }
+ACTIVATIONS = OF_RESULT | OF_INPUT
 
 
 def linearised(
@@ -143,7 +144,7 @@ class LinearisedLayers(Linearised):
     """``Linearised`` for the layers of f, to the same bits.
 
     For a graph of its own for each evaluation takes autograd longer than what is computed, where f
-    is small. Memory: as with a graph, the input of each layer and the result of the last. Cost: of
+    is small. Memory: as with a graph, of each layer its input, or its result, as it needs. Cost: of
     a small f, half the time of a product by autograd, and two thirds of an evaluation.
     """
 
@@ -159,16 +160,16 @@ class LinearisedLayers(Linearised):
 
     def evaluate(self, t: Tensor, y: Tensor) -> Stage:
         self.f.work.evaluated(1, backward=self.f.backward)
-        values = self.values(y)
-        return Stage(t, y, values[-1], values)
+        k, values = self.values(y)
+        return Stage(t, y, k, values)
 
-    def _values(self, y: Tensor) -> list[Tensor]:
-        """y, and the result of each layer."""
-        values = [y]
+    def _values(self, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The result of the last layer, and of each what its product needs."""
+        values = []
         for layer in self.layers:
-            y = layer.forward(y)
-            values.append(y)
-        return values
+            x, y = y, layer.forward(y)
+            values.append(y if type(layer) in OF_RESULT else x)
+        return y, values
 
     def _products(self, stage: Stage, v: Tensor, inputs: tuple[Tensor, ...]) -> Sequence[Tensor]:
         self.f.work.vjps_backward += 1
@@ -189,7 +190,7 @@ class LinearisedLayers(Linearised):
         for number in reversed(range(len(self.layers))):
             layer, x = self.layers[number], values[number]
             if not isinstance(layer, _Linear):
-                v = ACTIVATIONS[type(layer)](layer, v, x, values[number + 1])
+                v = ACTIVATIONS[type(layer)](layer, v, x)
                 continue
             if layer.of_weight is not None:
                 add(layer.of_weight, v.t().mm(x))

@@ -16,7 +16,8 @@ from node_cli.ode.transfer import scalar, vector
 
 
 class Stage(NamedTuple):
-    """One evaluation of f: k = f(t, y). ``values``: of its layers, where there is no graph."""
+    """One evaluation of f: k = f(t, y). ``values``: what its products need, where there is no
+    graph."""
 
     t: Tensor
     y: Tensor

@@ -177,3 +177,23 @@ def test_a_gradient_and_its_cost_are_those_of_autograd(
         monkeypatch.setattr(layers, "layers_of", lambda _: None)
     assert all(map(torch.equal, *found))
     assert work[0] == work[1]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_no_more_is_kept_than_a_graph_keeps(activation: type[nn.Module]) -> None:
+    """Beside y, k and the weights."""
+    field, y = chain(activation()), torch.randn(33, 5)
+    with torch.no_grad():
+        f = linearised(problem_of(field, y))
+        stage = f.evaluate(TIME, y)
+    saved: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
+        k = field(TIME, y.requires_grad_())
+    assert stage.values is not None
+    known = {x.untyped_storage().data_ptr() for x in (stage.y, stage.k, k, y, *field.parameters())}
+    kept, by_graph = (
+        {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in some}
+        for some in (stage.values, saved)
+    )
+    sizes = [sum(n for key, n in found.items() if key not in known) for found in (kept, by_graph)]
+    assert sizes[0] <= sizes[1]
