@@ -15,6 +15,8 @@ from node_cli.models.classifier import build
 from node_cli.models.describe import parameter_count
 from tests.commands import NodeTrain
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NAMES = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml") if not p.stem.startswith("_"))
 
 PARAMETERS = {

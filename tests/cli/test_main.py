@@ -18,6 +18,8 @@ from node_cli.config.schema import keys, sections
 from node_cli.records.run_folder import RunFolder
 from tests.commands import QUICK, NodeTrain, in_new_process
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 REPOSITORY = Path(__file__).parents[2]
 
 

@@ -10,6 +10,8 @@ import pytest
 from tests.commands import NodeTrain
 from tests.packages import Installer
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_the_written_package_works(
     node_train: NodeTrain, install: Installer, tmp_path: Path

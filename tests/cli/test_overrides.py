@@ -11,6 +11,8 @@ from node_cli.cli.overrides import CommandLine, Parser, key_of
 from node_cli.config.messages import quoted, shell_override
 from tests.commands import QUICK, NodeTrain, composed
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NAMES = ["läufe", "daten/größe", "中文", "a+b", "d(en)", "R&D", "it's", "a;b", "a~b", "a=b", "a#b"]
 ODD = [*NAMES, "1e5", "true", "null", "a\\b", "q\\1", "a\\", "a\\'b", "a\\\\'", "10", "a b", "x,y"]
 

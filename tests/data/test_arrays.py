@@ -14,6 +14,8 @@ from node_cli.data import sources
 from node_cli.errors import UserError
 from tests.commands import NodeTrain
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Configure = Callable[..., Config]
 
 

@@ -20,6 +20,8 @@ from node_cli.data.catalog import IMAGES
 from node_cli.errors import UserError
 from tests.commands import NodeTrain
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Configure = Callable[..., Config]
 Array = npt.NDArray[np.uint8]
 SIZES = {"train": 24, "test": 12}

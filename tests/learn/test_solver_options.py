@@ -15,6 +15,8 @@ from tests.commands import Result
 from tests.folders import assert_same_run, facts, rows, same_weights
 from tests.runs import go_on, run, run_and_kill
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Configure = Callable[..., Config]
 SMALL = ["data.limit=300", "batch_size=64", "epochs=2"]  # 270 training images, 5 batches an epoch
 

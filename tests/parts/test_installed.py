@@ -18,6 +18,8 @@ from node_cli.records.run_folder import RunFolder
 from tests.commands import NodeTrain, composed
 from tests.packages import ENTRIES, FIELD, OWN, Installer
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Configure = Callable[..., Config]
 
 OURS = ["data=blobs", "model.field=damped", "epochs=1", "batch_size=20"]

@@ -17,6 +17,8 @@ from tests.commands import NodeTrain, composed
 from tests.folders import rows
 from tests.packages import Installer
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SPEED = '''
 from node_cli.ode.penalties import StepPenalty
 from node_cli.regularisers.regulariser import OfField, OfInterval, OfPath, OfSteps

@@ -20,6 +20,8 @@ from tests.folders import rows
 from tests.packages import Installer
 from tests.runs import run, watched_models
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Configure = Callable[..., Config]
 Table = dict[str, dict[str, str]]
 

@@ -16,6 +16,8 @@ from tests.commands import NodeTrain, composed
 from tests.folders import weights
 from tests.runs import run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 QUICK = ("data.limit=150", "epochs=1", "eval.test=end")
 
 needs_onnx = pytest.mark.skipif(
