@@ -72,8 +72,9 @@ class ComparedSetting:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``keys``: the fewest that tell the settings apart. ``differing``: all keys that are not the
-    same in all of them. ``settings``: in the order of their first runs."""
+    """``keys``: typed choices that differ, and the fewest others that tell the settings apart.
+    ``differing``: all keys that are not the same in all of them. ``settings``: in the order of
+    their first runs."""
 
     keys: Sequence[str]
     differing: Sequence[str]
@@ -133,15 +134,18 @@ def _differing(runs: Sequence[FoundRun]) -> list[str]:
 
 
 def _telling(runs: Sequence[FoundRun], differing: Sequence[str]) -> list[str]:
-    """Of the keys that differ, those that are needed: typed ones first, then names."""
+    """Of the keys that differ, the choices that were typed, and the others that are needed: typed
+    ones first, then names. A choice is named though another key tells the same runs apart: runs on
+    two sets of data are not to be taken for runs on one."""
     typed = dict.fromkeys(o.partition("=")[0] for run in runs for o in run.overrides)
     first = [key for t in typed for key in (t, f"{t}.name") if key in differing]
     names = [key for key in differing if key.endswith(".name")]
+    choices = {*first} & {*names}
     taken: list[str] = []
     groups = 1
     for key in dict.fromkeys((*first, *names, *differing)):
         told = {tuple(run.value(k) for k in (*taken, key)) for run in runs}
-        if len(told) > groups:
+        if key in choices or len(told) > groups:
             taken.append(key)
             groups = len(told)
     return taken

@@ -142,6 +142,17 @@ def test_settings_are_runs_that_differ_by_their_seed_alone(runs: Path) -> None:
     assert (single.std, single.half) == (None, None)
 
 
+def test_runs_on_other_data_are_not_taken_for_runs_on_the_same(tmp_path: Path) -> None:
+    run(tmp_path / "first", "rk4", 0, 0.9)
+    other = run(tmp_path / "second", "euler", 0, 0.8)
+    other.write_config(other.read_config() | {"data": {"name": "moons"}})
+    other.write_status("done", overrides=["solver=euler", "data=moons"])
+    comparison = compare_settings(find_runs([tmp_path]), numbers_of)
+    assert [s.label for s in comparison.settings] == [
+        *("solver=rk4 data=digits", "solver=euler data=moons")
+    ]
+
+
 def test_a_run_that_was_made_twice_counts_as_one_seed(runs: Path) -> None:
     shutil.copytree(runs / "dopri5" / "0", runs / "again")
     comparison = compare_settings(find_runs([runs / "dopri5", runs / "again"]), numbers_of)
