@@ -47,12 +47,12 @@ class HydraFiles:
                 anchor=SearchPathQuery(provider="schema"),
             )
         self.search_path = search_path
-        self._repositories: dict[tuple[str, ...], Any] = {}
 
     def open(self) -> None:
         """Make Hydra."""
         self.hydra = Hydra.create_main_hydra2("node-train", self.search_path)
         self.loader: Any = self.hydra.config_loader
+        self._repositories: dict[tuple[str, ...], Any] = {}  # by folders
         self.files: Any = SourcesRegistry.instance().resolve("file")
         self.unlimited = self.files.load_config
         self.files.load_config = _limited(self.unlimited)  # type: ignore[method-assign]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.commands import QUICK, NodeTrain
 from tests.folders import rows
-from tests.report.test_html_page import run
+from tests.report.finished_runs import run
 
 EXPERIMENT = """\
 # @package _global_

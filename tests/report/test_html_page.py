@@ -11,93 +11,17 @@ from statistics import mean, stdev
 
 import pytest
 
-from node_cli.records.columns import (
-    BOUNDARY,
-    CLASSES,
-    CONFUSION,
-    EPOCHS,
-    EVALUATIONS,
-    FLOW,
-    GRADIENTS,
-    POINTS,
-    STEPS,
-    VECTOR_FIELD,
-)
+from node_cli.records.columns import GRADIENTS
 from node_cli.records.run_folder import RunFolder
-from node_cli.report.compared import T, compare_settings
+from node_cli.report.compared import T
 from node_cli.report.found_runs import find_runs
 from node_cli.report.html_page import page, write_page
-from node_cli.report.page_data import numbers_of
 from node_cli.report.results_page import NotOurs
 from tests.records.test_old_runs import ALWAYS, OLD, commit_of
+from tests.report.finished_runs import ACCURACIES, run
 from tests.report.test_summary import write_csv
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
-
-ACCURACIES = {"rk4": [0.90, 0.92, 0.97], "euler": [0.85, 0.88, 0.91], "dopri5": [0.95]}
-
-
-def run(path: Path, solver: str, seed: int, accuracy: float) -> RunFolder:
-    """A finished run of two epochs of two steps."""
-    folder = RunFolder(path)
-    path.mkdir(parents=True)
-    folder.write_config(
-        {
-            "task": "train",
-            "seed": seed,
-            "model": {"name": "dense"},
-            "data": {"name": "digits", "root": str(path)},
-            "solver": {"name": solver, "rtol": 1e-3} if solver != "none" else None,
-            "epochs": 2,
-            "published": None,
-        }
-    )
-    typed = [f"solver={solver}", f"seed={seed}", f"hydra.run.dir={path}"]
-    folder.write_status("done", overrides=typed)
-    nfe = 2 * len(solver)
-    counted = "" if solver == "none" else nfe
-    steps = [
-        {"step": s, "epoch": (s + 1) // 2, "loss": 2 / s, "nfe_forward": counted, "seconds": 0.5}
-        for s in (1, 2, 3, 4)
-    ]
-    write_csv(folder.steps, STEPS.columns, steps)
-    tests = [{"step": 2 * e, "epoch": e, "split": "test", "accuracy": accuracy} for e in (1, 2)]
-    write_csv(folder.evaluations, EVALUATIONS.columns, tests)
-    epochs = [{"epoch": e, "step": 2 * e, "test_accuracy": accuracy} for e in (1, 2)]
-    write_csv(folder.epochs, EPOCHS.columns, [row | {"peak_memory_mib": 100} for row in epochs])
-    if solver == "rk4":
-        _inside(folder)
-    metrics = {"test_accuracy": accuracy, "nfe_forward_mean": nfe}
-    folder.write_result({"seconds": 2.0, "parameters": 50, "metrics": metrics})
-    return folder
-
-
-def _inside(folder: RunFolder) -> None:
-    """Points in the plane, their flow, two classes."""
-    flow = [
-        {"image": i, "label": i % 2, "t": t, "y0": i + t, "y1": i - t}
-        for i in range(4)
-        for t in (0, 0.5, 1)
-    ]
-    write_csv(folder.flow, FLOW.columns, flow)
-    classes = [{"label": k, "images": 2, "accuracy": 0.5, "nfe_forward": 8} for k in (0, 1)]
-    write_csv(folder.classes, CLASSES.columns, classes)
-    confusion = [
-        {"class": a, "predicted": b, "images": 1 + 2 * (a == b)} for a in "ab" for b in "ab"
-    ]
-    write_csv(folder.path / CONFUSION.file, CONFUSION.columns, confusion)
-    grid = [{"x0": i, "x1": j, "probability": i / 2} for i in (0, 1, 2) for j in (0, 1, 2)]
-    write_csv(folder.boundary, BOUNDARY.columns, grid)
-    write_csv(folder.points, POINTS.columns, [{"x0": 0.5, "x1": 1.5, "label": 1}])
-    write_csv(folder.vector_field, VECTOR_FIELD.columns, [dict.fromkeys(VECTOR_FIELD.columns, 1)])
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    for solver, accuracies in ACCURACIES.items():
-        for seed, accuracy in enumerate(accuracies):
-            run(tmp_path / "runs" / solver / str(seed), solver, seed, accuracy)
-    return tmp_path / "runs"
 
 
 def data_of(text: str) -> dict[str, object]:
@@ -117,55 +41,6 @@ class Elements(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, dict(attrs)))
-
-
-def test_settings_are_runs_that_differ_by_their_seed_alone(runs: Path) -> None:
-    run(runs / "none" / "0", "none", 0, 0.5)
-    comparison = compare_settings(find_runs([runs]), numbers_of)
-    assert [s.label for s in comparison.settings] == [
-        *("solver=dopri5", "solver=euler", "solver=null", "solver=rk4")
-    ]
-    assert comparison.keys == ["solver.name"]
-    assert comparison.differing == ["solver.name", "solver.rtol"], "data.root says nothing"
-    rk4 = comparison.settings[-1]
-    found = rk4.estimate("test_accuracy")
-    assert found
-    assert (found.mean, found.std, found.seeds) == (
-        pytest.approx(mean(ACCURACIES["rk4"])),
-        pytest.approx(stdev(ACCURACIES["rk4"])),
-        3,
-    )
-    assert found.half == pytest.approx(T[1] * stdev(ACCURACIES["rk4"]) / 3**0.5)
-    assert rk4.runs[0].command(rk4.seeds) == "node-train -m solver=rk4 seed=0,1,2"
-    single = comparison.settings[0].estimate("test_accuracy")
-    assert single
-    assert (single.std, single.half) == (None, None)
-
-
-def test_runs_on_other_data_are_not_taken_for_runs_on_the_same(tmp_path: Path) -> None:
-    run(tmp_path / "first", "rk4", 0, 0.9)
-    other = run(tmp_path / "second", "euler", 0, 0.8)
-    other.write_config(other.read_config() | {"data": {"name": "moons"}})
-    other.write_status("done", overrides=["solver=euler", "data=moons"])
-    comparison = compare_settings(find_runs([tmp_path]), numbers_of)
-    assert [s.label for s in comparison.settings] == [
-        *("solver=rk4 data=digits", "solver=euler data=moons")
-    ]
-
-
-def test_a_run_that_was_made_twice_counts_as_one_seed(runs: Path) -> None:
-    shutil.copytree(runs / "dopri5" / "0", runs / "again")
-    comparison = compare_settings(find_runs([runs / "dopri5", runs / "again"]), numbers_of)
-    (setting,) = comparison.settings
-    found = setting.estimate("test_accuracy")
-    assert (len(setting.runs), found and found.seeds) == (2, 1)
-
-
-@pytest.mark.slow  # scipy.stats takes a second to import
-def test_quantiles_of_t() -> None:
-    from scipy.stats import t
-
-    assert pytest.approx([t.ppf(0.975, n + 1) for n in range(len(T))], abs=5e-4) == T
 
 
 def test_the_page_needs_nothing_beside_itself(runs: Path) -> None:

@@ -26,7 +26,7 @@ class CompiledField(nn.Module):
 
     A solve is one loop, and so is its adjoint, so that a step costs no call from Python. Cost: ten
     seconds and more for each function and each shape of y (``enabled`` keeps the odd batch out of
-    it). Do not use it for less than some thousand steps of training.
+    it). Do not use it for less than ten thousand steps of training.
     """
 
     def __init__(self, field: nn.Module) -> None:
