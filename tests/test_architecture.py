@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "cli": {
         *BASE - {"ode"},
         "outputs",
-        *("machine.git", "machine.own_folder", "machine.cards", "machine.ranks"),
+        *("machine.garbage", "machine.git", "machine.own_folder", "machine.cards", "machine.ranks"),
         "records",
         "tasks",
         "report",

@@ -15,6 +15,7 @@ from node_cli.cli.resume import rest_of
 from node_cli.config.tasks import TASKS
 from node_cli.display import Display, tell
 from node_cli.errors import UserError, complain, one_line, print_problems
+from node_cli.machine.garbage import collection
 from node_cli.records.run_folder import RunFolder
 from node_cli.report.run_plots import plot_run
 from node_cli.report.summary import add_row
@@ -30,6 +31,7 @@ class JobEnd:
     refused: bool = False
 
 
+@collection(on=False)  # but while its task runs
 def run_job(
     folder: RunFolder,
     prepare: Callable[[], Job | None],

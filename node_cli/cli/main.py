@@ -18,6 +18,7 @@ from node_cli.cli.torchrun import answered, check_typed
 from node_cli.cli.waiting import short_waits
 from node_cli.errors import UserError, complain
 from node_cli.machine import git  # noqa: F401, it finds git before anything is composed
+from node_cli.machine.garbage import collection, none_at_exit
 from node_cli.outputs import failure_in_words, tolerant_outputs
 from node_cli.stopping import stops_on_signal
 
@@ -29,8 +30,10 @@ if TYPE_CHECKING:  # imported where needed: --help answers without any of them, 
 
 
 @short_waits()
+@collection(on=False)  # but while a task runs
 def main() -> int:
     """The command ``node-train``. Returns the exit code: see ``ending.ended``."""
+    none_at_exit()
     own_caches()
     with _short_warnings(), tolerant_outputs() as (out, _), stops_on_signal():
         code = ended(lambda: answered(lambda: ended(lambda: _printed(_arguments()))))

@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grads_with_norm_
 from node_cli.config.schema import Config
 from node_cli.learn.evaluation import Diverged
 from node_cli.learn.optimizers import optimizer
-from node_cli.machine import compiler
+from node_cli.machine.garbage import settle
 from node_cli.models.model import Model
 from node_cli.ode.work import Work
 from node_cli.records.measures import STEP_NAMES, block_cells, work_cells
@@ -90,7 +90,7 @@ class Update(Generic[Given]):
         self.optimizer.step()
 
         if self.is_compiling:  # done after the first step
-            compiler.settle()
+            settle()
             self.is_compiling = False
         return outcome
 

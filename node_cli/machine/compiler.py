@@ -1,7 +1,5 @@
 """torch.compile: whether it works here, and how it is used."""
 
-import atexit
-import gc
 import logging
 import os
 import shutil
@@ -110,16 +108,6 @@ def loops_write(device: torch.device = CPU) -> bool:
             raise
         return False
     return buffer.tolist() == [0, 1]
-
-
-def settle() -> None:
-    """Exempt all objects so far from garbage collection. Call it when everything is compiled.
-
-    The compiler leaves so many objects that one collection takes as long as a hundred small steps.
-    """
-    gc.collect()
-    gc.freeze()
-    atexit.register(gc.unfreeze)
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def peak_mib(device: torch.device) -> float | None:
 def release() -> None:
     """Give back what an earlier job of this process has used of CUDA devices and keeps."""
     if torch.cuda.is_initialized():
-        gc.unfreeze()  # what ``compiler.settle`` has frozen
+        gc.unfreeze()  # what ``garbage.settle`` has frozen
         gc.collect()
         torch.cuda.empty_cache()
 

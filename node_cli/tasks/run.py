@@ -12,6 +12,7 @@ from node_cli.config.tasks import TASKS
 from node_cli.display import Display
 from node_cli.errors import UserError, complain, one_line, out_of_memory
 from node_cli.learn.evaluation import Diverged
+from node_cli.machine.garbage import collection
 from node_cli.ode.failures import SolveFailed, Unsuitable
 from node_cli.records.run_folder import RunFolder, Status
 from node_cli.stopping import Interrupted, signals_held
@@ -81,7 +82,8 @@ def execute(
                 begin()
             for note in notes:
                 display.line(f"note: {note}")
-            score, reason = task.run(display)
+            with collection(on=True):
+                score, reason = task.run(display)
             plot()
             end("done", 0, reason)
             return score
