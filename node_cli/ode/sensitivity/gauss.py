@@ -44,7 +44,7 @@ class Gauss(Continuous):
     the native engine. The gradient converges to that of the ODE with the tolerances as fast as the
     numerical solution does, since dense output and quadrature have its order (``DenseOutput``).
 
-    Memory: 4 (cubic dense output), 5 (dopri5, tsit5) or 8 (dopri8) states per accepted forward
+    Memory: 2 (cubic dense output), 3 (dopri5, tsit5) or 6 (dopri8) states per accepted forward
     step; in compiled solves as many per backward step between two requested times. Cost: one
     evaluation of f and one VJP (by y alone) per backward stage, and as many (by theta alone) per
     node: cheaper than ``Interpolating`` where f has many parameters, and dearer where it has few

@@ -31,7 +31,7 @@ class Interpolating(Continuous):
     with the tolerances as fast as the numerical solution does, since the dense output has its order
     (``DenseOutput``).
 
-    Memory: 4 (cubic dense output), 5 (dopri5, tsit5) or 8 (dopri8) states per accepted forward
+    Memory: 2 (cubic dense output), 3 (dopri5, tsit5) or 6 (dopri8) states per accepted forward
     step. Cost: one evaluation of f and one VJP per backward stage; with dopri8 four evaluations
     more for each accepted forward step.
 

@@ -137,7 +137,7 @@ SENSITIVITIES: dict[str, Traits] = {
         engines=("native",),
         norms=("full", "seminorm"),
         norm="seminorm",
-        memory="4 to 8 states per accepted step",
+        memory="2 to 6 states per accepted step",
         cost="one evaluation of f and one VJP per backward stage",
         large_error=_LOOSE,
     ),
@@ -150,7 +150,7 @@ SENSITIVITIES: dict[str, Traits] = {
         solves_backwards=True,
         engines=("native",),
         backward_dense_output=True,
-        memory="4 to 8 states per accepted step; compiled, also per backward step",
+        memory="2 to 6 states per accepted step; compiled, also per backward step",
         cost="one evaluation of f and one VJP (by y alone) per backward stage, and as many (by "
         "theta alone) per node of the quadrature",
         large_error=_LOOSE,

@@ -83,5 +83,7 @@ class BackwardSolve:
                 self.longest,
                 self.problem.first_steps.backward,
             )
+        if self.along:
+            self.along.forget_points()
         self.problem.work.backward.add(steps)
         return states[-1]

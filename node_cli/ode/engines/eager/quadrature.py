@@ -41,6 +41,7 @@ class Quadrature:
         if self.adjoint.steps:
             self.adjoint.complete()
             self._integrate_first()
+            self.along.forget_points()
         return self.by_parameters
 
     def _integrate_first(self) -> None:
