@@ -8,7 +8,8 @@ from node_cli.cli.command import Command, Job
 from node_cli.cli.search import DIRECTION, SOUGHT, Search
 from node_cli.display import Display, tell
 from node_cli.errors import complain, one_line
-from node_cli.tasks.rehearsal import Rehearsed, rehearse, steps_of
+from node_cli.tasks.rehearsal import Rehearsed, rehearse
+from node_cli.tasks.steps import steps_of
 
 
 def dry_run(commands: Sequence[Command], *, one: bool) -> int:

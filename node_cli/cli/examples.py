@@ -42,6 +42,7 @@ VALUES = {
     "format": "safetensors",
     "init_from": "RUN",
     "data.root": "DIR",
+    "compile": "true",
     "device": "cpu",
     "threads": "1",
     "observers": "[files]",

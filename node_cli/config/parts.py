@@ -80,7 +80,7 @@ def settle(tree: Tree) -> tuple[dict[str, str], list[str]]:
     made_with = made_with if isinstance(made_with, dict) else {}
     needed: dict[str, str] = {}
     for kind, row in KINDS.items():
-        for name in _named(tree, row):
+        for name in names_of(tree, row):
             if name in ours(kind):
                 notes += [
                     f"{row.key}={name}: node-train's own, not that of {other.origin}"
@@ -102,7 +102,7 @@ def settle(tree: Tree) -> tuple[dict[str, str], list[str]]:
     return problems, notes
 
 
-def _named(tree: Tree, row: Kind) -> Iterator[str]:
+def names_of(tree: Tree, row: Kind) -> Iterator[str]:
     """The names that a configuration chooses of a kind, and uses."""
     if _has_no_field(tree, row):
         return

@@ -108,6 +108,11 @@ def impossible(tree: Tree) -> list[str]:
     return lines
 
 
+def can_compile(config: Config) -> bool:
+    """Whether a configuration could have ``compile=true``."""
+    return not impossible({**config.model_dump(), "compile": True})
+
+
 def _impossible_observers(tree: Tree) -> list[str]:
     """An observer that is named twice."""
     names = get(tree, "observers")

@@ -46,6 +46,12 @@ def _threads(value: object) -> object:
     raise ValueError(f"choose auto, or a number from 1 to {MOST_THREADS}")
 
 
+def _compile(value: object) -> object:
+    if value == "auto" or isinstance(value, bool):
+        return value
+    raise ValueError("choose from false, true, auto")
+
+
 WRITTEN = ("packages",)
 """Keys that a configuration has, and nobody sets."""
 
@@ -67,7 +73,7 @@ class Config(Section):
     precision: Precision
     threads: Annotated[Literal["auto"] | int, BeforeValidator(_threads)]
     deterministic: bool
-    compile: bool
+    compile: Annotated[Literal["auto"] | bool, BeforeValidator(_compile)]
     epochs: PositiveInt
     batch_size: PositiveInt
     model: ModelConfig

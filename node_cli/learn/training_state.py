@@ -73,6 +73,7 @@ class TrainingState:
             },
             "first_steps": [start.size for start in self.model.warm_starts()],
             "threads": torch.get_num_threads(),
+            "compiled": self.model.is_compiled,
             "processes": self.processes,
             "config": self.config.model_dump(),
             "inputs": self.inputs.plain() if self.inputs else None,

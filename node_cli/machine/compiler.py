@@ -22,15 +22,15 @@ CPU = torch.device("cpu")
 MOST_GRAPHS = 64
 
 
-def compile_model(model: Model, backend: Backend) -> None:
+def compile_model(model: Model, backend: Backend, asked: str = "compile=true") -> None:
     """Compile the parts of a model; where there is no working compiler, say so and change nothing.
 
     Graphs of an earlier model in this process are forgotten first, so that they do not influence
     which graphs are compiled; the cache on disk stays in use. Cost: a trial compilation, once on a
-    machine; the parts are compiled at their first use.
+    machine; the parts are compiled at their first use. ``asked``: what asks for it, as it is typed.
     """
     if backend.device.type == "mps":
-        complain("compile=true: not on mps, which has no float64 for the time; going on without")
+        complain(f"{asked}: not on mps, which has no float64 for the time; going on without")
         return
     # It warns in every process on a machine without a GPU.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -44,11 +44,11 @@ def compile_model(model: Model, backend: Backend) -> None:
         try:
             solves = _trial(backend.device)
         except Exception as error:  # of many types: no C++ compiler, no Triton, ...
-            complain(f"compile=true: no working compiler, going on without ({one_line(error)})")
+            complain(f"{asked}: no working compiler, going on without ({one_line(error)})")
             return
         packages.keep_answer(name, solves)
     if not solves and model.ode_blocks:
-        complain(f"compile=true: torch {torch.__version__} compiles no whole solves, only f, alone")
+        complain(f"{asked}: torch {torch.__version__} compiles no whole solves, only f, alone")
     model.compile_parts(solves=solves)
 
 

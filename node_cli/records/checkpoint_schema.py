@@ -42,9 +42,9 @@ def check_form(checkpoint: object) -> None:
     threads = checkpoint.get("threads", 1)
     right = type(threads) is int and 1 <= threads <= MOST_THREADS
     _require(right, f"threads: {_short(threads)}, must be a number from 1 to {MOST_THREADS}")
-    processes = checkpoint.get("processes", 1)
-    right = type(processes) is int and processes >= 1
-    _require(right, f"processes: {_short(processes)}, must be a number from 1")
+    _require(type(checkpoint.get("compiled", False)) is bool, "compiled: must be true or false")
+    n = checkpoint.get("processes", 1)
+    _require(type(n) is int and n >= 1, f"processes: {_short(n)}, must be a number from 1")
 
 
 def check_model(

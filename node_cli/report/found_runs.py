@@ -49,11 +49,14 @@ class FoundRun:
     @cached_property
     def config(self) -> Mapping[str, Any]:
         """The configuration by dotted key, ``None`` for a section that there is none of; what was
-        typed as ``experiment=`` is one of the keys, and ``ASIDE`` is left out."""
+        typed as ``experiment=`` is one of the keys, and ``ASIDE`` is left out. ``compile=auto`` of
+        a finished run is what it came to."""
         tree = {k: v for k, v in self.folder.read_config().items() if k not in ASIDE}
         chosen = [o for o in self.overrides if o.startswith(f"{EXPERIMENT}=")]
         flat = dict(_flat(tree))
         flat[EXPERIMENT] = chosen[-1].partition("=")[2] if chosen else None
+        if flat.get("compile") == "auto":
+            flat["compile"] = self.result.get("compiled", "auto")
         return {key: value for key, value in flat.items() if key not in ASIDE}
 
     @cached_property

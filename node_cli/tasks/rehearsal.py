@@ -6,11 +6,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, cast
 
-from node_cli.config.data import Downloaded, ImageData
+from node_cli.config.data import Downloaded
 from node_cli.config.schema import Config
 from node_cli.config.tasks import TASKS
-from node_cli.data import sources
-from node_cli.data.batches import batches_per_epoch
 from node_cli.display import Display
 from node_cli.errors import UserError
 from node_cli.learn.evaluation import Diverged
@@ -20,6 +18,7 @@ from node_cli.ode.failures import SolveFailed, Unsuitable
 from node_cli.records.run_folder import RunFolder
 from node_cli.tasks.run import task_class
 from node_cli.tasks.setup import Setup
+from node_cli.tasks.steps import steps_of
 from node_cli.tasks.task import OverModel
 
 WARM_UP, MEASURED = 2, 5  # steps
@@ -35,15 +34,6 @@ class Rehearsed(NamedTuple):
     measured: int = 0
     memory_mib: float | None = None
     held_mib: float = 0.0
-
-
-def steps_of(config: Config) -> int | None:
-    """How many steps a training has, told without reading data; None for another task."""
-    if not TASKS[config.task].trains:
-        return None
-    if not isinstance(config.data, ImageData):
-        return config.epochs * config.trajectory.windows
-    return config.epochs * batches_per_epoch(config, sources.check(config.data))
 
 
 def rehearse(

@@ -29,7 +29,7 @@ from node_cli.records.checkpoint_schema import DoesNotFit
 from node_cli.records.progress import Progress
 from node_cli.records.run_folder import RunFolder
 from node_cli.regularisers.installed import traits_of
-from node_cli.tasks import observers
+from node_cli.tasks import compiling, observers
 from node_cli.tasks.initial_weights import InitialWeights
 from node_cli.tasks.together import check_processes
 from node_cli.trained.formats import check_installed
@@ -119,11 +119,15 @@ class Setup:
     """Device, model and data of a run."""
 
     def __init__(
-        self, config: Config, kept_threads: int | None = None, ranks: Ranks = ALONE
+        self,
+        config: Config,
+        kept_threads: int | None = None,
+        kept_compiled: bool | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        """Load the data and build the model. ``kept_threads``: the number of threads of a run that
-        goes on. ``ranks``: the processes that it is trained by. Raises ``UserError`` where data or
-        model cannot be had."""
+        """Load the data and build the model. ``kept_threads``, ``kept_compiled``: the number of
+        threads of a run that goes on, and whether it is compiled. ``ranks``: the processes that it
+        is trained by. Raises ``UserError`` where data or model cannot be had."""
         self.config = config
         self.ranks = ranks
         with ranks.together():
@@ -133,8 +137,9 @@ class Setup:
         kind = objective_of(config)
         torch.manual_seed(config.seed)
         self.model = kind.build(config).to(self.backend.device, self.backend.dtype)
-        if config.compile:
-            compiler.compile_model(self.model, self.backend)
+        if compiling.choose(config, self.backend, kept_compiled):
+            asked = f"compile={plain(config.compile)}"
+            compiler.compile_model(self.model, self.backend, asked)
         self.objective: Objective[Any] = ranks.one_first(
             lambda: kind(config, self.model, self.backend, ranks)
         )
@@ -154,6 +159,7 @@ class Setup:
             "solver": str(solver) if solver else None,
             "engine": solver.engine if solver else None,
             "sensitivity": config.sensitivity.name if config.sensitivity else None,
+            "compiled": self.model.is_compiled,
             **({"processes": self.ranks.size} if self.ranks.several else {}),
             "environment": environment(self.backend, config.packages),
         }
@@ -210,8 +216,8 @@ class Setup:
 
     def _compiled(self) -> str:
         if not self.model.is_compiled:
-            return ""
-        size = self.config.batch_size // self.config.train.accumulate
+            return ", not compiled" if self.config.compile == "auto" else ""
+        size = compiling.images_of_a_step(self.config)
         if self.objective.units == "images" and self.objective.splits["train"] < size:
             return f"; no training step is compiled, all batches are below {size} images"
         core = self.model.core

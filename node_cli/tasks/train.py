@@ -56,7 +56,8 @@ class Training:
         kept_threads = checkpoint.get("threads", usable()) if checkpoint else None
         if ranks.several and kept_threads is not None:
             kept_threads = min(kept_threads, usable())
-        self.setup = setup = Setup(config, kept_threads, ranks)
+        kept_compiled = checkpoint.get("compiled") if checkpoint else None
+        self.setup = setup = Setup(config, kept_threads, kept_compiled, ranks)
         self.trainer = Trainer(config, setup.objective, setup.backend, folder, ranks)
         self.initial: InitialWeights | None = None
         self.began, self.began_with = config, ranks.size

@@ -46,6 +46,18 @@ def test_runs_on_other_data_are_not_taken_for_runs_on_the_same(tmp_path: Path) -
     ]
 
 
+def test_compile_auto_is_what_it_came_to(tmp_path: Path) -> None:
+    for seed, (value, compiled) in enumerate([("auto", False), (False, False), ("auto", True)]):
+        folder = run(tmp_path / str(seed), "rk4", seed, 0.9)
+        folder.write_config(folder.read_config() | {"compile": value})
+        folder.write_status("done", overrides=[f"compile={value}"])
+        folder.write_result(folder.read_result() | {"compiled": compiled})
+    comparison = compare_settings(find_runs([tmp_path]), numbers_of)
+    assert [(s.label, s.seeds) for s in comparison.settings] == [
+        *(("compile=false", [0, 1]), ("compile=true", [2]))
+    ]
+
+
 def test_a_run_that_was_made_twice_counts_as_one_seed(runs: Path) -> None:
     shutil.copytree(runs / "dopri5" / "0", runs / "again")
     comparison = compare_settings(find_runs([runs / "dopri5", runs / "again"]), numbers_of)

@@ -17,6 +17,10 @@ from node_cli.ode.jumps import OneSided
 from node_cli.ode.solver import Keep
 from node_cli.ode.tableau import Tableau
 
+FEWEST_STEPS = 10_000
+"""Training steps from which on compiling pays: the first time it takes about 25 s, and it saves
+about 2 ms a step of a dense model (docs/speed.md)."""
+
 FIRST_ROWS = 64
 FIRST_BYTES = 2**26
 
@@ -26,7 +30,7 @@ class CompiledField(nn.Module):
 
     A solve is one loop, and so is its adjoint, so that a step costs no call from Python. Cost: ten
     seconds and more for each function and each shape of y (``enabled`` keeps the odd batch out of
-    it). Do not use it for less than ten thousand steps of training.
+    it). Do not use it for trainings of fewer than ``FEWEST_STEPS``.
     """
 
     def __init__(self, field: nn.Module) -> None:
