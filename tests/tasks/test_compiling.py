@@ -68,7 +68,7 @@ def test_what_is_typed_and_then_what_began_decides(configure: Configure, kept: b
 def test_a_resumed_run_stays_as_it_began(
     node_train: NodeTrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where ``epochs=`` makes it long enough. Of one that is compiled: ``test_compiler.py``."""
+    """Also where ``epochs=`` makes it long enough. Of a compiled one: ``test_compiler.py``."""
     compiled: list[str] = []
     monkeypatch.setattr(compiler, "compile_model", lambda *given: compiled.append(given[-1]))
     options = ["compile=auto", "data.limit=100", "batch_size=45", "epochs=1"]
