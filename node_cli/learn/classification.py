@@ -224,6 +224,8 @@ class BatchGradient:
         them. ``step``: how many were made
         before, which regularisers depend on. Raises ``SolveFailed``.
         """
+        if (outcome := self._at_once(images, labels)) is not None:
+            return outcome
         groups = [
             (some[mine], of_some[mine], count / len(images))
             for some, of_some in zip(
@@ -231,8 +233,6 @@ class BatchGradient:
             )
             for mine, count in [self.ranks.part(len(some))]
         ]
-        if (outcome := self._at_once(*groups[0])) is not None:
-            return outcome
         sums: list[Tensor] = []
         for group in groups:
             numbers, penalties = self._add(*group, step)
@@ -244,13 +244,17 @@ class BatchGradient:
         cells = penalties.cells(values[0], values[3:], work)
         return Outcome(values[0], values[1], int(values[2]), work, penalties=cells)
 
-    def _at_once(self, images: Tensor, labels: Tensor, share: float) -> Outcome | None:
+    def _at_once(self, images: Tensor, labels: Tensor) -> Outcome | None:
         """The outcome of the whole step in one graph; None where it cannot be had, and nothing is
         done."""
-        if not self.whole or not share or len(images) != self.usual_size:
+        if not self.whole:
             return None
-        if (found := self.whole(images, labels)) is None:
+        mine, count = self.ranks.part(len(images))
+        if not count or count != self.usual_size:
             return None
+        if (found := self.whole(images[mine], labels[mine])) is None:
+            return None
+        share = count / len(images)
         loss, grad_norm, correct, work = found
         if share != 1:
             torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], share)

@@ -81,7 +81,10 @@ class Update(Generic[Given]):
         Raises ``SolveFailed``, and ``Diverged`` where the loss or the gradient is not finite; the
         weights then are as before.
         """
-        self.optimizer.zero_grad()
+        for (
+            parameter
+        ) in self.parameters:  # as ``zero_grad`` does, of which a small step would notice
+            parameter.grad = None
         outcome = self.gradient(*args, **kwargs)
         self._check_finite(outcome)
         if self.grad_clip is not None:

@@ -69,6 +69,7 @@ class WholeStep:
         self.tensors = Tensors(self.owner)
         with backend.autocast():
             self.autocast = Autocast(backend.device.type)
+        self.times = torch.tensor([self.block.t0, self.block.t1], dtype=torch.float64)
         self.parts: Parts | None = None
 
     @staticmethod
@@ -134,10 +135,9 @@ class WholeStep:
         return loss, norm, int(correct), work
 
     def _problem(self, y0: Tensor, work: Work) -> Problem:
-        block = self.block
-        t = torch.tensor([block.t0, block.t1], dtype=torch.float64)
-        given = self.owner, y0, t, block.solver, work, self.autocast, self.tensors
-        return Problem(*given, block.first_steps)
+        solver, first_steps = self.block.solver, self.block.first_steps
+        given = self.owner, y0, self.times, solver, work, self.autocast, self.tensors
+        return Problem(*given, first_steps)
 
     def _backward(self, problem: Problem, parts: Parts, solve: LoopSolve) -> Backward:
         if parts.posed is None:
