@@ -48,20 +48,29 @@ def checked(
     the YAML files.
     Raises ``UserError`` with every problem found.
     """
-    given = get(tree, "data.augment")
-    tree, problems, unused = _without_unused(tree, set(typed))
+    given, typed = get(tree, "data.augment"), set(typed)
+    tree, problems, unused = _without_unused(tree, typed)
     of_parts, notes = parts.settle(tree)
     if isinstance(given, bool) and "data.augment" in typed and get(tree, "data.augment") != given:
         notes.append(f"data.augment={plain(given)}: is a list now, {show(tree, 'data.augment')}")
+    said = {_key_of(line) for line in problems}
     for key, line in unused.items():
-        (notes if key in elsewhere else problems).append(line)
+        if key not in said:
+            (notes if key in elsewhere else problems).append(line)
 
+    # One line for one mistake: what has no effect may be wrong in itself, too, as may keys that
+    # follow it; and no rule says anew what is wrong in itself.
+    said |= {_key_of(line) for line in problems}
     config, wrong = _validated(tree)
     wrong |= of_parts
+    all_wrong = said | wrong.keys()
+    followers = {key for key in wrong.keys() - typed if defaults.followed(tree, key) in all_wrong}
     for key in wrong:
         if get(tree, key) is not None:
             put(tree, key, WRONG)
-    problems += [*wrong.values(), *rules.missing(tree), *rules.impossible(tree)]
+    problems += [line for key, line in wrong.items() if key not in said | followers]
+    of_rules = [*rules.missing(tree), *rules.impossible(tree)]
+    problems += [line for line in of_rules if _key_of(line) not in all_wrong]
     if problems or config is None:
         raise UserError(*dict.fromkeys(problems))
     return config, notes + rules.imprecise(config) + rules.without_effect(config)
@@ -137,6 +146,11 @@ def _validated(tree: Tree) -> tuple[Config | None, dict[str, str]]:
                 line = f"{wrong[key]}; or {line.partition(': ')[2]}"
             wrong[key] = line
         return None, wrong
+
+
+def _key_of(line: str) -> str:
+    """The key that a line begins with."""
+    return line.partition(":")[0].partition("=")[0]
 
 
 def _problem(tree: Tree, detail: ErrorDetails) -> tuple[str, str]:

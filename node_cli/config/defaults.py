@@ -10,7 +10,7 @@ from node_cli.config import data, several_choices
 from node_cli.config.files import common_values, default_choices, root_values, values_of
 from node_cli.config.schema import Config, sections, variants
 from node_cli.config.section import variant_of
-from node_cli.config.tree import Tree
+from node_cli.config.tree import Tree, get
 
 
 def fill(tree: Tree) -> None:
@@ -30,12 +30,26 @@ def fill(tree: Tree) -> None:
             tree[name] = {} if name in sections() else root[name]
     for section in sections():
         if isinstance(values := tree.get(section), dict):
-            if section in choices:
-                name = str(values.get("name"))
-                found = values_of(section, name) or common_values(section)
-            else:
-                found = root[section]
+            found = _shipped(tree, section)
             values |= {k: _resolved(v, tree) for k, v in found.items() if k not in values}
+
+
+def followed(tree: Tree, key: str) -> str | None:
+    """The root key whose value a key of a section has by default, if it has that value."""
+    section, _, name = key.partition(".")
+    if section not in sections() or not isinstance(tree.get(section), dict):
+        return None
+    leader = _interpolated(_shipped(tree, section).get(name))
+    return leader if leader and get(tree, key) == tree.get(leader) else None
+
+
+def _shipped(tree: Tree, section: str) -> Tree:
+    """The defaults of a section, interpolations not resolved."""
+    if section not in default_choices():
+        values: Tree = root_values().get(section) or {}
+        return values
+    name = str(tree[section].get("name"))
+    return values_of(section, name) or common_values(section)
 
 
 def _lacks_options(tree: Tree, section: str) -> bool:
@@ -47,6 +61,11 @@ def _lacks_options(tree: Tree, section: str) -> bool:
 
 
 def _resolved(value: Any, tree: Tree) -> Any:
-    """``${key}``, the only interpolation that the files have, is the value of a root key."""
+    key = _interpolated(value)
+    return tree.get(key) if key else value
+
+
+def _interpolated(value: Any) -> str | None:
+    """The root key in ``${key}``, the only interpolation that the files have."""
     key = re.fullmatch(r"\$\{(\w+)\}", value) if isinstance(value, str) else None
-    return tree.get(key[1]) if key else value
+    return key[1] if key else None

@@ -6,10 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import PositiveFloat
 
 from node_cli.config.section import OneOf, Section, Variants, drop_unused
-from node_cli.config.solver import method_of, missing_tolerances, native
+from node_cli.config.solver import method_of, native
 from node_cli.config.tree import Tree, get, show
 from node_cli.ode.sensitivity.methods import SENSITIVITIES, NormName, Traits
-from node_cli.ode.solver import METHODS, STEPS, Solver
+from node_cli.ode.solver import METHODS, STEPS, TOLERANCES, Solver
 
 
 class SensitivitySection(Section):
@@ -159,8 +159,8 @@ def missing(tree: Tree) -> list[str]:
             f"sensitivity.solver={backwards}: needs the step_size or n_steps of a "
             f"fixed-step forward solver; solver={name} has none"
         )
-    without = {k for k in missing_tolerances(tree) if get(tree, f"sensitivity.{k}") is None}
-    if backward.options & without:
+    without = {key for key in TOLERANCES if get(tree, f"sensitivity.{key}") is None}
+    if backward.options & without and not forward.options & TOLERANCES:
         lines.append(
             f"sensitivity.solver={backwards}: needs sensitivity.rtol and sensitivity.atol, "
             f"since solver={name} has no tolerances"

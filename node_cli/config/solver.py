@@ -167,16 +167,10 @@ def missing(tree: Tree) -> list[str]:
         if len(steps) != 1:
             given = " and ".join(show(tree, f"solver.{key}") for key in steps) or f"solver={name}"
             lines.append(f"{given}: give either solver.step_size or solver.n_steps")
-    if method and method.options & missing_tolerances(tree):
+    lacking = {key for key in TOLERANCES if get(tree, f"solver.{key}") is None}
+    if method and method.options & lacking and get(tree, "solver.tol") is None:
         lines.append(f"solver={name}: needs solver.tol, or both solver.rtol and solver.atol")
     return lines
-
-
-def missing_tolerances(tree: Tree) -> set[str]:
-    """Those of rtol and atol that the forward pass has no value for."""
-    if get(tree, "solver.tol") is not None:
-        return set()
-    return {key for key in TOLERANCES if get(tree, f"solver.{key}") is None}
 
 
 def impossible(tree: Tree) -> list[str]:
