@@ -1,5 +1,6 @@
 """Peak memory: a plausible figure, in MiB."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,3 +31,12 @@ def test_on_the_cpu_it_is_the_most_that_was_resident(configure: Configure, tmp_p
         peak = float(row["peak_memory_mib"])
         assert 50 < peak < 2**20
         assert (peak < with_ballast) == (sys.platform == "linux")
+
+
+@pytest.mark.slow
+def test_it_is_not_that_of_the_process_which_started_this_one() -> None:
+    code = "import torch; from node_cli.machine.memory import peak_mib; "
+    code += "print(peak_mib(torch.device('cpu')))"
+    ballast = torch.ones(2**30, dtype=torch.uint8)
+    found = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
+    assert float(found.stdout) < ballast.nbytes / 2**20
