@@ -56,7 +56,7 @@ MAY_IMPORT = {
         "records",
         "tasks",
         "report",
-        *("parts", "regularisers.table"),
+        *("parts", "regularisers.table", "data.augmentations"),
     },
     "__main__": {"cli"},
 }

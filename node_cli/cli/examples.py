@@ -9,6 +9,7 @@ from node_cli.config.files import choices, default_choices, root_values, values_
 from node_cli.config.messages import plain
 from node_cli.config.schema import choice_of, several, types_of, variants
 from node_cli.config.section import variant_of
+from node_cli.data.augmentations import AUGMENTATIONS
 
 # What a key, or a choice, needs beside it.
 NEEDS = {
@@ -16,6 +17,7 @@ NEEDS = {
     "images": "task=predict checkpoint=RUN",
     "format": "task=export checkpoint=RUN",
     "eval.from_step": "eval.every_steps=100",
+    "eval.top_k": "eval.metrics=[top_k]",
     "train.min_delta": "train.stop_early=10",
     "train.max_skipped": "train.on_solver_failure=skip",
     "init_from_strict": "init_from=RUN",
@@ -33,6 +35,11 @@ NEEDS = {
     "model=linear_field": "data=spiral_linear",
     "model=mlp_field": "data=spiral_linear",
     "solver=scipy": "sensitivity=backsolve",
+    **{
+        f"data.{key}": f"data.augment=[{name}]"
+        for name, row in AUGMENTATIONS.items()
+        for key in row.options
+    },
 }
 
 # Where neither the default nor the type of a key makes a good one.
