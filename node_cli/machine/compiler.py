@@ -72,12 +72,12 @@ def _try_cpp() -> None:
     """Compile and link a file with torch's own options, but without its headers, which take longer
     than all else. Raises what torch raises where that fails."""
     from torch._inductor.cpp_builder import CppBuilder, CppTorchOptions
-    from torch._inductor.cpu_vec_isa import pick_vec_isa
+    from torch._inductor.cpu_vec_isa import invalid_vec_isa
 
     with TemporaryDirectory() as folder:
         source = Path(folder) / "trial.cpp"
         source.write_text("#include <Python.h>\n#include <omp.h>\n")
-        options = CppTorchOptions(vec_isa=pick_vec_isa())
+        options = CppTorchOptions(vec_isa=invalid_vec_isa)
         CppBuilder("trial", [str(source)], options, folder).build()
 
 

@@ -4,6 +4,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -69,6 +70,7 @@ def _quicker() -> Iterator[None]:
     """The compiler without what it could do without, which together takes a third of its time."""
     import torch._inductor.compile_fx  # noqa: F401 - defines what Handler looks for
     from torch._inductor.cpp_builder import CppBuilder
+    from torch._inductor.cpu_vec_isa import pick_vec_isa
     from torch._inductor.dtype_propagation import DtypePropagationOpsHandler as Handler
 
     build, begun = CppBuilder.build, list[Future[None]]()
@@ -85,6 +87,8 @@ def _quicker() -> Iterator[None]:
 
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor())
+        # It waits for a compiler, while others trace, and is remembered.
+        pool.submit(copy_context().run, pick_vec_isa)
         stack.enter_context(patch.object(CppBuilder, "build", at_once))
         Handler()  # the only object of this class, which torch sets up anew for every operation
         stack.enter_context(patch.object(Handler, "__init__", lambda _: None))
