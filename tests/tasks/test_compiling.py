@@ -18,21 +18,21 @@ from tests.commands import NodeTrain
 Configure = Callable[..., Config]
 
 CPU = Backend(torch.device("cpu"), "float32", torch.float32)
-LONG = "epochs=910"  # of 11 batches: 10,010 steps, the fewest that are compiled
+LONG = "epochs=1819"  # of 11 batches: 20,009 steps, the fewest that are compiled
 
 
 @pytest.mark.parametrize(
     ("overrides", "compiled"),
     [
         ([LONG], True),
-        (["epochs=909"], False),
+        (["epochs=1818"], False),
         ([LONG, "train.accumulate=2", "sensitivity.vjp=compiled"], True),
         ([LONG, "train.max_seconds=1"], True),
         ([LONG, "model.core=none"], True),
         ([LONG, "regularize=[steer]"], True),
         ([LONG, "regularize=[kinetic]"], False),
         ([LONG, "solver.shared_steps=true"], False),
-        (["data.limit=100", "epochs=20000"], False),
+        (["data.limit=100", "epochs=30000"], False),
         (["data=spiral_linear", "model=linear_field", "epochs=20000"], True),
     ],
 )

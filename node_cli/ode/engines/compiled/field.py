@@ -17,8 +17,8 @@ from node_cli.ode.jumps import OneSided
 from node_cli.ode.solver import Keep
 from node_cli.ode.tableau import Tableau
 
-FEWEST_STEPS = 10_000
-"""Training steps from which on compiling pays: the first time it takes about 25 s, and it saves
+FEWEST_STEPS = 20_000
+"""Training steps from which on compiling pays: the first time it takes about 35 s, and it saves
 about 2 ms a step of a dense model (docs/speed.md)."""
 
 FIRST_ROWS = 64
