@@ -35,7 +35,7 @@ def paths(
         return
     labels = images.labels.unique()[:MOST_CLASSES]
     first = torch.stack([(images.labels == label).nonzero()[0, 0] for label in labels])
-    found = block_states(model, images.pixels[first], preprocess, backend)
+    found = block_states(model, images.pixels[first], preprocess, backend, intervals=INTERVALS)
     for block, (times, all_states) in enumerate(found, start=1):
         states = all_states.flatten(2)
         moved = (states[-1] - states[0]).abs().mean(0)
@@ -54,7 +54,7 @@ def block_states(
     preprocess: Preprocess,
     backend: Backend,
     *,
-    intervals: int = INTERVALS,
+    intervals: int,
     blocks: int | None = None,
 ) -> list[tuple[Tensor, Tensor]]:
     """Return, for the first ``blocks`` ODE blocks (None: for all), times [T] and the states there,

@@ -33,7 +33,8 @@ CONVOLUTIONAL: dict[str, list[str]] = {
 @pytest.fixture(autouse=True)
 def _short_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pretended operation takes twenty times as long as one of the CPU."""
-    monkeypatch.setattr("node_cli.learn.state_paths.INTERVALS", 2)
+    for name in ("state_paths", "state_flow"):
+        monkeypatch.setattr(f"node_cli.learn.{name}.INTERVALS", 2)
 
 
 @pytest.fixture
