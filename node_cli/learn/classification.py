@@ -221,8 +221,8 @@ class BatchGradient:
         """Add the gradient to the parameters' ``grad``; return what was measured.
 
         ``images``: [N, C, H, W], preprocessed. ``labels``: [N], or [N, classes] as ``Loss`` takes
-        them. ``step``: how many were made
-        before, which regularisers depend on. Raises ``SolveFailed``.
+        them. ``step``: how many were made before, which regularisers depend on. Raises
+        ``SolveFailed``.
         """
         if (outcome := self._at_once(images, labels)) is not None:
             return outcome
